@@ -1,0 +1,1 @@
+"""Delivery: from an accepted recipient to a mailbox or the spool."""

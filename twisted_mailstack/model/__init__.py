@@ -1,0 +1,1 @@
+"""Values of the RFCs. Standard library only; no I/O."""

@@ -1,0 +1,1 @@
+"""Twisted transports: the connection that every protocol runs on, TLS, limits."""

@@ -1,0 +1,1 @@
+"""Doubles and harnesses for the tests of those who build on this library."""

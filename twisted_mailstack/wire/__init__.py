@@ -1,0 +1,1 @@
+"""Bytes on the wire: streams of lines and octets, dot-stuffing. No transport."""
