@@ -1,0 +1,609 @@
+"""
+Every contract of the house. The docstring of an interface is its specification; the tests in
+C{twisted_mailstack.testing.contracts} hold each implementation to it.
+
+Who implements what:
+
+  - storage authors: L{IMailStore}, L{IAccount}, L{IMailbox}, L{IContentWriter},
+    L{IMessageContent}; optionally L{IMovableMailbox}, L{ISearchableMailbox}, L{IDirectory};
+  - delivery: L{IDeliveryTarget}, L{IDelivery}, L{IPolicyStep};
+  - authentication: L{IServerMechanism}, L{IPasswordHasher}.
+
+Methods that are C{async} here may be coroutines or return anything awaitable, a fired Deferred
+among them. Everything is called in the reactor's thread. An implementation raises the subclasses
+of L{twisted_mailstack.errors.MailError} named here; any other exception is a defect.
+
+"Durable" means: survives a crash of the process and of the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any
+
+from zope.interface import Attribute, Interface
+
+from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.flags import FlagOperation, Flags
+from twisted_mailstack.model.message import Summary
+from twisted_mailstack.model.mime import Part
+from twisted_mailstack.model.records import (
+    AccountRecord,
+    AliasRecord,
+    AppendResult,
+    Changes,
+    ConnectionInfo,
+    CopyResult,
+    Damage,
+    DomainRecord,
+    Envelope,
+    MailboxInfo,
+    MailboxStatus,
+    Placement,
+    Quota,
+    Recipient,
+    StoreResult,
+)
+from twisted_mailstack.model.records import Attribute as MessageAttribute
+from twisted_mailstack.model.sequence import NumberSet
+
+# --- content -----------------------------------------------------------------------------------
+
+
+class IStagedContent(Interface):
+    """
+    A message that was written whole and waits to be placed, once or several times.
+
+    It is not durable until a call that places it has fired. What is never placed costs nothing
+    after L{discard}, or after the store's next start.
+    """
+
+    summary: Summary = Attribute("What was found in it while it was written.")
+
+    def read(offset: int, length: int) -> Awaitable[bytes]:
+        """
+        @return: the octets of that range, cut at the end; so policies can look at them.
+        """
+
+    def discard() -> None:
+        """
+        Let go. Idempotent; what was placed stays. Every staged content is discarded by whoever had
+        it made, in a C{finally}.
+        """
+
+
+class IContentWriter(Interface):
+    """
+    Takes a message as it arrives. Holds a bounded window in memory, however large the message.
+    """
+
+    size: int = Attribute("Octets written so far.")
+
+    def write(data: bytes) -> Awaitable[None] | None:
+        """
+        Take the next octets, never altered.
+
+        @return: C{None}, or something to wait for before the next write (back-pressure).
+        """
+
+    def finish() -> Awaitable[IStagedContent]:
+        """
+        All is written. Not durable yet.
+        """
+
+    def abort() -> None:
+        """
+        Throw it away. Idempotent, and allowed after C{finish} (then it does nothing).
+        """
+
+
+class IMessageContent(Interface):
+    """
+    One stored message, opened for reading. It stays readable for as long as the entry it was
+    opened from exists; after that C{read} may raise
+    L{MessageExpunged<twisted_mailstack.errors.MessageExpunged>}.
+    """
+
+    size: int = Attribute("RFC822.SIZE: octets, prefix included.")
+    structure: Part = Attribute("The root part; offsets count from 0 of this content.")
+
+    def read(offset: int, length: int) -> Awaitable[bytes]:
+        """
+        @return: exactly the octets that were stored, cut at the end of the message.
+        """
+
+
+# --- mailboxes ---------------------------------------------------------------------------------
+
+
+class IMailbox(Interface):
+    """
+    One mailbox as a change log. It knows nothing of sessions: what a session has been told so far
+    is the session's own business (C{imap.view}).
+
+    Entries are named by UID. A UID that names no entry (any more) is ignored by every method. Each
+    change takes the next modSeq of the account, and is one durable step: all of it or nothing,
+    and durable when the awaitable fires.
+
+    After DELETE of the mailbox every method raises
+    L{NoSuchMailbox<twisted_mailstack.errors.NoSuchMailbox>}; after RENAME the object goes on.
+    """
+
+    account: IAccount = Attribute("The account it belongs to.")
+    mailboxId: str = Attribute("RFC 8474 MAILBOXID.")
+
+    def status() -> Awaitable[MailboxStatus]:
+        """
+        The numbers of this instant; the cost does not grow with the mailbox.
+        """
+
+    def changesSince(modSeq: int) -> Awaitable[Changes]:
+        """
+        The one way to learn what happened. C{changesSince(0)} is the whole mailbox.
+        """
+
+    def claimRecent() -> Awaitable[int]:
+        r"""
+        Take the recent messages for the calling session (RFC 3501 §2.3.2): every UID is claimed by
+        exactly one call.
+
+        @return: the smallest UID that is C{\Recent} for this session; later ones are too, up to
+            the uidNext of that instant.
+        """
+
+    def fetch(
+        uids: NumberSet, attributes: Sequence[MessageAttribute]
+    ) -> Awaitable[Sequence[tuple[Any, ...]]]:
+        """
+        A batch of rows, ascending by UID. The first column is always the UID, then one column for
+        each attribute asked for, in that order (asking for UID gives it twice).
+
+        All rows are of one instant. Callers cut large sets into slices of a few hundred to a few
+        thousand UIDs, so that nobody waits for them.
+        """
+
+    def openMessage(uid: int) -> Awaitable[IMessageContent]:
+        """
+        @raise MessageExpunged: if there is no such entry.
+        """
+
+    def storeFlags(
+        uids: NumberSet,
+        operation: FlagOperation,
+        flags: Flags,
+        unchangedSince: int | None = None,
+    ) -> Awaitable[StoreResult]:
+        r"""
+        Change flags (RFC 9051 §6.4.6; RFC 7162 §3.1.3 for C{unchangedSince}).
+
+        An entry whose flags would stay as they are gets no new modSeq. Keywords take the spelling
+        that the mailbox already knows.
+
+        @param flags: canonical (model.flags), without C{\Recent}.
+        """
+
+    def expunge(uids: NumberSet | None, onlyDeleted: bool = True) -> Awaitable[Sequence[int]]:
+        r"""
+        Remove entries for ever.
+
+        @param uids: of these; C{None} for all.
+        @param onlyDeleted: only those that have C{\Deleted} at that instant.
+        @return: the UIDs that are gone by this call, ascending.
+        """
+
+    def append(
+        messages: Sequence[tuple[IStagedContent, Flags, int, int]],
+    ) -> Awaitable[AppendResult]:
+        """
+        Add messages, all or none (RFC 3502).
+
+        @param messages: content, flags, internal date (seconds) and its zone (minutes).
+        @raise OverQuota: if they don't fit.
+        """
+
+    def copyMessages(uids: NumberSet, destination: IMailbox) -> Awaitable[CopyResult]:
+        r"""
+        Copy entries within the store, all or none, without copying content; flags, keywords and
+        internal date go along (RFC 9051 §6.4.7), the save date is new. The message keeps its
+        MESSAGE_ID within an account.
+
+        @param destination: a mailbox of the same store, this very one allowed.
+        @raise OverQuota: if they don't fit.
+        """
+
+    def watch(changed: Callable[[], None]) -> Callable[[], None]:
+        """
+        Be called, soon and in the reactor's thread, after any change of this mailbox by anybody,
+        other processes included; also when it is deleted. Says only that something changed;
+        several changes may make one call. Exceptions of C{changed} are logged and stop nothing.
+
+        @return: call it to stop; idempotent.
+        """
+
+
+class IMovableMailbox(Interface):
+    """
+    Optional: MOVE as one step (RFC 6851). Without it the library copies and then expunges.
+    """
+
+    def moveMessages(uids: NumberSet, destination: IMailbox) -> Awaitable[CopyResult]:
+        """
+        As C{copyMessages}, and the sources vanish in the same step.
+        """
+
+
+class ISearchableMailbox(Interface):
+    """
+    Optional: a first, fast answer to a substring search.
+    """
+
+    def candidates(texts: Sequence[str]) -> Awaitable[NumberSet | None]:
+        """
+        @param texts: each has to occur somewhere in a message: header or decoded text, whatever
+            the case.
+        @return: a set that has every match (and maybe others), or C{None} for "look at all".
+        """
+
+
+class IAccount(Interface):
+    """
+    What a person has: mailboxes. The avatar that the realm gives to IMAP, POP3 and submission
+    alike. Mailbox names are C{str}, normalised by C{model.mailboxname.normaliseName}.
+    """
+
+    accountId: str = Attribute("Never changes.")
+    address: Address = Attribute("The address that names the account.")
+
+    def listMailboxes() -> Awaitable[Sequence[MailboxInfo]]:
+        """
+        All mailboxes, and subscribed names too that no mailbox has (those with C{mailboxId ""},
+        not selectable). Ordered by name, INBOX first. INBOX is always there.
+        """
+
+    def openMailbox(name: str) -> Awaitable[IMailbox]:
+        """
+        @raise NoSuchMailbox: if there is none of that name.
+        @raise MailboxNotSelectable: if the name only holds children.
+        """
+
+    def createMailbox(name: str, specialUse: str | None = None) -> Awaitable[MailboxInfo]:
+        r"""
+        Make a mailbox, and its superiors where they are missing (RFC 9051 §6.3.4). A name that
+        only held children becomes selectable.
+
+        The uidValidity is higher than that of any mailbox that ever had the name.
+
+        @raise AlreadyExists: if a selectable mailbox has that name, or (with C{imapCode
+            USEATTR}) the account's mailbox of that special use is another.
+        """
+
+    def deleteMailbox(name: str) -> Awaitable[None]:
+        r"""
+        Delete a mailbox with its messages (RFC 9051 §6.3.5). One with children stays as a name
+        that is not selectable.
+
+        @raise NoSuchMailbox: if there is none.
+        @raise HasChildren: if it is not selectable and has children.
+        @raise CannotDoThat: for INBOX.
+        """
+
+    def renameMailbox(old: str, new: str) -> Awaitable[None]:
+        """
+        Rename a mailbox and all below it (RFC 9051 §6.3.6), making superiors as CREATE does.
+        Renaming INBOX moves its messages to a new mailbox and leaves INBOX, and what is below it,
+        where it is.
+
+        @raise NoSuchMailbox: if there is no C{old}.
+        @raise AlreadyExists: if there is a C{new} (or a name below it that would collide).
+        @raise CannotDoThat: if C{new} is below C{old}.
+        """
+
+    def setSubscribed(name: str, subscribed: bool) -> Awaitable[None]:
+        """
+        Subscribe or unsubscribe a name, whether or not a mailbox has it (RFC 9051 §6.3.7).
+        Idempotent.
+        """
+
+    def newContent(sizeHint: int | None = None) -> IContentWriter:
+        """
+        Start writing a message, to be appended to a mailbox of this account.
+        """
+
+    def quota() -> Awaitable[Quota]:
+        """
+        Use and limits of this instant; the cost does not grow with the account.
+        """
+
+    def lockMaildrop() -> Awaitable[Callable[[], None]]:
+        """
+        POP3's exclusive lock (RFC 1939 §4). It excludes other callers of this method, in this and
+        in other processes, and nobody else; a process that dies leaves no lock.
+
+        @return: call it to release; idempotent.
+        @raise MaildropLocked: if somebody has it.
+        """
+
+    def watch(changed: Callable[[str], None]) -> Callable[[], None]:
+        """
+        Be called with a mailboxId after any change of that mailbox, or with C{""} after a change
+        of the list of mailboxes. As L{IMailbox.watch}.
+        """
+
+
+# --- the store ---------------------------------------------------------------------------------
+
+
+class IDirectory(Interface):
+    """
+    Domains, accounts and aliases. Answers are never older than the last change that anybody, in
+    any process, was told is done. Domains in lower case; local-parts are compared as
+    C{model.address.foldLocalPart} folds them.
+    """
+
+    def findDomain(name: str) -> Awaitable[DomainRecord | None]:
+        """
+        @param name: lower case, A-labels.
+        """
+
+    def findAccount(address: Address) -> Awaitable[AccountRecord | None]:
+        """
+        The account that the address names, no alias followed, no subaddress cut.
+        """
+
+    def findAccountById(accountId: str) -> Awaitable[AccountRecord | None]:
+        """
+        The account with that id.
+        """
+
+    def findAlias(address: Address) -> Awaitable[AliasRecord | None]:
+        """
+        The alias of exactly that address (ask with the local-part C{*} for the catch-all).
+        """
+
+
+class IDirectoryAdmin(IDirectory):
+    """
+    Changes to the directory. Each is durable when it fires, and seen at once by everyone.
+    """
+
+    def listDomains() -> Awaitable[Sequence[DomainRecord]]:
+        """Ordered by name."""
+
+    def addDomain(name: str) -> Awaitable[DomainRecord]:
+        """
+        @raise AlreadyExists: if it is there.
+        """
+
+    def removeDomain(name: str) -> Awaitable[None]:
+        """
+        @raise NoSuchDomain: if it isn't there.
+        @raise CannotDoThat: if it still has accounts or aliases.
+        """
+
+    def listAccounts(domain: str | None = None) -> Awaitable[Sequence[AccountRecord]]:
+        """Ordered by domain, then local-part."""
+
+    def addAccount(address: Address, passwordHash: str | None) -> Awaitable[AccountRecord]:
+        """
+        Make an account with INBOX and C{model.records.DEFAULT_MAILBOXES}, subscribed.
+
+        @raise NoSuchDomain: if the domain isn't there: add it first.
+        @raise AlreadyExists: if the address is taken by an account or an alias.
+        """
+
+    def setPassword(address: Address, passwordHash: str | None) -> Awaitable[None]:
+        """
+        @raise NoSuchAccount: if there is none.
+        """
+
+    def setEnabled(address: Address, enabled: bool) -> Awaitable[None]:
+        """
+        @raise NoSuchAccount: if there is none.
+        """
+
+    def setQuota(
+        address: Address, octetLimit: int | None, messageLimit: int | None
+    ) -> Awaitable[None]:
+        """
+        @raise NoSuchAccount: if there is none.
+        """
+
+    def removeAccount(address: Address) -> Awaitable[None]:
+        """
+        Delete the account with all its mail.
+
+        @raise NoSuchAccount: if there is none.
+        """
+
+    def listAliases(domain: str | None = None) -> Awaitable[Sequence[AliasRecord]]:
+        """Ordered by domain, then local-part."""
+
+    def setAlias(address: Address, targets: Sequence[Address]) -> Awaitable[AliasRecord]:
+        """
+        Make or replace an alias.
+
+        @raise NoSuchDomain: if the domain isn't there.
+        @raise AlreadyExists: if an account has that address.
+        """
+
+    def removeAlias(address: Address) -> Awaitable[None]:
+        """
+        @raise NoSuchAccount: if there is none.
+        """
+
+
+class IMailStore(Interface):
+    """
+    A storage backend: accounts, mailboxes and messages in one place.
+    """
+
+    directory: IDirectoryAdmin = Attribute("The accounts of this store.")
+
+    def start() -> Awaitable[None]:
+        """
+        Open, upgrading an older schema, and clear up what a crash left.
+
+        @raise StoreDamaged: if it can't be opened.
+        """
+
+    def stop() -> Awaitable[None]:
+        """
+        Finish what is being committed, then close. Idempotent.
+        """
+
+    def openAccount(accountId: str) -> Awaitable[IAccount]:
+        """
+        @raise NoSuchAccount: if there is none.
+        """
+
+    def newContent(sizeHint: int | None = None) -> IContentWriter:
+        """
+        Start writing a message that is to be delivered.
+        """
+
+    def deliver(
+        content: IStagedContent, placements: Sequence[Placement], internalDate: int
+    ) -> Awaitable[Sequence[Exception | None]]:
+        """
+        Give each local recipient a copy, the content stored once. One durable step.
+
+        @param internalDate: seconds since 1970 UTC.
+        @return: for each placement C{None}, or why that one was not placed: L{OverQuota},
+            L{NoSuchAccount}. A failure of the whole is raised, and then nothing was placed.
+        """
+
+    def check(progress: Callable[[int, int], None] | None = None) -> Awaitable[Sequence[Damage]]:
+        """
+        Look at everything there is, changing nothing.
+
+        @param progress: called with what is done and how much there is.
+        @return: all that is damaged; empty for a sound store.
+        """
+
+
+# --- delivery ----------------------------------------------------------------------------------
+
+
+class IDelivery(Interface):
+    """
+    One message on its way to one target: addRecipient one or more times, write as often as the
+    message needs, then either commit or abort.
+    """
+
+    def addRecipient(recipient: Recipient) -> Awaitable[None]:
+        """
+        @raise MailError: if the target will not take it for this recipient. The others stay.
+        """
+
+    def write(data: bytes) -> Awaitable[None] | None:
+        """
+        As L{IContentWriter.write}.
+        """
+
+    def commit() -> Awaitable[Sequence[Exception | None]]:
+        """
+        The message is whole: make it durable.
+
+        @return: for each recipient, in the order in which they were added, C{None} (durable, ours
+            to deliver from now on) or the error that it is to be told.
+        @raise MailError: if nobody got it; C{abort} is then not needed.
+        """
+
+    def abort() -> None:
+        """
+        Forget it, at any time before C{commit} was called. Idempotent.
+        """
+
+
+class IDeliveryTarget(Interface):
+    """
+    Somewhere mail can go: the local accounts, a spool, somebody's program.
+    """
+
+    def begin(envelope: Envelope) -> IDelivery:
+        """
+        Start a transaction.
+        """
+
+    def verify(address: Address) -> Awaitable[str]:
+        """
+        VRFY (RFC 5321 §3.5): say without delivering whether the address would be taken.
+
+        @return: the text of the reply.
+        @raise MailError: if it would not.
+        """
+
+
+class IPolicyStep(Interface):
+    """
+    A say in whether and how mail is taken. Steps are asked in the configured order; the first
+    that raises L{MailError<twisted_mailstack.errors.MailError>} decides. A step that doesn't care
+    about a stage inherits C{delivery.policy.PolicyStep}, which accepts.
+    """
+
+    def connection(info: ConnectionInfo) -> Awaitable[None] | None:
+        """Before the greeting. A refusal is the greeting (RFC 5321 §3.1: 554, or 421)."""
+
+    def reversePath(envelope: Envelope) -> Awaitable[None] | None:
+        """At MAIL."""
+
+    def recipient(envelope: Envelope, recipient: Recipient) -> Awaitable[None] | None:
+        """At RCPT, before the target is asked."""
+
+    def message(
+        envelope: Envelope, recipients: Collection[Recipient], content: IStagedContent
+    ) -> Awaitable[bytes] | bytes:
+        """
+        At the end of data.
+
+        @return: header lines to put in front, each ended by CRLF; may be empty.
+        """
+
+
+# --- authentication ----------------------------------------------------------------------------
+
+
+class ISASLExchange(Interface):
+    """
+    One authentication attempt of one mechanism (RFC 4422 §3).
+    """
+
+    def respond(response: bytes | None) -> Any:
+        """
+        Take the client's next message; C{None} if it sent no initial response.
+
+        @return: C{bytes}, the next challenge to send; or a
+            L{twisted.cred.credentials.ICredentials} for the portal: the exchange is over.
+        @raise SyntaxProblem: if the message is malformed.
+        @raise AuthenticationFailed: if it is already clear that it fails.
+        """
+
+
+class IServerMechanism(Interface):
+    """
+    A SASL mechanism's server half.
+    """
+
+    name: bytes = Attribute("As registered: upper case, digits, - and _.")
+    needsTLS: bool = Attribute("Sends a password in the clear, so TLS comes first.")
+
+    def begin(info: ConnectionInfo) -> ISASLExchange:
+        """
+        Start an attempt.
+        """
+
+
+class IPasswordHasher(Interface):
+    """
+    Hashes passwords, off the reactor's thread and only so many at a time.
+    """
+
+    def hash(password: bytes) -> Awaitable[str]:
+        """
+        @return: a PHC string.
+        """
+
+    def verify(hashed: str | None, password: bytes) -> Awaitable[bool]:
+        """
+        @param hashed: C{None} for an unknown name: takes as long as a wrong password, and fails.
+        """

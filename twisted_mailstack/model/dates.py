@@ -1,0 +1,106 @@
+"""
+Dates of IMAP (RFC 9051 §9 C{date-time}, C{date}) and of message fields (RFC 5322 §3.3).
+
+An instant is an C{int}, seconds since 1970 in UTC; the zone in which it was written goes beside
+it as minutes east of UTC, since SEARCH compares dates as they were written (RFC 9051 §6.4.4).
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import timegm
+from functools import lru_cache
+from time import gmtime
+
+from twisted_mailstack.errors import SyntaxProblem
+
+MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")  # fmt: skip
+_MONTH = {month.lower(): number for number, month in enumerate(MONTHS, 1)}
+_WEEKDAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
+
+#   date-time = DQUOTE date-day-fixed "-" date-month "-" date-year SP time SP zone DQUOTE
+_DATE_TIME = re.compile(rb"([ \d]\d)-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)\Z")
+#   date-text = date-day "-" date-month "-" date-year
+_DATE = re.compile(rb"(\d{1,2})-([A-Za-z]{3})-(\d{4})\Z")
+
+
+def parseDateTime(text: bytes) -> tuple[int, int]:
+    """
+    @param text: a date-time without its quotes, like C{17-Jul-1996 02:44:25 -0700}.
+    @return: seconds since 1970 and the zone in minutes.
+    @raise SyntaxProblem: if it is none.
+    """
+    match = _DATE_TIME.match(text)
+    if match is None:
+        raise SyntaxProblem("Invalid date-time")
+    day, month, year, hour, minute, second, sign, zoneHours, zoneMinutes = match.groups()
+    zone = int(zoneHours) * 60 + int(zoneMinutes)
+    if int(hour) > 23 or int(minute) > 59 or int(second) > 60 or int(zoneMinutes) > 59 or zone > 1439:  # fmt: skip
+        raise SyntaxProblem("Invalid date-time")
+    if sign == b"-":
+        zone = -zone
+    days = _days(int(year), month, int(day))
+    return days * 86400 + int(hour) * 3600 + int(minute) * 60 + int(second) - zone * 60, zone
+
+
+def formatDateTime(seconds: int, zone: int = 0) -> bytes:
+    """
+    @return: the date-time without quotes, the day padded with a space to two characters.
+    """
+    day, rest = divmod(seconds + zone * 60, 86400)
+    hour, rest = divmod(rest, 3600)
+    minute, second = divmod(rest, 60)
+    return b"%b %02d:%02d:%02d %b" % (_formatDay(day), hour, minute, second, _formatZone(zone))
+
+
+def parseDate(text: bytes) -> int:
+    """
+    @param text: a SEARCH date without quotes, like C{1-Feb-1994}.
+    @return: days since 1970.
+    @raise SyntaxProblem: if it is none.
+    """
+    match = _DATE.match(text)
+    if match is None:
+        raise SyntaxProblem("Invalid date")
+    day, month, year = match.groups()
+    return _days(int(year), month, int(day))
+
+
+def dayOf(seconds: int, zone: int = 0) -> int:
+    """
+    @return: the calendar day, in days since 1970, of that instant in that zone.
+    """
+    return (seconds + zone * 60) // 86400
+
+
+def formatFieldDate(seconds: int, zone: int = 0) -> bytes:
+    """
+    @return: RFC 5322 §3.3's date-time, like C{Tue, 24 Nov 2026 10:00:00 +0000}.
+    """
+    at = gmtime(seconds + zone * 60)
+    return b"%b, %d %b %04d %02d:%02d:%02d %b" % (
+        _WEEKDAYS[at.tm_wday], at.tm_mday, MONTHS[at.tm_mon - 1], at.tm_year,
+        at.tm_hour, at.tm_min, at.tm_sec, _formatZone(zone),
+    )  # fmt: skip
+
+
+def _days(year: int, month: bytes, day: int) -> int:
+    number = _MONTH.get(month.lower())
+    if number is None or not 1 <= day <= 31:
+        raise SyntaxProblem("Invalid date")
+    seconds = timegm((year, number, day, 0, 0, 0))
+    if gmtime(seconds).tm_mday != day:
+        raise SyntaxProblem("Invalid date: that month has no such day")
+    return seconds // 86400
+
+
+@lru_cache(maxsize=4096)
+def _formatDay(day: int) -> bytes:
+    at = gmtime(day * 86400)
+    return b"%2d-%b-%04d" % (at.tm_mday, MONTHS[at.tm_mon - 1], at.tm_year)
+
+
+@lru_cache(maxsize=64)
+def _formatZone(zone: int) -> bytes:
+    hours, minutes = divmod(abs(zone), 60)
+    return b"%b%02d%02d" % (b"-" if zone < 0 else b"+", hours, minutes)

@@ -1,0 +1,157 @@
+"""
+Mailbox names: modified UTF-7 (RFC 3501 §5.1.3), INBOX, hierarchy, LIST patterns (RFC 9051 §6.3.9).
+
+Inside the house a mailbox name is a C{str} in Unicode with C{/} between levels. INBOX is written
+in capitals, also as the first level of a longer name; every other name keeps its case.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+from twisted_mailstack.errors import InvalidMailboxName
+
+DELIMITER = "/"
+INBOX = "INBOX"
+
+#: Longest mailbox name, in octets of UTF-8, and most levels. No RFC names a limit.
+MAX_NAME = 1000
+MAX_LEVELS = 50
+
+_SHIFTED = re.compile(rb"&([^-]*)-?")
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def decodeName(wire: bytes, utf8: bool = False) -> str:
+    """
+    @param wire: the name as the client sent it.
+    @param utf8: the session speaks UTF-8 (RFC 6855, RFC 9051): no modified UTF-7. Without it,
+        UTF-8 is understood all the same, as many clients send it.
+    @raise InvalidMailboxName: if the octets are in neither encoding.
+    """
+    try:
+        if utf8 or b"&" not in wire:
+            return wire.decode("utf-8")
+        return _fromModifiedUTF7(wire)
+    except (ValueError, UnicodeError):
+        raise InvalidMailboxName("The mailbox name is not valid modified UTF-7 or UTF-8") from None
+
+
+@lru_cache(maxsize=4096)
+def encodeName(name: str, utf8: bool = False) -> bytes:
+    """
+    @return: the name as the client is told it: modified UTF-7, or UTF-8 if the session speaks it.
+    """
+    if utf8:
+        return name.encode("utf-8")
+    return _UNPRINTABLE.sub(_shift, name.replace("&", "&-")).encode("ascii")
+
+
+def _shift(match: re.Match[str]) -> str:
+    encoded = b64encode(match.group().encode("utf-16-be")).rstrip(b"=").replace(b"/", b",")
+    return f"&{encoded.decode('ascii')}-"
+
+
+def _fromModifiedUTF7(wire: bytes) -> str:
+    parts: list[str] = []
+    at = 0
+    for match in _SHIFTED.finditer(wire):
+        parts.append(wire[at : match.start()].decode("utf-8"))
+        encoded = match.group(1)
+        at = match.end()
+        if not match.group().endswith(b"-"):
+            raise ValueError("unterminated shift")
+        if not encoded:
+            parts.append("&")
+            continue
+        if not re.fullmatch(rb"[A-Za-z0-9+,]+", encoded) or len(encoded) % 4 == 1:
+            raise ValueError("not base64")
+        octets = b64decode(encoded.replace(b",", b"/") + b"=" * (-len(encoded) % 4))
+        parts.append(octets.decode("utf-16-be"))
+    parts.append(wire[at:].decode("utf-8"))
+    return "".join(parts)
+
+
+def normaliseName(name: str) -> str:
+    """
+    @return: the name as it is stored and compared: INBOX in capitals, no trailing delimiter (a
+        client may CREATE C{a/} to say that it will hold children, RFC 9051 §6.3.4).
+    @raise InvalidMailboxName: if it can't be a mailbox's name.
+    """
+    if name.endswith(DELIMITER):
+        name = name[:-1]
+    levels = name.split(DELIMITER)
+    if levels[0].upper() == INBOX:
+        levels[0] = INBOX
+    if "" in levels:
+        raise InvalidMailboxName("A mailbox name can't have an empty level")
+    if _FORBIDDEN.search(name):
+        raise InvalidMailboxName("A mailbox name can't have control characters")
+    if len(levels) > MAX_LEVELS or len(name.encode("utf-8")) > MAX_NAME:
+        raise InvalidMailboxName("The mailbox name is too long", imapCode="LIMIT")
+    return DELIMITER.join(levels)
+
+
+def parents(name: str) -> Iterator[str]:
+    """
+    @return: the superior names, the topmost first: C{a}, C{a/b} for C{a/b/c}.
+    """
+    at = name.find(DELIMITER)
+    while at >= 0:
+        yield name[:at]
+        at = name.find(DELIMITER, at + 1)
+
+
+@lru_cache(maxsize=1024)
+def compilePattern(pattern: str) -> Callable[[str], bool]:
+    """
+    A LIST pattern: C{*} matches anything, C{%} anything but the delimiter.
+
+    INBOX matches without regard to case (RFC 9051 §6.3.9). Matching takes time proportional to
+    pattern times name, whatever the pattern: no backtracking.
+
+    @return: a function that says whether a name matches.
+    """
+    pattern = re.sub(r"[*%]*\*[*%]*", "*", pattern)
+    pattern = re.sub(r"%+", "%", pattern)
+    head = pattern[: len(INBOX)]
+    if head.upper() == INBOX and pattern[len(INBOX) : len(INBOX) + 1] in ("", "/", "*", "%"):
+        pattern = INBOX + pattern[len(INBOX) :]
+    if "*" not in pattern and "%" not in pattern:
+        return pattern.__eq__
+    if pattern == "*":
+        return lambda name: True
+
+    def match(name: str) -> bool:
+        # The set of pattern positions that the name read so far can have reached.
+        reached = _skipWildcards(pattern, {0})
+        for character in name:
+            following = set()
+            for at in reached:
+                if at == len(pattern):
+                    continue
+                token = pattern[at]
+                if token == "*" or (token == "%" and character != DELIMITER):
+                    following.add(at)
+                elif token == character:
+                    following.add(at + 1)
+            reached = _skipWildcards(pattern, following)
+            if not reached:
+                return False
+        return len(pattern) in reached
+
+    return match
+
+
+def _skipWildcards(pattern: str, positions: set[int]) -> set[int]:
+    # A wildcard may match nothing.
+    result = set(positions)
+    for at in positions:
+        while at < len(pattern) and pattern[at] in "*%":
+            at += 1
+            result.add(at)
+    return result

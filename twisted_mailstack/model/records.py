@@ -1,0 +1,270 @@
+"""
+The values that cross the storage border (see L{twisted_mailstack.interfaces}).
+
+Ids are strings of 1 to 64 characters out of C{A-Za-z0-9_-} (RFC 8474 §4): whoever has one has a
+name for that object that never changes and never comes back.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.flags import NO_FLAGS, Flags
+
+#: The special uses of RFC 6154 §2 that a mailbox made by us can have.
+SPECIAL_USES = ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash")
+
+#: The mailboxes that each account is made with, besides INBOX, and their special use.
+DEFAULT_MAILBOXES = (
+    ("Drafts", "\\Drafts"),
+    ("Sent", "\\Sent"),
+    ("Junk", "\\Junk"),
+    ("Trash", "\\Trash"),
+    ("Archive", "\\Archive"),
+)
+
+
+class Attribute(Enum):
+    """
+    What L{twisted_mailstack.interfaces.IMailbox.fetch} can be asked for; the comment is the type
+    of the column.
+    """
+
+    UID = "uid"  # int
+    FLAGS = "flags"  # Flags, interned
+    MODSEQ = "modSeq"  # int
+    INTERNAL_DATE = "internalDate"  # int, seconds since 1970 UTC
+    ZONE = "zone"  # int, minutes east of UTC in which internalDate was given
+    SAVE_DATE = "saveDate"  # int, seconds since 1970 UTC
+    OCTETS = "octets"  # int, RFC822.SIZE
+    MESSAGE_ID = "messageId"  # str, EMAILID of RFC 8474
+    THREAD_ID = "threadId"  # str, THREADID of RFC 8474
+    ENVELOPE = "envelope"  # bytes, rendered for FETCH
+    BODY_STRUCTURE = "bodyStructure"  # bytes, rendered, with extension data
+    BODY = "body"  # bytes, rendered, without extension data
+    PREVIEW = "preview"  # str
+    STRUCTURE = "structure"  # bytes: model.mime.packStructure, offsets without the prefix
+    PREFIX_SIZE = "prefixSize"  # int, octets before the offset 0 of STRUCTURE
+    HEADER = "header"  # bytes: the header with its blank line; None if not small (SMALL_MESSAGE)
+    CONTENT = "content"  # bytes: the whole message; None if not small (SMALL_MESSAGE)
+    SENT_DATE = "sentDate"  # int or None: the Date field, seconds since 1970 UTC
+    SUBJECT = "subject"  # str, decoded
+    BASE_SUBJECT = "baseSubject"  # str, RFC 5256 §2.1
+
+
+#: A message of at most so many octets is given whole by C{Attribute.CONTENT}; a larger one is read
+#: in pieces from L{twisted_mailstack.interfaces.IMessageContent}.
+SMALL_MESSAGE = 256 * 1024
+
+
+class MailboxInfo(NamedTuple):
+    """
+    One line of an account's list of mailboxes.
+
+    @ivar name: normalised (model.mailboxname).
+    @ivar mailboxId: RFC 8474 MAILBOXID; stays through RENAME, is new after DELETE and CREATE.
+    @ivar selectable: false for a name that is only there for its children (C{\\Noselect}).
+    @ivar subscribed: whether the owner subscribed to the name.
+    @ivar specialUse: of L{SPECIAL_USES}, or C{None}.
+    """
+
+    name: str
+    mailboxId: str
+    selectable: bool
+    subscribed: bool
+    specialUse: str | None = None
+
+
+class MailboxStatus(NamedTuple):
+    """
+    The numbers of a mailbox at one instant (RFC 9051 §6.3.11).
+
+    @ivar recent: messages that no session was told of as recent (RFC 3501 §2.3.2).
+    @ivar octets: the sum of RFC822.SIZE (RFC 8438).
+    @ivar keywords: every keyword the mailbox has seen.
+    """
+
+    uidValidity: int
+    uidNext: int
+    highestModSeq: int
+    messages: int
+    unseen: int
+    deleted: int
+    recent: int
+    octets: int
+    keywords: tuple[str, ...]
+
+
+class Changes(NamedTuple):
+    """
+    What happened in a mailbox after a modSeq; the three columns run in parallel, by ascending UID.
+
+    @ivar uids: of the entries that are new or changed and still there, C{array("I")}.
+    @ivar flags: their flags.
+    @ivar modSeqs: their modSeqs, C{array("Q")}.
+    @ivar vanished: UIDs of entries that were expunged after it, ascending. May name UIDs that the
+        asker never saw.
+    @ivar highestModSeq: where to go on: the next call's argument.
+    @ivar uidNext: of the same instant.
+    @ivar keywords: every keyword the mailbox has seen.
+    """
+
+    uids: array[int]
+    flags: list[Flags]
+    modSeqs: array[int]
+    vanished: array[int]
+    highestModSeq: int
+    uidNext: int
+    keywords: tuple[str, ...]
+
+
+class StoreResult(NamedTuple):
+    """
+    @ivar changed: C{(uid, flags, modSeq)} of each entry that has other flags now.
+    @ivar unchanged: C{(uid, flags, modSeq)} of those that already had them.
+    @ivar modified: UIDs left alone since their modSeq is above C{unchangedSince}.
+    """
+
+    changed: Sequence[tuple[int, Flags, int]]
+    unchanged: Sequence[tuple[int, Flags, int]]
+    modified: Sequence[int]
+
+
+class CopyResult(NamedTuple):
+    """
+    RFC 4315 §3's COPYUID: the n-th source became the n-th destination, both ascending.
+    """
+
+    uidValidity: int
+    sources: Sequence[int]
+    destinations: Sequence[int]
+
+
+class AppendResult(NamedTuple):
+    """RFC 4315 §3's APPENDUID, in the order of the messages given."""
+
+    uidValidity: int
+    uids: Sequence[int]
+
+
+class Quota(NamedTuple):
+    """
+    Use and limit of an account (RFC 9208 §5: STORAGE counts in 1024 octets, here in octets).
+
+    @ivar octetLimit: C{None} for no limit; likewise C{messageLimit}.
+    """
+
+    octets: int
+    octetLimit: int | None
+    messages: int
+    messageLimit: int | None
+
+
+class DomainRecord(NamedTuple):
+    """A domain whose mail we take."""
+
+    name: str
+
+
+class AccountRecord(NamedTuple):
+    """
+    @ivar accountId: never changes, never returns.
+    @ivar address: the address that names it.
+    @ivar passwordHash: in PHC string format (C{$argon2id$...}), or C{None}: no login.
+    @ivar enabled: a disabled account takes mail, nobody logs in.
+    """
+
+    accountId: str
+    address: Address
+    passwordHash: str | None
+    enabled: bool = True
+
+
+class AliasRecord(NamedTuple):
+    """
+    @ivar address: whose mail is passed on; a local-part of C{*} is the domain's catch-all.
+    @ivar targets: where to, addresses here or elsewhere.
+    """
+
+    address: Address
+    targets: tuple[Address, ...]
+
+
+class Placement(NamedTuple):
+    """
+    One local recipient's copy of a message that is delivered.
+
+    @ivar accountId: whose.
+    @ivar mailbox: the mailbox's name; INBOX is taken where it is missing.
+    @ivar prefix: header lines put in front of the shared content, each ended by CRLF.
+    """
+
+    accountId: str
+    mailbox: str
+    prefix: bytes = b""
+    flags: Flags = NO_FLAGS
+
+
+class Damage(NamedTuple):
+    """
+    Something that an integrity check found.
+
+    @ivar where: what is damaged, in an operator's words: account, mailbox, uid.
+    @ivar what: how, and what to do about it.
+    """
+
+    where: str
+    what: str
+
+
+class ConnectionInfo(NamedTuple):
+    """
+    What policies and logs know of a connection.
+
+    @ivar peer: the client's IP address as text; C{"local"} for a Unix socket.
+    @ivar peerPort: its port, 0 if it has none.
+    @ivar service: which of ours it reached: C{smtp}, C{submission}, C{imaps}, ...
+    @ivar secure: under TLS.
+    @ivar tlsVersion: like C{TLSv1.3}, or C{None}; C{cipher} likewise.
+    """
+
+    peer: str
+    peerPort: int
+    service: str
+    secure: bool = False
+    tlsVersion: str | None = None
+    cipher: str | None = None
+
+
+class Envelope(NamedTuple):
+    """
+    A transaction's envelope as far as it is known (RFC 5321 §2.3.1).
+
+    @ivar reversePath: C{None} is the null reverse-path.
+    @ivar helo: what the client called itself, as it wrote it.
+    @ivar authenticated: the account's address if the session is authenticated.
+    @ivar parameters: MAIL's parameters, upper-case keywords.
+    @ivar queueId: names the transaction in the log, in the 250 reply and in Received.
+    """
+
+    connection: ConnectionInfo
+    helo: str
+    reversePath: Address | None
+    authenticated: Address | None
+    parameters: Mapping[str, str | None]
+    queueId: str
+
+
+class Recipient(NamedTuple):
+    """
+    A forward-path with RCPT's parameters.
+
+    @ivar original: the address as the client gave it.
+    """
+
+    address: Address
+    parameters: Mapping[str, str | None]
