@@ -236,3 +236,25 @@ class StoreDamaged(TemporaryFailure):
 
 class ConnectionClosed(Exception):
     """The peer is gone while a session waited for it. Ends the session; nobody is answered."""
+
+
+class SessionEnded(Exception):
+    """
+    A session waits for its peer and is told to end. It says the protocol's goodbye and returns.
+
+    @ivar reason: L{TIMEOUT} or L{SHUTDOWN}.
+    """
+
+    TIMEOUT = "timeout"
+    SHUTDOWN = "shutdown"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class PlaintextInjected(Exception):
+    """
+    Octets came behind STARTTLS before TLS began (CVE-2011-0411's attack): the connection is
+    dropped without running them.
+    """

@@ -1,0 +1,394 @@
+# -*- test-case-name: tests.wire.test_stream -*-
+"""
+One connection as a session sees it: octets to read, octets to write, no transport.
+
+A session is one coroutine that pulls lines and octets from a L{Stream} and writes its replies to
+it. The state of the session decides how the stream is cut, since nothing else reads from it: a
+message's text is never taken for a command, and commands run strictly in order however they were
+pipelined. What a session writes is sent in one piece when it next waits.
+
+Bounds: input that the session hasn't taken is at most C{HIGH_WATER} and what one read of the
+transport brings; a line is bounded by its caller; output waits in L{Stream.drain} when the peer
+doesn't read.
+
+A session is never cancelled from outside. When the peer is gone, its next read raises
+L{ConnectionClosed}, so what it is committing is committed.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from twisted_mailstack.errors import (
+    ConnectionClosed,
+    LimitExceeded,
+    PlaintextInjected,
+    SessionEnded,
+)
+from twisted_mailstack.model.records import ConnectionInfo
+
+#: Input not taken above which the peer is asked to wait.
+HIGH_WATER = 64 * 1024
+#: Output gathered above which it is sent without waiting for the session to wait.
+FLUSH_AT = 64 * 1024
+
+
+class IWire(Protocol):
+    """
+    What carries a stream: L{twisted_mailstack.net.protocol.MailProtocol}, or a double in tests.
+    """
+
+    def send(self, data: bytes) -> None:
+        """Send octets, in order."""
+
+    def setPaused(self, paused: bool) -> None:
+        """Stop or go on calling L{Stream.received}."""
+
+    def startTLS(self) -> None:
+        """All that is sent from now on goes through TLS, as the server's side of it."""
+
+    def lose(self) -> None:
+        """Close the connection when all is sent."""
+
+    def describe(self) -> ConnectionInfo:
+        """What is known of the connection now."""
+
+
+class Stream:
+    """
+    @ivar timeout: seconds that a read may take as a whole, C{None} for ever. A read of a line
+        counts from its start, so a peer that sends an octet a minute gains nothing.
+    @ivar clock: for timeouts.
+    @ivar bytesIn: octets received, for accounting and logs; C{bytesOut} likewise sent.
+    """
+
+    def __init__(self, wire: IWire, clock: IReactorTime, timeout: float | None = None) -> None:
+        self.wire = wire
+        self.clock = clock
+        self.timeout = timeout
+        self.bytesIn = 0
+        self.bytesOut = 0
+        self._buffer = b""
+        self._at = 0
+        self._paused = False
+        self._waiter: Deferred[None] | None = None
+        self._timer: IDelayedCall | None = None
+        self._deadline: float | None = None
+        self._closed = False
+        self._ending: SessionEnded | None = None
+        self._woken = False
+        self._output: list[bytes] = []
+        self._pending = 0
+        self._blocked = False
+        self._info: ConnectionInfo | None = None
+
+    # --- the transport's side ------------------------------------------------------------------
+
+    def received(self, data: bytes) -> None:
+        """
+        Octets came in.
+        """
+        self.bytesIn += len(data)
+        self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
+        self._at = 0
+        if len(self._buffer) > HIGH_WATER and not self._paused:
+            self._paused = True
+            self.wire.setPaused(True)
+        self._fire()
+
+    def lost(self) -> None:
+        """
+        The connection is gone: every read and wait from now on raises L{ConnectionClosed}, even
+        if there is input left, since nobody would get the replies.
+        """
+        self._closed = True
+        self._output.clear()
+        self._pending = 0
+        self._fire()
+
+    def setBlocked(self, blocked: bool) -> None:
+        """
+        The transport's send buffer is full, or has room again.
+        """
+        self._blocked = blocked
+        if not blocked:
+            self._fire()
+
+    # --- the owner's side ----------------------------------------------------------------------
+
+    def end(self, reason: str) -> None:
+        """
+        Ask the session to end: its next read that has to wait raises L{SessionEnded}.
+        """
+        if self._ending is None:
+            self._ending = SessionEnded(reason)
+        self._fire()
+
+    def wake(self) -> None:
+        """
+        Make a L{wait} of the session return: there is news. Without one under way, the next
+        returns at once.
+        """
+        self._woken = True
+        self._fire()
+
+    # --- the session's side: input -------------------------------------------------------------
+
+    @property
+    def info(self) -> ConnectionInfo:
+        """What is known of the connection; current after STARTTLS too."""
+        if self._info is None:
+            self._info = self.wire.describe()
+        return self._info
+
+    @property
+    def buffered(self) -> int:
+        """Octets that are received and not taken."""
+        return len(self._buffer) - self._at
+
+    @property
+    def closed(self) -> bool:
+        """Whether the peer is gone."""
+        return self._closed
+
+    def takeLine(self, limit: int, strict: bool = False) -> bytes | None:
+        """
+        @param limit: the most octets a line may have, its end included.
+        @param strict: only CRLF ends a line (SMTP: a bare LF must not, RFC 5321 §2.3.8). Without
+            it a bare LF does too.
+        @return: the next line without its end, or C{None} if it isn't there yet.
+        @raise LimitExceeded: if it is longer. What was buffered of it stays; see L{readLine}.
+        """
+        end = self._buffer.find(b"\r\n" if strict else b"\n", self._at)
+        if end < 0:
+            if len(self._buffer) - self._at > limit:
+                raise LimitExceeded("Line too long")
+            return None
+        start, self._at = self._at, end + (2 if strict else 1)
+        if self._at - start > limit:
+            self._at = start
+            raise LimitExceeded("Line too long")
+        if not strict and self._buffer[end - 1 : end] == b"\r" and end > start:
+            end -= 1
+        return self._buffer[start:end]
+
+    async def readLine(self, limit: int, strict: bool = False) -> bytes:
+        """
+        As L{takeLine}, waiting for the line.
+
+        @raise LimitExceeded: if the line is too long. All of it, to its end, has been discarded.
+        @raise ConnectionClosed: if the peer is gone.
+        @raise SessionEnded: at a timeout, or when the server stops.
+        """
+        self._startRead()
+        try:
+            while (line := self.takeLine(limit, strict)) is None:
+                await self._more()
+        except LimitExceeded:
+            await self._discardLine(b"\r\n" if strict else b"\n")
+            raise
+        return line
+
+    async def _discardLine(self, ending: bytes) -> None:
+        while (end := self._buffer.find(ending, self._at)) < 0:
+            # A CR at the very end may be the first half of the line's end.
+            keep = 1 if ending[0] == 13 and self._buffer.endswith(b"\r") else 0
+            self._at = len(self._buffer) - keep
+            await self._more()
+        self._at = end + len(ending)
+
+    async def readExactly(self, octets: int) -> bytes:
+        """
+        @return: so many octets. For amounts that may be held in memory; see L{readSome}.
+        """
+        self._startRead()
+        parts = []
+        while octets:
+            part = self._take(octets)
+            if part:
+                parts.append(part)
+                octets -= len(part)
+            else:
+                await self._more()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def readSome(self, limit: int) -> bytes:
+        """
+        @return: between 1 and C{limit} octets, as soon as there are any.
+        """
+        self._startRead()
+        while not (part := self._take(limit)):
+            await self._more()
+        return part
+
+    def unread(self, data: bytes) -> None:
+        """
+        Put back octets that were read but are not ours to use.
+        """
+        self._buffer = data + self._buffer[self._at :]
+        self._at = 0
+
+    async def wait(self) -> None:
+        """
+        Wait until input is there that wasn't when this was called, or L{wake} is called. For
+        sessions that have to say something without being asked (IDLE).
+
+        C{stream.timeout} counts from this call.
+        """
+        self._startRead()
+        if self._woken:
+            self._woken = False
+            return
+        await self._more(wakeable=True)
+        self._woken = False
+
+    async def breathe(self) -> None:
+        """
+        Let everyone else have a turn, in the midst of long work.
+        """
+        turn: Deferred[None] = Deferred()
+        self.clock.callLater(0, turn.callback, None)
+        await turn
+        if self._closed:
+            raise ConnectionClosed()
+
+    async def sleep(self, seconds: float) -> None:
+        """
+        Wait, as after a failed login.
+
+        @raise ConnectionClosed: afterwards, if the peer went meanwhile.
+        """
+        self.flush()
+        done: Deferred[None] = Deferred()
+        self.clock.callLater(seconds, done.callback, None)
+        await done
+        if self._closed:
+            raise ConnectionClosed()
+
+    def _take(self, limit: int) -> bytes:
+        start = self._at
+        if not start and len(self._buffer) <= limit:
+            part, self._buffer = self._buffer, b""
+        else:
+            part = self._buffer[start : start + limit]
+            self._at = start + len(part)
+        return part
+
+    def _startRead(self) -> None:
+        if self._closed:
+            raise ConnectionClosed()
+        self._deadline = None if self.timeout is None else self.clock.seconds() + self.timeout
+
+    async def _more(self, wakeable: bool = False) -> None:
+        self.flush()
+        if self._closed:
+            raise ConnectionClosed()
+        if self._ending is not None:
+            raise self._ending
+        before = self.bytesIn
+        while True:
+            if self._paused:
+                self._paused = False
+                self.wire.setPaused(False)
+                # Un-pausing may deliver at once.
+                if self.bytesIn != before:
+                    return
+            await self._suspend()
+            if self._closed:
+                raise ConnectionClosed()
+            if self.bytesIn != before or (wakeable and self._woken):
+                return
+            if self._ending is not None:
+                raise self._ending
+
+    async def _suspend(self) -> None:
+        self._waiter = Deferred()
+        if self._deadline is not None and self._timer is None:
+            self._timer = self.clock.callLater(
+                max(0, self._deadline - self.clock.seconds()), self._timerFired
+            )
+        await self._waiter
+
+    def _fire(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.callback(None)
+        if self._closed and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _timerFired(self) -> None:
+        # One timer a connection, moved only when it fires: most reads end long before, and
+        # starting and cancelling a DelayedCall for each would cost more than the read.
+        self._timer = None
+        if self._waiter is None or self._deadline is None:
+            return
+        left = self._deadline - self.clock.seconds()
+        if left > 0:
+            self._timer = self.clock.callLater(left, self._timerFired)
+        else:
+            self.end(SessionEnded.TIMEOUT)
+
+    # --- the session's side: output ------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """
+        Send octets. They leave when the session next waits, or when much has gathered.
+        """
+        if self._closed:
+            return
+        self._output.append(data)
+        self._pending += len(data)
+        if self._pending >= FLUSH_AT:
+            self.flush()
+
+    def flush(self) -> None:
+        """
+        Send now what was written.
+        """
+        if self._output:
+            data = self._output[0] if len(self._output) == 1 else b"".join(self._output)
+            self._output = []
+            self._pending = 0
+            self.bytesOut += len(data)
+            self.wire.send(data)
+
+    async def drain(self) -> None:
+        """
+        After much was written: wait until the peer has taken enough of it that memory stays
+        bounded.
+
+        @raise ConnectionClosed: if the peer is gone.
+        @raise SessionEnded: if it takes nothing for as long as C{timeout}.
+        """
+        self.flush()
+        self._startRead()
+        while self._blocked and not self._closed:
+            await self._suspend()
+            if self._ending is not None and self._ending.reason == SessionEnded.TIMEOUT:
+                raise self._ending
+        if self._closed:
+            raise ConnectionClosed()
+
+    def startTLS(self) -> None:
+        """
+        Send what was written, then begin TLS.
+
+        @raise PlaintextInjected: if the peer sent anything behind its STARTTLS. The caller drops
+            the connection.
+        """
+        if self.buffered:
+            raise PlaintextInjected()
+        self.flush()
+        self._info = None
+        self.wire.startTLS()
+
+    def close(self) -> None:
+        """
+        Send what was written and close the connection.
+        """
+        self.flush()
+        self.wire.lose()
