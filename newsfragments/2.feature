@@ -1,0 +1,1 @@
+The first server: ``twistd mailstack`` receives mail by SMTP, takes submissions, delivers to local accounts in an SQLite store and serves them by POP3 and IMAP4rev1; ``mailstack`` manages accounts, domains and aliases while it runs.
