@@ -152,9 +152,7 @@ class ClientTests(SynchronousTestCase):
         octets = message("large", line * (25 * 1024 * 1024 // len(line)))
         self.submit(octets)
         self.assertEqual(self.inbox() == [octets], True)
-        got = self.curl(
-            "-u", f"{self.me}:{PASSWORD}", f"pop3s://127.0.0.1:{self.ports['pop3s']}/1"
-        )
+        got = self.curl("-u", f"{self.me}:{PASSWORD}", f"pop3s://127.0.0.1:{self.ports['pop3s']}/1")
         self.assertEqual(got[got.index(b"From: ") :] == octets, True)
 
     def test_imapSynchronisedSessions(self) -> None:
@@ -228,7 +226,12 @@ class ClientTests(SynchronousTestCase):
             path = self.folder / f"{number}.eml"
             path.write_bytes(message(f"curl-{number}", BODIES["leading-dots"]))
             self.curl(
-                *(f"{scheme}://127.0.0.1:{self.ports[service]}", *extra, "-u", f"{ALICE}:{PASSWORD}"),
+                *(
+                    f"{scheme}://127.0.0.1:{self.ports[service]}",
+                    *extra,
+                    "-u",
+                    f"{ALICE}:{PASSWORD}",
+                ),
                 *("--mail-from", ALICE, "--mail-rcpt", self.me, "-T", str(path)),
             )
         sent = [message(f"curl-{n}", BODIES["leading-dots"]) for n in (0, 1)]
@@ -264,7 +267,7 @@ class ClientTests(SynchronousTestCase):
         (self.folder / "mail").mkdir()
         config = self.folder / "mbsyncrc"
         config.write_text(
-            "IMAPAccount a\nHost 127.0.0.1\nPort %d\nUser %s\nPass \"%s\"\nSSLType IMAPS\n"
+            'IMAPAccount a\nHost 127.0.0.1\nPort %d\nUser %s\nPass "%s"\nSSLType IMAPS\n'
             "CertificateFile %s\n\nIMAPStore far\nAccount a\n\n"
             "MaildirStore near\nPath %s/mail/\nInbox %s/mail/INBOX\nSubFolders Verbatim\n\n"
             "Channel c\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nExpunge Both\n"
@@ -304,9 +307,7 @@ class ClientTests(SynchronousTestCase):
         # Once more: nothing is left to do.
         before = sorted(path.name for path in remaining)
         run(sync)
-        after = sorted(
-            path.name for part in ("new", "cur") for path in (inbox / part).iterdir()
-        )
+        after = sorted(path.name for part in ("new", "cur") for path in (inbox / part).iterdir())
         self.assertEqual(before, after)
 
     def certificate(self) -> Path:
@@ -335,7 +336,15 @@ class ClientTests(SynchronousTestCase):
             os.chmod(config, 0o600)
             pid = self.folder / "pid"
             return run(
-                ["fetchmail", "-f", str(config), "--pidfile", str(pid), "-i", str(self.folder / "ids")],
+                [
+                    "fetchmail",
+                    "-f",
+                    str(config),
+                    "--pidfile",
+                    str(pid),
+                    "-i",
+                    str(self.folder / "ids"),
+                ],
                 status=None,
             )
 
