@@ -15,7 +15,6 @@ import imaplib
 import random
 import signal
 import smtplib
-import socket
 import sys
 import threading
 import time
@@ -151,7 +150,7 @@ def crash(rounds: int, connections: int, seed: int, log: bool = True) -> list[st
         if log:
             print(damage.strip())
             print(f"{len(load.acknowledged)} acknowledged, {len(load.uncertain)} without a reply")
-    except (AssertionError, socket.error) as error:
+    except (OSError, AssertionError) as error:
         wrong.append(str(error))
     finally:
         server.close()

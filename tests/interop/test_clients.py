@@ -267,12 +267,13 @@ class ClientTests(SynchronousTestCase):
         (self.folder / "mail").mkdir()
         config = self.folder / "mbsyncrc"
         config.write_text(
-            'IMAPAccount a\nHost 127.0.0.1\nPort %d\nUser %s\nPass "%s"\nSSLType IMAPS\n'
-            "CertificateFile %s\n\nIMAPStore far\nAccount a\n\n"
-            "MaildirStore near\nPath %s/mail/\nInbox %s/mail/INBOX\nSubFolders Verbatim\n\n"
+            f"IMAPAccount a\nHost 127.0.0.1\nPort {self.ports['imaps']}\nUser {self.me}\n"
+            f'Pass "{PASSWORD}"\nSSLType IMAPS\nCertificateFile {self.certificate()}\n\n'
+            "IMAPStore far\nAccount a\n\n"
+            f"MaildirStore near\nPath {self.folder}/mail/\nInbox {self.folder}/mail/INBOX\n"
+            "SubFolders Verbatim\n\n"
             "Channel c\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nExpunge Both\n"
             "Remove Both\nSyncState *\n"
-            % (self.ports["imaps"], self.me, PASSWORD, self.certificate(), self.folder, self.folder)
         )
         sync = ["mbsync", "-c", str(config), "-a"]
         run(sync)
