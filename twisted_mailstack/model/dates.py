@@ -14,12 +14,14 @@ from time import gmtime
 
 from twisted_mailstack.errors import SyntaxProblem
 
-MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")  # fmt: skip
+MONTHS = tuple(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())
 _MONTH = {month.lower(): number for number, month in enumerate(MONTHS, 1)}
 _WEEKDAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 
 #   date-time = DQUOTE date-day-fixed "-" date-month "-" date-year SP time SP zone DQUOTE
-_DATE_TIME = re.compile(rb"([ \d]\d)-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)\Z")
+_DATE_TIME = re.compile(
+    rb"([ \d]\d)-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)\Z"
+)
 #   date-text = date-day "-" date-month "-" date-year
 _DATE = re.compile(rb"(\d{1,2})-([A-Za-z]{3})-(\d{4})\Z")
 
@@ -35,7 +37,9 @@ def parseDateTime(text: bytes) -> tuple[int, int]:
         raise SyntaxProblem("Invalid date-time")
     day, month, year, hour, minute, second, sign, zoneHours, zoneMinutes = match.groups()
     zone = int(zoneHours) * 60 + int(zoneMinutes)
-    if int(hour) > 23 or int(minute) > 59 or int(second) > 60 or int(zoneMinutes) > 59 or zone > 1439:  # fmt: skip
+    if int(hour) > 23 or int(minute) > 59 or int(second) > 60:
+        raise SyntaxProblem("Invalid date-time")
+    if int(zoneMinutes) > 59 or zone > 1439:
         raise SyntaxProblem("Invalid date-time")
     if sign == b"-":
         zone = -zone

@@ -21,7 +21,9 @@ MAX_NUMBER = 0xFFFFFFFF
 #   seq-range    = seq-number ":" seq-number
 #   seq-number   = nz-number / "*"
 #   sequence-set = (seq-number / seq-range) ["," sequence-set]
-_SET = re.compile(rb"(?:[1-9]\d{0,9}|\*)(?::(?:[1-9]\d{0,9}|\*))?(?:,(?:[1-9]\d{0,9}|\*)(?::(?:[1-9]\d{0,9}|\*))?)*\Z")
+_SET = re.compile(
+    rb"(?:[1-9]\d{0,9}|\*)(?::(?:[1-9]\d{0,9}|\*))?(?:,(?:[1-9]\d{0,9}|\*)(?::(?:[1-9]\d{0,9}|\*))?)*\Z"
+)
 
 
 class NumberSet:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succeed
 from twisted.internet.interfaces import (
@@ -44,6 +45,8 @@ class MailProtocol(Protocol):
     log = Logger()
     factory: MailFactory
     stream: Stream
+    # TCP, TLS or a Unix socket; Twisted's annotation says only ITransport | None.
+    transport: Any
 
     def __init__(self, factory: MailFactory) -> None:
         self.factory = factory
@@ -164,7 +167,7 @@ class MailProtocol(Protocol):
         self.transport.loseConnection()
         # A peer that neither reads nor closes must not keep the connection.
         timer = self.factory.clock.callLater(self.factory.closeTimeout, self._abort)
-        self.done.addBoth(lambda _: timer.active() and timer.cancel() and None)
+        self.done.addCallback(lambda _: timer.cancel() if timer.active() else None)
 
     def _abort(self) -> None:
         if not self._lost:
@@ -282,6 +285,8 @@ class Refusal(Protocol):
     """
     Says one line and closes.
     """
+
+    transport: Any
 
     def __init__(self, line: bytes) -> None:
         self.line = line

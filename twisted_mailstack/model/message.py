@@ -1,0 +1,325 @@
+# -*- test-case-name: tests.model.test_message -*-
+"""
+What is found in a message once, when it arrives, so that nobody has to look again: ENVELOPE and
+BODYSTRUCTURE as FETCH sends them (RFC 9051 §7.5.2), the offsets of its parts, a preview (RFC 8970)
+and what threads and sorts it (RFC 5256).
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import timegm
+from typing import NamedTuple
+
+from twisted_mailstack.model.envelope import imapString, renderEnvelope
+from twisted_mailstack.model.header import Header, Parameters, decodeText, parseMessageIds
+from twisted_mailstack.model.mime import Part, StructureScanner, packStructure
+from twisted_mailstack.model.text import partText, textParts
+
+__all__ = [
+    "Summariser",
+    "Summary",
+    "baseSubject",
+    "parseFieldDate",
+    "renderBodyStructure",
+    "renderEnvelope",
+    "summarise",
+]
+
+#: Characters of a preview (RFC 8970 §3.1), and octets of a body that are looked at for it.
+PREVIEW_CHARACTERS = 200
+PREVIEW_OCTETS = 16 * 1024
+#: References that are kept, the last ones: threads need no more.
+MAX_REFERENCES = 100
+
+
+class Summary(NamedTuple):
+    """
+    @ivar size: octets of the message.
+    @ivar headerSize: of its header, blank line included.
+    @ivar envelope: rendered; C{bodyStructure} (with extension data) and C{body} (without) likewise.
+    @ivar structure: L{packStructure}'s form.
+    @ivar preview: the beginning of its text, on one line.
+    @ivar messageId: of the Message-ID field, brackets included; empty if there is none.
+    @ivar inReplyTo: the ids in In-Reply-To; C{references} those in References.
+    @ivar subject: decoded.
+    @ivar baseSubject: without Re: and Fwd: (RFC 5256 §2.1), in upper case.
+    @ivar sentDate: the Date field in seconds since 1970 UTC, C{None} if it has no valid one.
+    """
+
+    size: int
+    headerSize: int
+    envelope: bytes
+    bodyStructure: bytes
+    body: bytes
+    structure: bytes
+    preview: str
+    messageId: bytes
+    inReplyTo: tuple[bytes, ...]
+    references: tuple[bytes, ...]
+    subject: str
+    baseSubject: str
+    sentDate: int | None
+
+
+class Summariser:
+    """
+    Makes a L{Summary} of a message that arrives in chunks, in bounded memory.
+    """
+
+    def __init__(self) -> None:
+        self._scanner = StructureScanner()
+        self._size = 0
+        # The beginning of the message, for the preview.
+        self._start: list[bytes] = []
+        self._startSize = 0
+
+    def feed(self, data: bytes) -> None:
+        """
+        The message's next octets.
+        """
+        if self._startSize < _START:
+            self._start.append(data[: _START - self._startSize])
+            self._startSize += len(self._start[-1])
+        self._size += len(data)
+        self._scanner.feed(data)
+
+    def finish(self) -> Summary:
+        """
+        @return: what was found. Nothing may be fed after it.
+        """
+        root = self._scanner.finish()
+        header = Header(self._scanner.header or b"")
+        value = header.get(b"subject") or b""
+        subject = decodeText(value)
+        messageIds = parseMessageIds(header.get(b"message-id") or b"")
+        return Summary(
+            self._size,
+            root.bodyOffset,
+            root.envelope or b"NIL",
+            renderBodyStructure(root, True),
+            renderBodyStructure(root, False),
+            packStructure(root),
+            _preview(b"".join(self._start), root),
+            messageIds[0] if messageIds else b"",
+            tuple(parseMessageIds(header.get(b"in-reply-to") or b"")[-MAX_REFERENCES:]),
+            tuple(parseMessageIds(header.get(b"references") or b"")[-MAX_REFERENCES:]),
+            subject,
+            baseSubject(subject),
+            parseFieldDate(header.get(b"date") or b""),
+        )
+
+
+#: Octets of a message's beginning in which the preview's text is looked for.
+_START = 64 * 1024
+
+
+def summarise(data: bytes) -> Summary:
+    """
+    @return: the summary of a message in one piece.
+    """
+    summariser = Summariser()
+    summariser.feed(data)
+    return summariser.finish()
+
+
+_WHITE = re.compile(r"[\s\u0000-\u001f\u007f-\u009f\u200b-\u200d\u2060\ufeff]+")
+
+
+def _preview(start: bytes, root: Part) -> str:
+    # The first text of the message itself; plain before HTML where both are there.
+    found: Part | None = None
+    for part in textParts(root):
+        if part.bodyOffset >= len(start):
+            break
+        if part.disposition is not None and part.disposition[0].lower() == b"attachment":
+            continue
+        if part.subtype.lower() == b"plain":
+            found = part
+            break
+        found = found or part
+    if found is None:
+        return ""
+    end = min(found.endOffset, found.bodyOffset + PREVIEW_OCTETS)
+    text = partText(start[found.bodyOffset : end], found, plain=True)
+    return _WHITE.sub(" ", text[: 20 * PREVIEW_CHARACTERS]).strip()[:PREVIEW_CHARACTERS]
+
+
+# --- BODYSTRUCTURE -----------------------------------------------------------------------------
+
+
+def renderBodyStructure(part: Part, extensible: bool) -> bytes:
+    """
+    @param extensible: with extension data (BODYSTRUCTURE) or without (BODY).
+    @return: the part as FETCH shows it (RFC 9051 §7.5.2 and §9, C{body}).
+    """
+    if part.isMultipart:
+        children = b"".join([renderBodyStructure(child, extensible) for child in part.children])
+        if not extensible:
+            return b"(%b %b)" % (children, imapString(part.subtype))
+        #   body-ext-mpart = body-fld-param [SP body-fld-dsp [SP body-fld-lang [SP body-fld-loc]]]
+        return b"(%b %b %b %b %b %b)" % (
+            children,
+            imapString(part.subtype),
+            _renderParameters(part.parameters),
+            _renderDisposition(part),
+            _renderLanguage(part),
+            imapString(part.location),
+        )
+    parameters = part.parameters
+    if not parameters and part.isText and part.subtype.lower() == b"plain":
+        # RFC 2045 §5.2: plain US-ASCII is what a part is that says nothing.
+        parameters = [(b"charset", b"us-ascii")]
+    #   body-fields = body-fld-param SP body-fld-id SP body-fld-desc SP body-fld-enc SP
+    #                 body-fld-octets
+    fields = b"%b %b %b %b %b %b %d" % (
+        imapString(part.mediaType),
+        imapString(part.subtype),
+        _renderParameters(parameters),
+        imapString(part.contentId),
+        imapString(part.description),
+        imapString(part.encoding),
+        part.size,
+    )
+    if part.isText:
+        fields += b" %d" % part.lines
+    elif part.isMessage:
+        message = part.children[0]
+        fields += b" %b %b %d" % (
+            message.envelope or b"NIL",
+            renderBodyStructure(message, extensible),
+            part.lines,
+        )
+    if not extensible:
+        return b"(%b)" % fields
+    #   body-ext-1part = body-fld-md5 [SP body-fld-dsp [SP body-fld-lang [SP body-fld-loc]]]
+    return b"(%b %b %b %b %b)" % (
+        fields,
+        imapString(part.md5),
+        _renderDisposition(part),
+        _renderLanguage(part),
+        imapString(part.location),
+    )
+
+
+def _renderParameters(parameters: Parameters) -> bytes:
+    if not parameters:
+        return b"NIL"
+    return b"(%b)" % b" ".join(
+        [b"%b %b" % (imapString(name), imapString(value)) for name, value in parameters]
+    )
+
+
+def _renderDisposition(part: Part) -> bytes:
+    if part.disposition is None:
+        return b"NIL"
+    value, parameters = part.disposition
+    return b"(%b %b)" % (imapString(value), _renderParameters(parameters))
+
+
+def _renderLanguage(part: Part) -> bytes:
+    #   body-fld-lang = nstring / "(" string *(SP string) ")"
+    if part.language is None:
+        return b"NIL"
+    languages = [tag.strip() for tag in part.language.split(b",") if tag.strip()][:50]
+    if len(languages) < 2:
+        return imapString(languages[0] if languages else None)
+    return b"(%b)" % b" ".join(map(imapString, languages))
+
+
+# --- sorting and threading ---------------------------------------------------------------------
+
+#   subj-refwd = ("re" / ("fw" ["d"])) *WSP [subj-blob] ":"      (RFC 5256 §5)
+#   subj-blob  = "[" *BLOBCHAR "]" *WSP
+_LEADER = re.compile(r"(?:\[[^\[\]]*\]\s*)*(?:re|fwd?)\s*(?:\[[^\[\]]*\]\s*)?:\s*", re.IGNORECASE)
+_BLOB = re.compile(r"\[[^\[\]]*\]\s*")
+
+
+def baseSubject(subject: str) -> str:
+    """
+    @param subject: decoded.
+    @return: the base subject (RFC 5256 §2.1), in upper case so that equal ones are equal.
+    """
+    text = " ".join(subject[:1000].split())
+    while True:
+        text = text.rstrip()
+        while text[-5:].lower() == "(fwd)":
+            text = text[:-5].rstrip()
+        while True:
+            leader = _LEADER.match(text)
+            if leader:
+                text = text[leader.end() :]
+                continue
+            blob = _BLOB.match(text)
+            # A blob goes only if something stays.
+            if blob and text[blob.end() :]:
+                text = text[blob.end() :]
+                continue
+            break
+        if text[:5].lower() == "[fwd:" and text.endswith("]"):
+            text = text[5:-1].strip()
+            continue
+        return text.upper()
+
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+#   date-time = [day-of-week ","] day month year hour ":" minute [":" second] zone (RFC 5322 §3.3),
+#   with the obsolete years and zones of §4.3, RFC 850's hyphens, and no zone at all.
+_DATE = re.compile(
+    rb"\s*(?:[A-Za-z]+,?\s*)?(\d{1,2})[\s\-]+([A-Za-z]{3})[A-Za-z]*[\s\-.,]+(\d{2,4})[\s,]+"
+    rb"(\d{1,2})[:.](\d{2})(?:[:.](\d{2})(?:\.\d+)?)?\s*(?:([+-])(\d{2}):?(\d{2})|([A-Za-z]{1,5}))?"
+)
+#   asctime: Wed Jul 17 02:23:25 1996
+_ASCTIME = re.compile(
+    rb"\s*[A-Za-z]{3},?\s+([A-Za-z]{3})\s+(\d{1,2})\s+(\d{1,2}):(\d{2}):(\d{2})\s+"
+    rb"(?:[A-Z]{3,4}\s+)?(\d{4})"
+)
+#   RFC 5322 §4.3: the North American zones mean what they say, all other letters +0000.
+_ZONES = {"EST": -300, "CST": -360, "MST": -420, "PST": -480}
+_ZONES |= {"EDT": -240, "CDT": -300, "MDT": -360, "PDT": -420}
+
+
+def parseFieldDate(value: bytes) -> int | None:
+    """
+    @param value: a Date field.
+    @return: seconds since 1970 UTC, C{None} if no date can be read from it.
+    """
+    parsed = parseFieldDateZone(value)
+    return None if parsed is None else parsed[0]
+
+
+def parseFieldDateZone(value: bytes) -> tuple[int, int] | None:
+    """
+    @return: seconds since 1970 UTC and the zone, in minutes east of it, in which it was written.
+    """
+    value = value[:200]
+    zone = 0
+    match = _DATE.match(value)
+    if match:
+        day, month, year, hour, minute, second, sign, hours, minutes, name = match.groups()
+        if sign:
+            zone = int(hours) * 60 + int(minutes)
+            if sign == b"-":
+                zone = -zone
+        elif name:
+            zone = _ZONES.get(name.decode("ascii").upper(), 0)
+    else:
+        match = _ASCTIME.match(value)
+        if match is None:
+            return None
+        month, day, hour, minute, second, year = match.groups()
+    try:
+        monthNumber = _MONTHS.index(month.decode("ascii").lower()) + 1
+    except ValueError:
+        return None
+    number = int(year)
+    if len(year) == 2:
+        number += 2000 if number < 50 else 1900
+    elif len(year) == 3:
+        number += 1900
+    if not (1 <= int(day) <= 31 and int(hour) <= 24 and int(minute) <= 59 and abs(zone) < 1440):
+        return None
+    if number < 1:
+        return None
+    at = timegm((number, monthNumber, int(day), int(hour), int(minute), min(int(second or 0), 60)))
+    return at - zone * 60, zone
