@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 from twisted_mailstack.interfaces import IServerMechanism
 from twisted_mailstack.model.records import ConnectionInfo
+from twisted_mailstack.sasl.login import Login
 from twisted_mailstack.sasl.plain import Plain
 
 MECHANISMS: tuple[IServerMechanism, ...] = (
     Plain(),
-)  # fmt: skip
+    Login(),
+)
 
 
 def offered(
