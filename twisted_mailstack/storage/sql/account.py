@@ -1,0 +1,337 @@
+# -*- test-case-name: tests.storage.test_sql -*-
+"""
+An account of the SQL store: its list of mailboxes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import implementer
+
+from twisted_mailstack.errors import (
+    AlreadyExists,
+    CannotDoThat,
+    HasChildren,
+    MailboxNotSelectable,
+    MaildropLocked,
+    NoSuchAccount,
+    NoSuchMailbox,
+)
+from twisted_mailstack.interfaces import IAccount, IContentWriter
+from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.mailboxname import DELIMITER, INBOX, normaliseName, parents
+from twisted_mailstack.model.records import DEFAULT_MAILBOXES, MailboxInfo, Quota
+from twisted_mailstack.storage.sql.mailbox import (
+    Box,
+    SQLMailbox,
+    dropCopies,
+    nextModSeq,
+    takeIds,
+)
+from twisted_mailstack.storage.sql.writer import Transaction
+
+if TYPE_CHECKING:
+    from twisted_mailstack.storage.sql.store import SQLMailStore
+
+#: Mailboxes of one account. Bounds what a client can make the server list.
+MAX_MAILBOXES = 20_000
+
+
+def _order(info: MailboxInfo) -> tuple[bool, str]:
+    return info.name != INBOX, info.name
+
+
+def newMailbox(
+    transaction: Transaction, account: int, name: str, specialUse: str | None = None
+) -> MailboxInfo:
+    """
+    Make a selectable mailbox; the caller has checked that there is none.
+    """
+    mailbox = takeIds(transaction, account)
+    modSeq = nextModSeq(transaction, account)
+    uidValidity = transaction.execute(
+        "UPDATE account SET uid_validity = uid_validity + 1 WHERE account = ?"
+        " RETURNING uid_validity",
+        (account,),
+    ).fetchone()[0]
+    transaction.execute(
+        "INSERT INTO mailbox (account, mailbox, name, selectable, special_use, uid_validity,"
+        " mod_seq) VALUES (?, ?, ?, 1, ?, ?, ?)",
+        (account, mailbox, name, specialUse, uidValidity, modSeq),
+    )
+    transaction.changed.add((account, 0))
+    return MailboxInfo(name, f"M{account}-{mailbox}", True, False, specialUse)
+
+
+def newPlaceholder(transaction: Transaction, account: int, name: str) -> None:
+    """
+    Make a name that only holds children.
+    """
+    transaction.execute(
+        "INSERT INTO mailbox (account, mailbox, name, selectable, uid_validity)"
+        " VALUES (?, ?, ?, 0, 0)",
+        (account, takeIds(transaction, account), name),
+    )
+
+
+def newAccountMailboxes(transaction: Transaction, account: int) -> None:
+    """
+    INBOX and the mailboxes that each account is made with, subscribed.
+    """
+    for name, specialUse in ((INBOX, None), *DEFAULT_MAILBOXES):
+        newMailbox(transaction, account, name, specialUse)
+        transaction.execute("INSERT OR IGNORE INTO subscription VALUES (?, ?)", (account, name))
+
+
+@implementer(IAccount)
+class SQLAccount:
+    """
+    See L{IAccount}.
+    """
+
+    def __init__(self, store: SQLMailStore, number: int, address: Address) -> None:
+        self.store = store
+        self.number = number
+        self.accountId = f"A{number}"
+        self.address = address
+
+    async def listMailboxes(self) -> Sequence[MailboxInfo]:
+        """See L{IAccount}."""
+        read = self.store.reader.execute
+        rows = read(
+            "SELECT name, mailbox, selectable, special_use FROM mailbox WHERE account = ?",
+            (self.number,),
+        ).fetchall()
+        subscribed = {
+            row[0]
+            for row in read("SELECT name FROM subscription WHERE account = ?", (self.number,))
+        }
+        infos = [
+            MailboxInfo(
+                name,
+                f"M{self.number}-{mailbox}",
+                bool(selectable),
+                name in subscribed,
+                specialUse,
+            )
+            for name, mailbox, selectable, specialUse in rows
+        ]
+        gone = subscribed.difference(info.name for info in infos)
+        infos += [MailboxInfo(name, "", False, True) for name in gone]
+        return sorted(infos, key=_order)
+
+    def _find(self, connection: Any, name: str) -> tuple[int, bool] | None:
+        row = connection.execute(
+            "SELECT mailbox, selectable FROM mailbox WHERE account = ? AND name = ?",
+            (self.number, name),
+        ).fetchone()
+        return None if row is None else (row[0], bool(row[1]))
+
+    async def openMailbox(self, name: str) -> SQLMailbox:
+        """See L{IAccount}."""
+        found = self._find(self.store.reader, name)
+        if found is None:
+            raise NoSuchMailbox()
+        if not found[1]:
+            raise MailboxNotSelectable()
+        return SQLMailbox(self, found[0])
+
+    async def createMailbox(self, name: str, specialUse: str | None = None) -> MailboxInfo:
+        """See L{IAccount}."""
+        name = normaliseName(name)
+
+        def change(transaction: Transaction) -> MailboxInfo:
+            found = self._find(transaction, name)
+            if found is not None and found[1]:
+                raise AlreadyExists("That mailbox exists already")
+            if specialUse is not None:
+                other = transaction.execute(
+                    "SELECT name FROM mailbox WHERE account = ? AND special_use = ?",
+                    (self.number, specialUse),
+                ).fetchone()
+                if other is not None:
+                    raise AlreadyExists("Another mailbox has that special use", imapCode="USEATTR")
+            self._makeParents(transaction, name)
+            if found is not None:
+                transaction.execute(
+                    "DELETE FROM mailbox WHERE account = ? AND mailbox = ?",
+                    (self.number, found[0]),
+                )
+            (count,) = transaction.execute(
+                "SELECT count(*) FROM mailbox WHERE account = ?", (self.number,)
+            ).fetchone()
+            if count >= MAX_MAILBOXES:
+                raise CannotDoThat("Too many mailboxes", imapCode="LIMIT")
+            return newMailbox(transaction, self.number, name, specialUse)
+
+        return await self.store.writer.submit(change)
+
+    def _makeParents(self, transaction: Transaction, name: str) -> None:
+        for parent in parents(name):
+            if self._find(transaction, parent) is None:
+                newMailbox(transaction, self.number, parent)
+
+    def _hasChildren(self, transaction: Transaction, name: str) -> bool:
+        return bool(self._below(transaction, name, limit=1))
+
+    def _below(self, transaction: Transaction, name: str, limit: int = -1) -> list[tuple[int, str]]:
+        # "0" is the character behind "/".
+        return transaction.execute(
+            "SELECT mailbox, name FROM mailbox WHERE account = ? AND name > ? AND name < ?"
+            " ORDER BY name LIMIT ?",
+            (self.number, name + DELIMITER, name + chr(ord(DELIMITER) + 1), limit),
+        ).fetchall()
+
+    async def deleteMailbox(self, name: str) -> None:
+        """See L{IAccount}."""
+        if name == INBOX:
+            raise CannotDoThat("INBOX can't be deleted")
+
+        def change(transaction: Transaction) -> None:
+            found = self._find(transaction, name)
+            if found is None:
+                raise NoSuchMailbox()
+            mailbox, selectable = found
+            hasChildren = self._hasChildren(transaction, name)
+            if not selectable and hasChildren:
+                raise HasChildren()
+            if selectable:
+                self._empty(transaction, mailbox)
+            transaction.execute(
+                "DELETE FROM mailbox WHERE account = ? AND mailbox = ?", (self.number, mailbox)
+            )
+            if hasChildren:
+                newPlaceholder(transaction, self.number, name)
+            transaction.changed |= {(self.number, mailbox), (self.number, 0)}
+
+        await self.store.writer.submit(change, long=True)
+
+    def _empty(self, transaction: Transaction, mailbox: int) -> None:
+        key = (self.number, mailbox)
+        messages = transaction.execute(
+            "SELECT message FROM entry WHERE account = ? AND mailbox = ?", key
+        ).fetchall()
+        transaction.execute("DELETE FROM entry WHERE account = ? AND mailbox = ?", key)
+        transaction.execute("DELETE FROM vanished WHERE account = ? AND mailbox = ?", key)
+        dropCopies(transaction, self.number, [row[0] for row in messages])
+        transaction.execute(
+            "UPDATE account SET messages = account.messages - m.messages,"
+            " octets = account.octets - m.octets"
+            " FROM (SELECT messages, octets FROM mailbox WHERE account = ? AND mailbox = ?) m"
+            " WHERE account = ?",
+            (*key, self.number),
+        )
+        nextModSeq(transaction, self.number)
+
+    async def renameMailbox(self, old: str, new: str) -> None:
+        """See L{IAccount}."""
+        new = normaliseName(new)
+
+        def change(transaction: Transaction) -> None:
+            found = self._find(transaction, old)
+            if found is None:
+                raise NoSuchMailbox()
+            if self._find(transaction, new) is not None:
+                raise AlreadyExists("That mailbox exists already")
+            if new.startswith(old + DELIMITER) and old != INBOX:
+                raise CannotDoThat("A mailbox can't be moved below itself")
+            if old == INBOX:
+                self._renameInbox(transaction, found[0], new)
+                return
+            self._makeParents(transaction, new)
+            moved = [(found[0], old), *self._below(transaction, old)]
+            for mailbox, name in moved:
+                target = new + name[len(old) :]
+                # Raises InvalidMailboxName if it gets too long.
+                if normaliseName(target) != target or self._find(transaction, target) is not None:
+                    raise AlreadyExists("That mailbox exists already")
+                transaction.execute(
+                    "UPDATE mailbox SET name = ? WHERE account = ? AND mailbox = ?",
+                    (target, self.number, mailbox),
+                )
+            nextModSeq(transaction, self.number)
+            transaction.changed.add((self.number, 0))
+
+        await self.store.writer.submit(change, long=True)
+
+    def _renameInbox(self, transaction: Transaction, inbox: int, new: str) -> None:
+        # RFC 9051 §6.3.6: the messages go to the new mailbox, INBOX stays and is empty.
+        self._makeParents(transaction, new)
+        info = newMailbox(transaction, self.number, new)
+        target = int(info.mailboxId.rpartition("-")[2])
+        source = Box(transaction, self.number, inbox)
+        box = Box(transaction, self.number, target)
+        source.modSeq = box.modSeq = nextModSeq(transaction, self.number)
+        rows = transaction.execute(
+            "SELECT e.uid, e.message, e.flags, m.octets, e.internal_date, e.zone, e.save_date"
+            " FROM entry e JOIN message m ON m.account = e.account AND m.message = e.message"
+            " WHERE e.account = ? AND e.mailbox = ? ORDER BY e.uid",
+            (self.number, inbox),
+        ).fetchall()
+        for _, message, text, octets, date, zone, saved in rows:
+            flags = box.spell(frozenset(text.split()))
+            box.insert(message, flags, octets, date, zone, saved)
+        source.remove([(row[0], row[1], row[2], row[3]) for row in rows])
+        box.write()
+        source.write()
+
+    async def setSubscribed(self, name: str, subscribed: bool) -> None:
+        """See L{IAccount}."""
+
+        def change(transaction: Transaction) -> None:
+            if subscribed:
+                transaction.execute(
+                    "INSERT OR IGNORE INTO subscription VALUES (?, ?)", (self.number, name)
+                )
+            else:
+                transaction.execute(
+                    "DELETE FROM subscription WHERE account = ? AND name = ?", (self.number, name)
+                )
+            transaction.changed.add((self.number, 0))
+
+        await self.store.writer.submit(change)
+
+    def newContent(self, sizeHint: int | None = None) -> IContentWriter:
+        """See L{IAccount}."""
+        return self.store.newContent(sizeHint)
+
+    async def quota(self) -> Quota:
+        """See L{IAccount}."""
+        row = self.store.reader.execute(
+            "SELECT octets, octet_limit, messages, message_limit FROM account WHERE account = ?",
+            (self.number,),
+        ).fetchone()
+        if row is None:
+            raise NoSuchAccount()
+        return Quota(*row)
+
+    async def lockMaildrop(self) -> Callable[[], None]:
+        """See L{IAccount}."""
+        # A lock of the file system: it ends with the process, however that ends.
+        path = self.store.locks / f"maildrop-{self.number}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise MaildropLocked() from None
+        held = [descriptor]
+
+        def release() -> None:
+            if held:
+                os.close(held.pop())
+
+        return release
+
+    def watch(self, changed: Callable[[str], None]) -> Callable[[], None]:
+        """See L{IAccount}."""
+        number = self.number
+
+        def mailboxChanged(mailbox: int) -> None:
+            changed(f"M{number}-{mailbox}" if mailbox else "")
+
+        return self.store.watchers.addAccount(number, mailboxChanged)

@@ -1,0 +1,296 @@
+# -*- test-case-name: tests.storage.test_sql -*-
+"""
+Messages' octets: written as they arrive, read in ranges.
+
+A message of at most L{SMALL_MESSAGE} octets waits in memory until it is placed, in the transaction
+that places it. A larger one is stored in chunks while it arrives; its C{content} row has no copies
+and the name of the writing process in C{owner} until it is placed, so that what a crash leaves can
+be told from what is being written.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from twisted_mailstack.errors import MessageExpunged, StoreDamaged
+from twisted_mailstack.interfaces import IContentWriter, IMessageContent, IStagedContent
+from twisted_mailstack.model.message import Summariser, Summary
+from twisted_mailstack.model.mime import Part, unpackStructure
+from twisted_mailstack.model.records import SMALL_MESSAGE
+from twisted_mailstack.storage.sql.schema import CHUNK, PIECES
+from twisted_mailstack.storage.sql.writer import Transaction, Writer
+
+if TYPE_CHECKING:
+    import sqlite3
+
+#: Chunks that may wait for the disk before the writer of the message has to wait too.
+MAX_CHUNKS_WAITING = 2
+
+_INSERT = """
+INSERT INTO content (copies, octets, header_octets, checksum, envelope, body_structure, body,
+    structure, preview, subject, base_subject, sent_date)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_COMPLETE = """
+UPDATE content SET owner = NULL, copies = ?, octets = ?, header_octets = ?, checksum = ?,
+    envelope = ?, body_structure = ?, body = ?, structure = ?, preview = ?, subject = ?,
+    base_subject = ?, sent_date = ?
+WHERE content = ?
+"""
+
+
+@implementer(IContentWriter)
+class ContentWriter:
+    """
+    See L{IContentWriter}.
+    """
+
+    def __init__(self, writer: Writer, owner: str) -> None:
+        self.size = 0
+        self._writer = writer
+        self._owner = owner
+        self._summariser = Summariser()
+        self._checksum = 0
+        self._buffer: list[bytes] = []
+        self._buffered = 0
+        self._content: int | None = None
+        self._chunks = 0
+        self._pending: set[Deferred[None]] = set()
+        self._failure: Exception | None = None
+        self._over = False
+
+    def write(self, data: bytes) -> Deferred[None] | None:
+        """See L{IContentWriter}."""
+        self.size += len(data)
+        self._summariser.feed(data)
+        self._checksum = zlib.crc32(data, self._checksum)
+        self._buffer.append(data)
+        self._buffered += len(data)
+        waiting = None
+        while self._buffered > CHUNK:
+            joined = b"".join(self._buffer)
+            rest = joined[CHUNK:]
+            self._buffer, self._buffered = [rest], len(rest)
+            waiting = self._store(joined[:CHUNK])
+        return waiting if len(self._pending) >= MAX_CHUNKS_WAITING else None
+
+    def _store(self, chunk: bytes) -> Deferred[None]:
+        number, self._chunks = self._chunks, self._chunks + 1
+
+        def change(transaction: Transaction) -> None:
+            if self._content is None:
+                # Set inside the change: changes of one writer run in order, and if the COMMIT
+                # fails so does this message.
+                self._content = transaction.execute(
+                    "INSERT INTO content (copies, owner) VALUES (0, ?)", (self._owner,)
+                ).lastrowid
+                assert self._content is not None
+            transaction.execute(
+                "INSERT INTO chunk VALUES (?, ?)", (self._content * PIECES + number, chunk)
+            )
+
+        stored = self._writer.submit(change)
+        done: Deferred[None] = Deferred()
+        self._pending.add(done)
+
+        def over(result: object) -> None:
+            self._pending.discard(done)
+            if result is not None:
+                self._failure = self._failure or getattr(result, "value", None)
+            done.callback(None)
+
+        stored.addBoth(over)
+        return done
+
+    async def finish(self) -> IStagedContent:
+        """See L{IContentWriter}."""
+        self._over = True
+        if self._chunks and self._buffered:
+            self._store(b"".join(self._buffer))
+            self._buffer = []
+        while self._pending:
+            await next(iter(self._pending))
+        if self._failure is not None:
+            self._discard()
+            raise self._failure
+        return StagedContent(
+            self._writer,
+            self._summariser.finish(),
+            self._checksum,
+            None if self._chunks else b"".join(self._buffer),
+            self._content,
+        )
+
+    def abort(self) -> None:
+        """See L{IContentWriter}."""
+        if not self._over:
+            self._over = True
+            self._buffer = []
+            self._discard()
+
+    def _discard(self) -> None:
+        if self._chunks:
+            # Runs behind the chunks that still wait.
+            _disown(self._writer, lambda: self._content)
+
+
+def _disown(writer: Writer, content: Callable[[], int | None]) -> None:
+    def change(transaction: Transaction) -> None:
+        transaction.execute(
+            "UPDATE content SET owner = NULL WHERE content = ? AND copies = 0", (content(),)
+        )
+        transaction.unplaced = True
+
+    # If it fails, the store's next start does it.
+    writer.submit(change).addErrback(lambda _: None)
+
+
+@implementer(IStagedContent)
+class StagedContent:
+    """
+    See L{IStagedContent}.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        summary: Summary,
+        checksum: int,
+        data: bytes | None,
+        content: int | None,
+    ) -> None:
+        """
+        @param data: the whole message, if it is small.
+        @param content: where it was stored, if it is not.
+        """
+        self.summary = summary
+        self._writer = writer
+        self._checksum = checksum
+        self._data = data
+        self._content = content
+        self._discarded = False
+
+    def place(self, transaction: Transaction, copies: int) -> int:
+        """
+        Store it, with so many messages referring to it.
+
+        @return: the content's id.
+        """
+        summary = self.summary
+        values = (
+            *(summary.size, summary.headerSize, self._checksum, summary.envelope),
+            *(summary.bodyStructure, summary.body, summary.structure, summary.preview),
+            *(summary.subject, summary.baseSubject, summary.sentDate),
+        )
+        if self._data is not None:
+            content = transaction.execute(_INSERT, (copies, *values)).lastrowid
+            assert content is not None
+            transaction.execute("INSERT INTO chunk VALUES (?, ?)", (content * PIECES, self._data))
+            return content
+        assert self._content is not None
+        placed = transaction.execute(
+            "SELECT copies FROM content WHERE content = ?", (self._content,)
+        ).fetchone()
+        if placed is None:
+            raise StoreDamaged("a staged message is gone")
+        transaction.execute(_COMPLETE, (copies + placed[0], *values, self._content))
+        return self._content
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """See L{IStagedContent}."""
+        if self._data is not None:
+            return self._data[offset : offset + length]
+        content = self._content
+        assert content is not None
+
+        def change(transaction: Transaction) -> bytes:
+            return readChunks(transaction.connection, content, offset, length)
+
+        return await self._writer.submit(change)
+
+    def discard(self) -> None:
+        """See L{IStagedContent}."""
+        if not self._discarded:
+            self._discarded = True
+            self._data = b"" if self._data is not None else None
+            if self._content is not None:
+                _disown(self._writer, lambda: self._content)
+
+
+def readChunks(connection: sqlite3.Connection, content: int, offset: int, length: int) -> bytes:
+    """
+    @return: the octets of that range of a content, cut at its end.
+    @raise MessageExpunged: if it isn't there.
+    """
+    if length <= 0:
+        return b""
+    first, last = offset // CHUNK, (offset + length - 1) // CHUNK
+    rows = connection.execute(
+        "SELECT data FROM chunk WHERE piece BETWEEN ? AND ? ORDER BY piece",
+        (content * PIECES + first, content * PIECES + last),
+    ).fetchall()
+    if not rows:
+        exists = connection.execute(
+            "SELECT octets FROM content WHERE content = ?", (content,)
+        ).fetchone()
+        if exists is None:
+            raise MessageExpunged()
+        if offset < (exists[0] or 0):
+            raise StoreDamaged("the octets of a message are missing")
+        return b""
+    data = rows[0][0] if len(rows) == 1 else b"".join([row[0] for row in rows])
+    start = offset - first * CHUNK
+    if start == 0 and len(data) <= length:
+        return bytes(data)
+    return bytes(data[start : start + length])
+
+
+@implementer(IMessageContent)
+class MessageContent:
+    """
+    See L{IMessageContent}.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        row: Sequence[object],
+    ) -> None:
+        """
+        @param row: content, prefix, octets with the prefix, structure.
+        """
+        content, prefix, octets, structure = row
+        assert isinstance(content, int) and isinstance(prefix, bytes)
+        assert isinstance(octets, int) and isinstance(structure, bytes)
+        self.size = octets
+        self._connection = connection
+        self._content = content
+        self._prefix = prefix
+        self._packed = structure
+        self._structure: Part | None = None
+
+    @property
+    def structure(self) -> Part:
+        """See L{IMessageContent}."""
+        if self._structure is None:
+            self._structure = unpackStructure(self._packed)
+            self._structure.shift(len(self._prefix))
+        return self._structure
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """See L{IMessageContent}."""
+        length = min(length, self.size - offset)
+        skip = len(self._prefix)
+        if offset >= skip:
+            return readChunks(self._connection, self._content, offset - skip, length)
+        head = self._prefix[offset : offset + length]
+        return head + readChunks(self._connection, self._content, 0, length - len(head))
+
+
+#: Whether L{SMALL_MESSAGE} fits one chunk, which the batch reads rely on.
+assert SMALL_MESSAGE <= CHUNK

@@ -1,0 +1,248 @@
+# -*- test-case-name: tests.storage.test_sql -*-
+"""
+Domains, accounts and aliases of the SQL store. Every question is an indexed read of a few
+microseconds, so there is no cache that could be older than the database.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import implementer
+
+from twisted_mailstack.errors import AlreadyExists, CannotDoThat, NoSuchAccount, NoSuchDomain
+from twisted_mailstack.interfaces import IDirectoryAdmin
+from twisted_mailstack.model.address import Address, foldLocalPart
+from twisted_mailstack.model.records import AccountRecord, AliasRecord, DomainRecord
+from twisted_mailstack.storage.sql.account import newAccountMailboxes
+from twisted_mailstack.storage.sql.writer import Transaction
+
+if TYPE_CHECKING:
+    from twisted_mailstack.storage.sql.store import SQLMailStore
+
+_ACCOUNT = "SELECT account, local_part, domain, password, enabled FROM account "
+_ALIAS = "SELECT local_part, domain, targets FROM alias "
+
+
+def _account(row: Sequence[Any]) -> AccountRecord:
+    return AccountRecord(f"A{row[0]}", Address(row[1], row[2]), row[3], bool(row[4]))
+
+
+def _alias(row: Sequence[Any]) -> AliasRecord:
+    targets = tuple(Address(*pair) for pair in json.loads(row[2]))
+    return AliasRecord(Address(row[0], row[1]), targets)
+
+
+def _key(address: Address) -> tuple[str, str]:
+    return address.domain, foldLocalPart(address.localPart)
+
+
+@implementer(IDirectoryAdmin)
+class SQLDirectory:
+    """
+    See L{IDirectoryAdmin}.
+    """
+
+    def __init__(self, store: SQLMailStore) -> None:
+        self._store = store
+
+    def _one(self, statement: str, parameters: Sequence[Any]) -> Any:
+        return self._store.reader.execute(statement, parameters).fetchone()
+
+    async def findDomain(self, name: str) -> DomainRecord | None:
+        """See L{IDirectory}."""
+        row = self._one("SELECT name FROM domain WHERE name = ?", (name,))
+        return None if row is None else DomainRecord(row[0])
+
+    async def findAccount(self, address: Address) -> AccountRecord | None:
+        """See L{IDirectory}."""
+        row = self._one(_ACCOUNT + "WHERE domain = ? AND folded = ?", _key(address))
+        return None if row is None else _account(row)
+
+    async def findAccountById(self, accountId: str) -> AccountRecord | None:
+        """See L{IDirectory}."""
+        row = self._one(_ACCOUNT + "WHERE account = ?", (accountNumber(accountId),))
+        return None if row is None else _account(row)
+
+    async def findAlias(self, address: Address) -> AliasRecord | None:
+        """See L{IDirectory}."""
+        row = self._one(_ALIAS + "WHERE domain = ? AND folded = ?", _key(address))
+        return None if row is None else _alias(row)
+
+    async def listDomains(self) -> Sequence[DomainRecord]:
+        """See L{IDirectoryAdmin}."""
+        rows = self._store.reader.execute("SELECT name FROM domain ORDER BY name").fetchall()
+        return [DomainRecord(row[0]) for row in rows]
+
+    async def listAccounts(self, domain: str | None = None) -> Sequence[AccountRecord]:
+        """See L{IDirectoryAdmin}."""
+        rows = self._store.reader.execute(
+            _ACCOUNT + "WHERE ?1 IS NULL OR domain = ?1 ORDER BY domain, folded", (domain,)
+        ).fetchall()
+        return [_account(row) for row in rows]
+
+    async def listAliases(self, domain: str | None = None) -> Sequence[AliasRecord]:
+        """See L{IDirectoryAdmin}."""
+        rows = self._store.reader.execute(
+            _ALIAS + "WHERE ?1 IS NULL OR domain = ?1 ORDER BY domain, folded", (domain,)
+        ).fetchall()
+        return [_alias(row) for row in rows]
+
+    async def _change(self, change: Callable[[Transaction], Any], long: bool = False) -> Any:
+        return await self._store.writer.submit(change, long)
+
+    async def addDomain(self, name: str) -> DomainRecord:
+        """See L{IDirectoryAdmin}."""
+
+        def change(transaction: Transaction) -> None:
+            if _hasDomain(transaction, name):
+                raise AlreadyExists(f"The domain {name} exists already")
+            transaction.execute("INSERT INTO domain VALUES (?)", (name,))
+
+        await self._change(change)
+        return DomainRecord(name)
+
+    async def removeDomain(self, name: str) -> None:
+        """See L{IDirectoryAdmin}."""
+
+        def change(transaction: Transaction) -> None:
+            _requireDomain(transaction, name)
+            for table, plural in (("account", "accounts"), ("alias", "aliases")):
+                (count,) = transaction.execute(
+                    f"SELECT count(*) FROM {table} WHERE domain = ?", (name,)
+                ).fetchone()
+                if count:
+                    raise CannotDoThat(f"The domain {name} still has {plural}: {count}")
+            transaction.execute("DELETE FROM domain WHERE name = ?", (name,))
+
+        await self._change(change)
+
+    async def addAccount(self, address: Address, passwordHash: str | None) -> AccountRecord:
+        """See L{IDirectoryAdmin}."""
+        octetLimit, messageLimit = self._store.quotaDefaults
+
+        def change(transaction: Transaction) -> AccountRecord:
+            _requireDomain(transaction, address.domain)
+            for table in ("account", "alias"):
+                if transaction.execute(
+                    f"SELECT 1 FROM {table} WHERE domain = ? AND folded = ?", _key(address)
+                ).fetchone():
+                    raise AlreadyExists(f"{address} exists already")
+            number = transaction.execute(
+                "INSERT INTO account (domain, folded, local_part, password, uid_validity,"
+                " octet_limit, message_limit) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(*_key(address), address.localPart, passwordHash, int(time())),
+                    *(octetLimit, messageLimit),
+                ),
+            ).lastrowid
+            assert number is not None
+            newAccountMailboxes(transaction, number)
+            return AccountRecord(f"A{number}", address, passwordHash)
+
+        record: AccountRecord = await self._change(change)
+        return record
+
+    async def _update(self, address: Address, assignment: str, *values: Any) -> None:
+        def change(transaction: Transaction) -> None:
+            changed = transaction.execute(
+                f"UPDATE account SET {assignment} WHERE domain = ? AND folded = ?",
+                (*values, *_key(address)),
+            ).rowcount
+            if not changed:
+                raise NoSuchAccount(f"There is no account {address}")
+
+        await self._change(change)
+
+    async def setPassword(self, address: Address, passwordHash: str | None) -> None:
+        """See L{IDirectoryAdmin}."""
+        await self._update(address, "password = ?", passwordHash)
+
+    async def setEnabled(self, address: Address, enabled: bool) -> None:
+        """See L{IDirectoryAdmin}."""
+        await self._update(address, "enabled = ?", int(enabled))
+
+    async def setQuota(
+        self, address: Address, octetLimit: int | None, messageLimit: int | None
+    ) -> None:
+        """See L{IDirectoryAdmin}."""
+        await self._update(address, "octet_limit = ?, message_limit = ?", octetLimit, messageLimit)
+
+    async def removeAccount(self, address: Address) -> None:
+        """See L{IDirectoryAdmin}."""
+
+        def change(transaction: Transaction) -> None:
+            row = transaction.execute(
+                "SELECT account FROM account WHERE domain = ? AND folded = ?", _key(address)
+            ).fetchone()
+            if row is None:
+                raise NoSuchAccount(f"There is no account {address}")
+            transaction.changed |= {
+                (row[0], each[0])
+                for each in transaction.execute(
+                    "SELECT mailbox FROM mailbox WHERE account = ?", row
+                )
+            }
+            counts = transaction.execute(
+                "SELECT count(*), content FROM message WHERE account = ? GROUP BY content", row
+            ).fetchall()
+            transaction.executemany(
+                "UPDATE content SET copies = copies - ? WHERE content = ?", counts
+            )
+            transaction.unplaced = True
+            for table in (
+                *("entry", "vanished", "message", "reference"),
+                *("mailbox", "subscription", "account"),
+            ):
+                transaction.execute(f"DELETE FROM {table} WHERE account = ?", row)
+
+        await self._change(change, long=True)
+
+    async def setAlias(self, address: Address, targets: Sequence[Address]) -> AliasRecord:
+        """See L{IDirectoryAdmin}."""
+
+        def change(transaction: Transaction) -> None:
+            _requireDomain(transaction, address.domain)
+            if transaction.execute(
+                "SELECT 1 FROM account WHERE domain = ? AND folded = ?", _key(address)
+            ).fetchone():
+                raise AlreadyExists(f"{address} is an account")
+            transaction.execute(
+                "INSERT OR REPLACE INTO alias VALUES (?, ?, ?, ?)",
+                (*_key(address), address.localPart, json.dumps([list(each) for each in targets])),
+            )
+
+        await self._change(change)
+        return AliasRecord(address, tuple(targets))
+
+    async def removeAlias(self, address: Address) -> None:
+        """See L{IDirectoryAdmin}."""
+
+        def change(transaction: Transaction) -> None:
+            changed = transaction.execute(
+                "DELETE FROM alias WHERE domain = ? AND folded = ?", _key(address)
+            ).rowcount
+            if not changed:
+                raise NoSuchAccount(f"There is no alias {address}")
+
+        await self._change(change)
+
+
+def accountNumber(accountId: str) -> int:
+    """
+    @return: the account's key, or one that no account has.
+    """
+    return int(accountId[1:]) if accountId[:1] == "A" and accountId[1:].isdecimal() else -1
+
+
+def _hasDomain(transaction: Transaction, name: str) -> bool:
+    found = transaction.execute("SELECT 1 FROM domain WHERE name = ?", (name,)).fetchone()
+    return found is not None
+
+
+def _requireDomain(transaction: Transaction, name: str) -> None:
+    if not _hasDomain(transaction, name):
+        raise NoSuchDomain(f"There is no domain {name} here")

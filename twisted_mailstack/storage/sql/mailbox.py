@@ -1,0 +1,709 @@
+# -*- test-case-name: tests.storage.test_sql -*-
+"""
+A mailbox of the SQL store: entries, flags and the change log.
+
+Reads are short and indexed, and run where they are asked for; C{changesSince} of a large mailbox
+runs in the store's reader thread. C{_Counters} keeps what STATUS shows in step with every change,
+in the same transaction.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+from zope.interface import implementer
+
+from twisted_mailstack.errors import (
+    CannotDoThat,
+    MessageExpunged,
+    NoSuchMailbox,
+    OverQuota,
+)
+from twisted_mailstack.interfaces import IMailbox, IMovableMailbox, IStagedContent
+from twisted_mailstack.model.flags import (
+    DELETED,
+    SEEN,
+    FlagOperation,
+    Flags,
+    KeywordSpelling,
+    flagsFromText,
+    flagsToText,
+)
+from twisted_mailstack.model.records import (
+    SMALL_MESSAGE,
+    AppendResult,
+    Attribute,
+    Changes,
+    CopyResult,
+    MailboxStatus,
+    StoreResult,
+)
+from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.storage.sql.content import MessageContent, StagedContent
+from twisted_mailstack.storage.sql.schema import PIECES
+from twisted_mailstack.storage.sql.thread import threadOf
+from twisted_mailstack.storage.sql.writer import Transaction
+
+if TYPE_CHECKING:
+    from twisted_mailstack.storage.sql.account import SQLAccount
+
+#: Messages from which on reading the whole change log leaves the reactor's thread.
+MANY = 5000
+#: Entries from which on a change runs in the writer's thread.
+LONG = 200
+#: Ranges of UIDs in one statement.
+RANGES = 100
+
+_COLUMNS = {
+    Attribute.UID: "e.uid",
+    Attribute.FLAGS: "e.flags",
+    Attribute.MODSEQ: "e.mod_seq",
+    Attribute.INTERNAL_DATE: "e.internal_date",
+    Attribute.ZONE: "e.zone",
+    Attribute.SAVE_DATE: "e.save_date",
+    Attribute.OCTETS: "m.octets",
+    Attribute.MESSAGE_ID: "'E' || m.account || '-' || m.message",
+    Attribute.THREAD_ID: "'T' || m.account || '-' || m.thread",
+    Attribute.ENVELOPE: "c.envelope",
+    Attribute.BODY_STRUCTURE: "c.body_structure",
+    Attribute.BODY: "c.body",
+    Attribute.PREVIEW: "c.preview",
+    Attribute.STRUCTURE: "c.structure",
+    Attribute.PREFIX_SIZE: "length(m.prefix)",
+    Attribute.SENT_DATE: "c.sent_date",
+    Attribute.SUBJECT: "c.subject",
+    Attribute.BASE_SUBJECT: "c.base_subject",
+    # Cut and joined with the prefix below.
+    Attribute.HEADER: (
+        "CASE WHEN c.header_octets <= {small} THEN substr(k.data, 1, c.header_octets) END"
+    ),
+    Attribute.CONTENT: "CASE WHEN m.octets <= {small} THEN k.data END",
+}
+_PREFIXED = (Attribute.HEADER, Attribute.CONTENT)
+
+
+@lru_cache(maxsize=256)
+def _select(attributes: tuple[Attribute, ...]) -> tuple[str, tuple[tuple[int, bool], ...]]:
+    """
+    @return: the statement without its condition on UIDs, and the columns that aren't passed on as
+        they are: their index and whether they are flags (or else need the prefix).
+    """
+    columns = ["e.uid"]
+    special = []
+    for attribute in attributes:
+        if attribute is Attribute.FLAGS:
+            special.append((len(columns), True))
+        elif attribute in _PREFIXED:
+            special.append((len(columns), False))
+        columns.append(_COLUMNS[attribute].replace("{small}", str(SMALL_MESSAGE)))
+    text = ", ".join(columns)
+    tables = "entry e"
+    if "m." in text or "c." in text:
+        tables += " JOIN message m ON m.account = e.account AND m.message = e.message"
+    if any(not isFlags for _, isFlags in special):
+        columns.append("m.prefix")
+    if "c." in text:
+        tables += " JOIN content c ON c.content = m.content"
+    if "k." in text:
+        tables += f" JOIN chunk k ON k.piece = m.content * {PIECES}"
+    return (
+        f"SELECT {', '.join(columns)} FROM {tables} WHERE e.account = ? AND e.mailbox = ? AND (",
+        tuple(special),
+    )
+
+
+def _finishRow(row: tuple[Any, ...], special: Sequence[tuple[int, bool]]) -> tuple[Any, ...]:
+    cells = list(row)
+    for index, isFlags in special:
+        if isFlags:
+            cells[index] = flagsFromText(cells[index])
+        elif cells[index] is not None:
+            cells[index] = row[-1] + cells[index]
+    if any(not isFlags for _, isFlags in special):
+        cells.pop()
+    return tuple(cells)
+
+
+class Box:
+    """
+    A mailbox's row inside a transaction, and the changes to it that are yet to be written.
+
+    @ivar modSeq: the account's next modSeq, taken for this change.
+    """
+
+    def __init__(self, transaction: Transaction, account: int, mailbox: int) -> None:
+        """
+        @raise NoSuchMailbox: if it was deleted.
+        """
+        row = transaction.execute(
+            "SELECT uid_validity, uid_next, keywords, selectable FROM mailbox"
+            " WHERE account = ? AND mailbox = ?",
+            (account, mailbox),
+        ).fetchone()
+        if row is None or not row[3]:
+            raise NoSuchMailbox()
+        self.transaction = transaction
+        self.account = account
+        self.mailbox = mailbox
+        self.uidValidity, self.uidNext, keywords, _ = row
+        self.spelling = KeywordSpelling(keywords.split())
+        self._newKeywords = False
+        self.modSeq = 0
+        self.messages = self.unseen = self.deleted = self.octets = 0
+
+    def takeModSeq(self) -> int:
+        """
+        @return: the modSeq of this change.
+        """
+        if not self.modSeq:
+            self.modSeq = nextModSeq(self.transaction, self.account)
+        return self.modSeq
+
+    def spell(self, flags: Flags) -> Flags:
+        """
+        @return: the flags in this mailbox's spelling, new keywords noted.
+        """
+        flags, new = self.spelling.apply(flags)
+        if new:
+            self._newKeywords = True
+        return flags
+
+    def added(self, flags: Flags, octets: int) -> None:
+        """Count an entry."""
+        self._count(flags, octets, 1)
+
+    def removed(self, flags: Flags, octets: int) -> None:
+        """Count an entry off."""
+        self._count(flags, octets, -1)
+
+    def _count(self, flags: Flags, octets: int, by: int) -> None:
+        self.messages += by
+        self.octets += by * octets
+        if SEEN not in flags:
+            self.unseen += by
+        if DELETED in flags:
+            self.deleted += by
+
+    def changedFlags(self, old: Flags, new: Flags) -> None:
+        """Count a change of flags."""
+        self.unseen += (SEEN in old) - (SEEN in new)
+        self.deleted += (DELETED in new) - (DELETED in old)
+
+    def insert(
+        self, message: int, flags: Flags, octets: int, date: int, zone: int, now: int
+    ) -> int:
+        """
+        Add an entry.
+
+        @return: its UID.
+        """
+        uid: int = self.uidNext
+        self.uidNext += 1
+        self.transaction.execute(
+            "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(self.account, self.mailbox, uid, message, flagsToText(flags)),
+                *(self.takeModSeq(), date, zone, now),
+            ),
+        )
+        self.added(flags, octets)
+        return uid
+
+    def remove(self, rows: Sequence[tuple[int, int, str, int]]) -> None:
+        """
+        Remove entries: C{(uid, message, flags, octets)}. The messages' copies are counted down by
+        the caller.
+        """
+        execute = self.transaction.execute
+        for first, last in NumberSet.of([row[0] for row in rows]).ranges:
+            execute(
+                "INSERT INTO vanished VALUES (?, ?, ?, ?, ?)",
+                (self.account, self.mailbox, self.takeModSeq(), first, last),
+            )
+        self.transaction.executemany(
+            "DELETE FROM entry WHERE account = ? AND mailbox = ? AND uid = ?",
+            [(self.account, self.mailbox, row[0]) for row in rows],
+        )
+        for _, _, flags, octets in rows:
+            self.removed(flagsFromText(flags), octets)
+
+    def write(self) -> None:
+        """
+        Write the row, if anything changed.
+        """
+        if not self.modSeq:
+            return
+        if self._newKeywords:
+            self.transaction.execute(
+                "UPDATE mailbox SET keywords = ? WHERE account = ? AND mailbox = ?",
+                (" ".join(self.spelling.keywords()), self.account, self.mailbox),
+            )
+        self.transaction.execute(
+            "UPDATE mailbox SET uid_next = ?, mod_seq = ?, messages = messages + ?,"
+            " unseen = unseen + ?, deleted = deleted + ?, octets = octets + ?"
+            " WHERE account = ? AND mailbox = ?",
+            (
+                *(self.uidNext, self.modSeq, self.messages, self.unseen, self.deleted),
+                *(self.octets, self.account, self.mailbox),
+            ),
+        )
+        if self.messages or self.octets:
+            self.transaction.execute(
+                "UPDATE account SET messages = messages + ?, octets = octets + ? WHERE account = ?",
+                (self.messages, self.octets, self.account),
+            )
+        self.transaction.changed.add((self.account, self.mailbox))
+
+
+def nextModSeq(transaction: Transaction, account: int) -> int:
+    """
+    @return: the account's next modSeq, which is now taken.
+    """
+    row = transaction.execute(
+        "UPDATE account SET mod_seq = mod_seq + 1 WHERE account = ? RETURNING mod_seq", (account,)
+    ).fetchone()
+    if row is None:
+        raise NoSuchMailbox("The account was removed")
+    return cast(int, row[0])
+
+
+def takeIds(transaction: Transaction, account: int, count: int = 1) -> int:
+    """
+    @return: the first of so many ids of this account that were never used.
+    """
+    row = transaction.execute(
+        "UPDATE account SET next_id = next_id + ? WHERE account = ? RETURNING next_id",
+        (count, account),
+    ).fetchone()
+    if row is None:
+        raise NoSuchMailbox("The account was removed")
+    return cast(int, row[0]) - count
+
+
+def checkQuota(transaction: Transaction, account: int, messages: int, octets: int) -> None:
+    """
+    @raise OverQuota: if so much more doesn't fit.
+    """
+    row = transaction.execute(
+        "SELECT octets, octet_limit, messages, message_limit FROM account WHERE account = ?",
+        (account,),
+    ).fetchone()
+    if row is None:
+        raise NoSuchMailbox("The account was removed")
+    used, octetLimit, count, messageLimit = row
+    if octetLimit is not None and used + octets > octetLimit:
+        raise OverQuota()
+    if messageLimit is not None and count + messages > messageLimit:
+        raise OverQuota()
+
+
+def dropCopies(transaction: Transaction, account: int, messages: Iterable[int]) -> None:
+    """
+    Count down the copies of messages, once for each time that one is named; a message without a
+    copy goes, and a content without a message is left to the reaper.
+    """
+    for message in messages:
+        row = transaction.execute(
+            "UPDATE message SET copies = copies - 1 WHERE account = ? AND message = ?"
+            " RETURNING copies, content",
+            (account, message),
+        ).fetchone()
+        if row is not None and row[0] <= 0:
+            transaction.execute(
+                "DELETE FROM message WHERE account = ? AND message = ?", (account, message)
+            )
+            transaction.execute(
+                "UPDATE content SET copies = copies - 1 WHERE content = ?", (row[1],)
+            )
+            transaction.unplaced = True
+
+
+@implementer(IMailbox, IMovableMailbox)
+class SQLMailbox:
+    """
+    See L{IMailbox}.
+    """
+
+    def __init__(self, account: SQLAccount, mailbox: int) -> None:
+        self.account = account
+        self._store = account.store
+        self._account = account.number
+        self._mailbox = mailbox
+        self.mailboxId = f"M{account.number}-{mailbox}"
+
+    # --- reading -------------------------------------------------------------------------------
+
+    async def status(self) -> MailboxStatus:
+        """See L{IMailbox}."""
+        read = self._store.reader.execute
+        row = read(
+            "SELECT uid_validity, uid_next, mod_seq, messages, unseen, deleted, recent_uid,"
+            " octets, keywords, selectable FROM mailbox WHERE account = ? AND mailbox = ?",
+            (self._account, self._mailbox),
+        ).fetchone()
+        if row is None or not row[9]:
+            raise NoSuchMailbox()
+        recent = 0
+        if row[6] < row[1]:
+            recent = read(
+                "SELECT count(*) FROM entry WHERE account = ? AND mailbox = ? AND uid >= ?",
+                (self._account, self._mailbox, row[6]),
+            ).fetchone()[0]
+        uidValidity, uidNext, modSeq, messages, unseen, deleted = row[:6]
+        return MailboxStatus(
+            *(uidValidity, uidNext, modSeq, messages, unseen, deleted),
+            *(recent, row[7], tuple(row[8].split())),
+        )
+
+    async def changesSince(self, modSeq: int) -> Changes:
+        """See L{IMailbox}."""
+        if modSeq == 0 and (await self.status()).messages > MANY:
+            changes: Changes = await self._store.readInThread(
+                lambda connection: self._changesSince(connection, modSeq)
+            )
+            return changes
+        return self._changesSince(self._store.reader, modSeq)
+
+    def _changesSince(self, connection: Any, modSeq: int) -> Changes:
+        key = (self._account, self._mailbox)
+        connection.execute("BEGIN")
+        try:
+            row = connection.execute(
+                "SELECT mod_seq, uid_next, keywords, selectable FROM mailbox"
+                " WHERE account = ? AND mailbox = ?",
+                key,
+            ).fetchone()
+            if row is None or not row[3]:
+                raise NoSuchMailbox()
+            entries: list[tuple[int, str, int]] = []
+            gone: list[tuple[int, int]] = []
+            if row[0] > modSeq:
+                # Without the unary plus, SQLite would walk the table to have the order for free.
+                entries = connection.execute(
+                    "SELECT uid, flags, mod_seq FROM entry WHERE account = ? AND mailbox = ?"
+                    + (" AND mod_seq > ? ORDER BY +uid" if modSeq else " ORDER BY uid"),
+                    (*key, modSeq) if modSeq else key,
+                ).fetchall()
+                if modSeq:
+                    gone = connection.execute(
+                        "SELECT first, last FROM vanished WHERE account = ? AND mailbox = ?"
+                        " AND mod_seq > ?",
+                        (*key, modSeq),
+                    ).fetchall()
+        finally:
+            connection.execute("COMMIT")
+        fromText = flagsFromText
+        return Changes(
+            array("I", [entry[0] for entry in entries]),
+            [fromText(entry[1]) for entry in entries],
+            array("Q", [entry[2] for entry in entries]),
+            array("I", NumberSet(gone)),
+            row[0],
+            row[1],
+            tuple(row[2].split()),
+        )
+
+    async def fetch(
+        self, uids: NumberSet, attributes: Sequence[Attribute]
+    ) -> Sequence[tuple[Any, ...]]:
+        """See L{IMailbox}."""
+        statement, special = _select(tuple(attributes))
+        connection = self._store.reader
+        ranges = uids.ranges
+        rows: list[tuple[Any, ...]] = []
+        # More than one statement must still see one instant.
+        several = len(ranges) > RANGES
+        if several:
+            connection.execute("BEGIN")
+        try:
+            for at in range(0, len(ranges), RANGES):
+                some = ranges[at : at + RANGES]
+                condition = " OR ".join(
+                    "e.uid = ?" if first == last else "e.uid BETWEEN ? AND ?"
+                    for first, last in some
+                )
+                parameters: list[int] = [self._account, self._mailbox]
+                for first, last in some:
+                    parameters += (first,) if first == last else (first, last)
+                rows += connection.execute(
+                    f"{statement}{condition}) ORDER BY e.uid", parameters
+                ).fetchall()
+        finally:
+            if several:
+                connection.execute("COMMIT")
+        if special:
+            return [_finishRow(row, special) for row in rows]
+        return rows
+
+    async def openMessage(self, uid: int) -> MessageContent:
+        """See L{IMailbox}."""
+        connection = self._store.reader
+        row = connection.execute(
+            "SELECT m.content, m.prefix, m.octets, c.structure FROM entry e"
+            " JOIN message m ON m.account = e.account AND m.message = e.message"
+            " JOIN content c ON c.content = m.content"
+            " WHERE e.account = ? AND e.mailbox = ? AND e.uid = ?",
+            (self._account, self._mailbox, uid),
+        ).fetchone()
+        if row is None:
+            raise MessageExpunged()
+        return MessageContent(connection, row)
+
+    # --- changing ------------------------------------------------------------------------------
+
+    async def _change(self, change: Callable[[Transaction], Any], size: int) -> Any:
+        return await self._store.writer.submit(change, long=size > LONG)
+
+    async def claimRecent(self) -> int:
+        """See L{IMailbox}."""
+        key = (self._account, self._mailbox)
+
+        def change(transaction: Transaction) -> int:
+            row = transaction.execute(
+                "SELECT recent_uid FROM mailbox WHERE account = ? AND mailbox = ?", key
+            ).fetchone()
+            if row is None:
+                raise NoSuchMailbox()
+            transaction.execute(
+                "UPDATE mailbox SET recent_uid = uid_next WHERE account = ? AND mailbox = ?", key
+            )
+            return cast(int, row[0])
+
+        row = self._store.reader.execute(
+            "SELECT recent_uid, uid_next FROM mailbox WHERE account = ? AND mailbox = ?", key
+        ).fetchone()
+        if row is None:
+            raise NoSuchMailbox()
+        # Nothing to claim: no write.
+        if row[0] == row[1]:
+            return cast(int, row[0])
+        return cast(int, await self._change(change, 0))
+
+    def _rows(
+        self, transaction: Transaction, uids: NumberSet | None, columns: str
+    ) -> list[tuple[Any, ...]]:
+        # Entries by UID with columns of entry (e) and message (m).
+        statement = (
+            f"SELECT e.uid, {columns} FROM entry e"
+            " JOIN message m ON m.account = e.account AND m.message = e.message"
+            " WHERE e.account = ? AND e.mailbox = ?"
+        )
+        key = (self._account, self._mailbox)
+        if uids is None:
+            return transaction.execute(statement + " ORDER BY e.uid", key).fetchall()
+        rows: list[tuple[Any, ...]] = []
+        for first, last in uids.ranges:
+            rows += transaction.execute(
+                statement + " AND e.uid BETWEEN ? AND ? ORDER BY e.uid", (*key, first, last)
+            ).fetchall()
+        return rows
+
+    async def storeFlags(
+        self,
+        uids: NumberSet,
+        operation: FlagOperation,
+        flags: Flags,
+        unchangedSince: int | None = None,
+    ) -> StoreResult:
+        """See L{IMailbox}."""
+
+        def change(transaction: Transaction) -> StoreResult:
+            box = Box(transaction, self._account, self._mailbox)
+            rows = []
+            for first, last in uids.ranges:
+                rows += transaction.execute(
+                    "SELECT uid, flags, mod_seq FROM entry WHERE account = ? AND mailbox = ?"
+                    " AND uid BETWEEN ? AND ? ORDER BY uid",
+                    (self._account, self._mailbox, first, last),
+                ).fetchall()
+            # Removing a keyword that the mailbox has never seen must not make it known.
+            if operation is FlagOperation.REMOVE:
+                given, _ = KeywordSpelling(box.spelling.keywords()).apply(flags)
+            elif rows:
+                given = box.spell(flags)
+            else:
+                given = flags
+            changed: list[tuple[int, Flags, int]] = []
+            unchanged: list[tuple[int, Flags, int]] = []
+            modified: list[int] = []
+            updates = []
+            results: dict[str, tuple[Flags, Flags, str]] = {}
+            for uid, text, modSeq in rows:
+                if unchangedSince is not None and modSeq > unchangedSince:
+                    modified.append(uid)
+                    continue
+                known = results.get(text)
+                if known is None:
+                    old = flagsFromText(text)
+                    new = operation.apply(old, given)
+                    known = results[text] = (old, new, flagsToText(new))
+                old, new, newText = known
+                if old == new:
+                    unchanged.append((uid, old, modSeq))
+                    continue
+                now = box.takeModSeq()
+                updates.append((newText, now, self._account, self._mailbox, uid))
+                box.changedFlags(old, new)
+                changed.append((uid, new, now))
+            transaction.executemany(
+                "UPDATE entry SET flags = ?, mod_seq = ?"
+                " WHERE account = ? AND mailbox = ? AND uid = ?",
+                updates,
+            )
+            box.write()
+            return StoreResult(changed, unchanged, modified)
+
+        return cast(StoreResult, await self._change(change, _size(uids)))
+
+    async def expunge(self, uids: NumberSet | None, onlyDeleted: bool = True) -> Sequence[int]:
+        """See L{IMailbox}."""
+
+        def change(transaction: Transaction) -> list[int]:
+            box = Box(transaction, self._account, self._mailbox)
+            rows = self._rows(transaction, uids, "e.message, e.flags, m.octets")
+            if onlyDeleted:
+                rows = [row for row in rows if DELETED in flagsFromText(row[2])]
+            if rows:
+                box.remove(cast("list[tuple[int, int, str, int]]", rows))
+                dropCopies(transaction, self._account, [row[1] for row in rows])
+            box.write()
+            return [row[0] for row in rows]
+
+        size = (await self.status()).messages if uids is None else _size(uids)
+        return cast("list[int]", await self._change(change, size))
+
+    async def append(
+        self, messages: Sequence[tuple[IStagedContent, Flags, int, int]]
+    ) -> AppendResult:
+        """See L{IMailbox}."""
+        now = int(self._store.now())
+
+        def change(transaction: Transaction) -> AppendResult:
+            box = Box(transaction, self._account, self._mailbox)
+            octets = sum(each[0].summary.size for each in messages)
+            checkQuota(transaction, self._account, len(messages), octets)
+            uids = []
+            for staged, flags, date, zone in messages:
+                message = storeMessage(
+                    transaction, self._account, cast(StagedContent, staged), None, b""
+                )
+                uids.append(
+                    box.insert(message, box.spell(flags), staged.summary.size, date, zone, now)
+                )
+            box.write()
+            return AppendResult(box.uidValidity, uids)
+
+        return cast(AppendResult, await self._change(change, len(messages)))
+
+    async def copyMessages(self, uids: NumberSet, destination: IMailbox) -> CopyResult:
+        """See L{IMailbox}."""
+        return await self._copy(uids, destination, False)
+
+    async def moveMessages(self, uids: NumberSet, destination: IMailbox) -> CopyResult:
+        """See L{IMovableMailbox}."""
+        return await self._copy(uids, destination, True)
+
+    async def _copy(self, uids: NumberSet, destination: IMailbox, move: bool) -> CopyResult:
+        if not isinstance(destination, SQLMailbox) or destination._store is not self._store:
+            raise CannotDoThat("The mailboxes are not in the same store")
+        target: SQLMailbox = destination
+        same = target._mailbox == self._mailbox and target._account == self._account
+        now = int(self._store.now())
+
+        def change(transaction: Transaction) -> CopyResult:
+            source = Box(transaction, self._account, self._mailbox)
+            box = source if same else Box(transaction, target._account, target._mailbox)
+            rows = self._rows(
+                transaction,
+                uids,
+                "e.message, e.flags, m.octets, e.internal_date, e.zone, m.content, m.prefix",
+            )
+            if not move or target._account != self._account:
+                checkQuota(transaction, target._account, len(rows), sum(row[3] for row in rows))
+            made: list[int] = []
+            if rows:
+                box.takeModSeq()
+                if not same and target._account == self._account:
+                    source.modSeq = box.modSeq
+            spelled: dict[str, Flags] = {}
+            for _, message, text, octets, date, zone, content, prefix in rows:
+                flags = spelled.get(text)
+                if flags is None:
+                    flags = spelled[text] = box.spell(flagsFromText(text))
+                if target._account == self._account:
+                    transaction.execute(
+                        "UPDATE message SET copies = copies + 1 WHERE account = ? AND message = ?",
+                        (self._account, message),
+                    )
+                else:
+                    message = shareMessage(transaction, target._account, content, prefix, octets)
+                made.append(box.insert(message, flags, octets, date, zone, now))
+            if move and rows:
+                source.remove([(row[0], row[1], row[2], row[3]) for row in rows])
+                dropCopies(transaction, self._account, [row[1] for row in rows])
+            elif not move and not same:
+                source.modSeq = 0
+            box.write()
+            if move and not same:
+                source.write()
+            return CopyResult(box.uidValidity, [row[0] for row in rows], made)
+
+        return cast(CopyResult, await self._change(change, _size(uids)))
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """See L{IMailbox}."""
+        return self._store.watchers.add((self._account, self._mailbox), changed)
+
+
+def storeMessage(
+    transaction: Transaction,
+    account: int,
+    staged: StagedContent,
+    content: int | None,
+    prefix: bytes,
+) -> int:
+    """
+    Make a message of an account, with one copy yet to be entered.
+
+    @param content: where the content is placed already, with this message counted; C{None} to
+        place it.
+    @return: the message's id.
+    """
+    if content is None:
+        content = staged.place(transaction, 1)
+    summary = staged.summary
+    message = takeIds(transaction, account, 2)
+    thread = threadOf(
+        transaction,
+        account,
+        [*summary.references, *summary.inReplyTo, summary.messageId],
+        message + 1,
+    )
+    transaction.execute(
+        "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, 1)",
+        (account, message, content, prefix, summary.size + len(prefix), thread),
+    )
+    return message
+
+
+def shareMessage(
+    transaction: Transaction, account: int, content: int, prefix: bytes, octets: int
+) -> int:
+    """
+    Make a message of an account from content that another account has.
+    """
+    transaction.execute("UPDATE content SET copies = copies + 1 WHERE content = ?", (content,))
+    message = takeIds(transaction, account, 2)
+    transaction.execute(
+        "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, 1)",
+        (account, message, content, prefix, octets, message + 1),
+    )
+    return message
+
+
+def _size(uids: NumberSet) -> int:
+    # How much work it may be; UIDs in no range of use cost nothing, so this errs on the safe side.
+    return len(uids)

@@ -1,0 +1,168 @@
+# -*- test-case-name: tests.storage.test_sqlschema -*-
+"""
+The tables, and how an older database becomes a current one.
+
+Every key begins with the account, so that accounts can be spread over machines. C{PRAGMA
+user_version} is the schema's version: the number of L{MIGRATIONS} that were applied. A migration
+that was released is never changed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from twisted_mailstack.errors import StoreDamaged
+
+#: Octets of a message in one row of C{chunk}: a range is read without walking what is before it.
+CHUNK = 256 * 1024
+#: A piece's key is content * 65536 + number, so a message has at most 16 GiB.
+PIECES = 1 << 16
+
+_FIRST = """
+CREATE TABLE domain (
+    name TEXT PRIMARY KEY
+) WITHOUT ROWID;
+
+CREATE TABLE account (
+    account INTEGER PRIMARY KEY AUTOINCREMENT,
+    domain TEXT NOT NULL,
+    folded TEXT NOT NULL,
+    local_part TEXT NOT NULL,
+    password TEXT,
+    enabled INTEGER NOT NULL DEFAULT 1,
+    mod_seq INTEGER NOT NULL DEFAULT 1,
+    next_id INTEGER NOT NULL DEFAULT 1,
+    uid_validity INTEGER NOT NULL,
+    octets INTEGER NOT NULL DEFAULT 0,
+    messages INTEGER NOT NULL DEFAULT 0,
+    octet_limit INTEGER,
+    message_limit INTEGER,
+    UNIQUE (domain, folded)
+);
+
+CREATE TABLE alias (
+    domain TEXT NOT NULL,
+    folded TEXT NOT NULL,
+    local_part TEXT NOT NULL,
+    targets TEXT NOT NULL,
+    PRIMARY KEY (domain, folded)
+) WITHOUT ROWID;
+
+CREATE TABLE mailbox (
+    account INTEGER NOT NULL,
+    mailbox INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    selectable INTEGER NOT NULL,
+    special_use TEXT,
+    uid_validity INTEGER NOT NULL,
+    uid_next INTEGER NOT NULL DEFAULT 1,
+    mod_seq INTEGER NOT NULL DEFAULT 1,
+    recent_uid INTEGER NOT NULL DEFAULT 1,
+    messages INTEGER NOT NULL DEFAULT 0,
+    unseen INTEGER NOT NULL DEFAULT 0,
+    deleted INTEGER NOT NULL DEFAULT 0,
+    octets INTEGER NOT NULL DEFAULT 0,
+    keywords TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (account, mailbox)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX mailbox_name ON mailbox (account, name);
+
+CREATE TABLE subscription (
+    account INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (account, name)
+) WITHOUT ROWID;
+
+CREATE TABLE entry (
+    account INTEGER NOT NULL,
+    mailbox INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    message INTEGER NOT NULL,
+    flags TEXT NOT NULL,
+    mod_seq INTEGER NOT NULL,
+    internal_date INTEGER NOT NULL,
+    zone INTEGER NOT NULL,
+    save_date INTEGER NOT NULL,
+    PRIMARY KEY (account, mailbox, uid)
+) WITHOUT ROWID;
+CREATE INDEX entry_mod_seq ON entry (account, mailbox, mod_seq);
+
+CREATE TABLE vanished (
+    account INTEGER NOT NULL,
+    mailbox INTEGER NOT NULL,
+    mod_seq INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    PRIMARY KEY (account, mailbox, mod_seq, first)
+) WITHOUT ROWID;
+
+CREATE TABLE message (
+    account INTEGER NOT NULL,
+    message INTEGER NOT NULL,
+    content INTEGER NOT NULL,
+    prefix BLOB NOT NULL,
+    octets INTEGER NOT NULL,
+    thread INTEGER NOT NULL,
+    copies INTEGER NOT NULL,
+    PRIMARY KEY (account, message)
+) WITHOUT ROWID;
+
+CREATE TABLE reference (
+    account INTEGER NOT NULL,
+    identity INTEGER NOT NULL,
+    thread INTEGER NOT NULL,
+    PRIMARY KEY (account, identity)
+) WITHOUT ROWID;
+
+CREATE TABLE content (
+    content INTEGER PRIMARY KEY AUTOINCREMENT,
+    copies INTEGER NOT NULL,
+    owner TEXT,
+    octets INTEGER,
+    header_octets INTEGER,
+    checksum INTEGER,
+    envelope BLOB,
+    body_structure BLOB,
+    body BLOB,
+    structure BLOB,
+    preview TEXT,
+    subject TEXT,
+    base_subject TEXT,
+    sent_date INTEGER
+);
+CREATE INDEX content_unplaced ON content (copies) WHERE copies = 0;
+
+CREATE TABLE chunk (
+    piece INTEGER PRIMARY KEY,
+    data BLOB NOT NULL
+);
+"""
+
+#: The n-th makes version n out of version n - 1.
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+
+
+def upgrade(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:
+    """
+    Bring a database to the current version, in one transaction.
+
+    @raise StoreDamaged: if it was made by a newer release.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(migrations):
+            raise StoreDamaged(
+                f"the database has schema version {version}, this release knows {len(migrations)}:"
+                " it was used with a newer release"
+            )
+        for script in migrations[version:]:
+            # executescript would commit first.
+            for statement in script.split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(migrations)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise

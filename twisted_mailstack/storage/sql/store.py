@@ -1,0 +1,385 @@
+# -*- test-case-name: tests.storage.test_sql -*-
+"""
+The SQL store: one SQLite file in a directory, the embedded default.
+
+Acknowledged means on disk: WAL mode with C{synchronous=FULL} syncs each COMMIT. Several processes
+may have the store open; each sees the other's changes at once, and is told of them within
+L{POLL_SECONDS}.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_mailstack.errors import NoSuchAccount, NoSuchMailbox, OverQuota, StoreDamaged
+from twisted_mailstack.interfaces import IMailStore, IStagedContent
+from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.mailboxname import INBOX
+from twisted_mailstack.model.records import Damage, Placement
+from twisted_mailstack.storage.sql.account import SQLAccount
+from twisted_mailstack.storage.sql.check import checkDatabase
+from twisted_mailstack.storage.sql.content import ContentWriter, StagedContent
+from twisted_mailstack.storage.sql.directory import SQLDirectory, accountNumber
+from twisted_mailstack.storage.sql.mailbox import Box, checkQuota, storeMessage
+from twisted_mailstack.storage.sql.schema import PIECES, upgrade
+from twisted_mailstack.storage.sql.watchers import Watchers
+from twisted_mailstack.storage.sql.writer import Transaction, Writer
+
+FILE = "mail.sqlite3"
+#: How often it is looked whether another process changed anything; costs a microsecond.
+POLL_SECONDS = 0.5
+#: Contents that one step of the reaper removes.
+REAP = 50
+
+
+@implementer(IMailStore)
+class SQLMailStore:
+    """
+    See L{IMailStore}.
+
+    @ivar path: the directory.
+    @ivar reader: for short reads in the reactor's thread.
+    @ivar quotaDefaults: octets and messages, given to new accounts.
+    """
+
+    reader: sqlite3.Connection
+    writer: Writer
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        clock: IReactorTime,
+        callFromThread: Callable[..., None],
+        *,
+        now: Callable[[], float] = time.time,
+        quotaDefaults: tuple[int | None, int | None] = (None, None),
+    ) -> None:
+        """
+        @param path: the directory, made if it is missing, for its owner alone.
+        @param clock: for looking after other processes.
+        @param callFromThread: the reactor's; or anything else that runs a function in the thread
+            in which the store is used.
+        @param now: seconds since 1970, for save dates.
+        """
+        self.path = Path(path)
+        self.locks = self.path / "locks"
+        self.now = now
+        self.quotaDefaults = quotaDefaults
+        self.watchers = Watchers()
+        self.directory = SQLDirectory(self)
+        self._clock = clock
+        self._callFromThread = callFromThread
+        self._poll: IDelayedCall | None = None
+        self._dataVersion = 0
+        self._started = False
+        self._reaping = False
+        self._lock: int | None = None
+        self._owner = secrets.token_hex(8)
+
+    # --- opening and closing -------------------------------------------------------------------
+
+    def connect(self) -> sqlite3.Connection:
+        """
+        @return: a new connection to the database, in autocommit mode.
+        """
+        connection = sqlite3.connect(
+            self.path / FILE,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=500,
+            timeout=30,
+        )
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -16000")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        # Freed pages are overwritten only where that costs no more writes.
+        connection.execute("PRAGMA secure_delete = FAST")
+        return connection
+
+    async def start(self) -> None:
+        """See L{IMailStore}."""
+        try:
+            self._open()
+        except (sqlite3.Error, OSError) as error:
+            raise StoreDamaged(f"{self.path / FILE} can't be opened: {error}") from error
+        self._threads = ThreadPoolExecutor(1, "mailstack-writer")
+        self._readers = ThreadPoolExecutor(2, "mailstack-reader")
+        self.writer = Writer(self._writing, self._runInWriter, self._committed)
+        self._started = True
+        await self._disownDead()
+        self._dataVersion = self._readDataVersion()
+        self._poll = self._clock.callLater(POLL_SECONDS, self._lookAround)
+
+    def _open(self) -> None:
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.locks.mkdir(mode=0o700, exist_ok=True)
+        # Made before SQLite makes it, with no rights for others; -wal and -shm follow it.
+        os.close(os.open(self.path / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._lock = os.open(
+            self.locks / f"process-{self._owner}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._writing = self.connect()
+        # Fewer overflow pages for ordinary messages; has effect on a new database only.
+        self._writing.execute("PRAGMA page_size = 8192")
+        self._writing.execute("PRAGMA journal_mode = WAL")
+        self._writing.execute("PRAGMA wal_autocheckpoint = 4000")
+        self._writing.execute("PRAGMA journal_size_limit = 67108864")
+        upgrade(self._writing)
+        self.reader = self.connect()
+        self.reader.execute("PRAGMA query_only = 1")
+
+    async def stop(self) -> None:
+        """See L{IMailStore}."""
+        if not self._started:
+            return
+        self._started = False
+        if self._poll is not None and self._poll.active():
+            self._poll.cancel()
+        await self.writer.finish()
+        self._readers.shutdown(wait=True)
+        self._threads.shutdown(wait=True)
+        self.reader.close()
+        self._writing.close()
+        if self._lock is not None:
+            (self.locks / f"process-{self._owner}").unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
+
+    # --- threads -------------------------------------------------------------------------------
+
+    def _runInWriter(self, function: Callable[[], Any], callback: Callable[[Any], None]) -> None:
+        def work() -> None:
+            result = function()
+            self._callFromThread(callback, result)
+
+        self._threads.submit(work)
+
+    def readInThread(self, function: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
+        """
+        Run a long read with a connection of its own, in a reader thread.
+        """
+        done: Deferred[Any] = Deferred()
+
+        def work() -> None:
+            try:
+                connection = self.connect()
+                try:
+                    result = function(connection)
+                finally:
+                    connection.close()
+            except BaseException:
+                self._callFromThread(done.errback, Failure())
+            else:
+                self._callFromThread(done.callback, result)
+
+        self._readers.submit(work)
+        return done
+
+    # --- change notification -------------------------------------------------------------------
+
+    def _committed(self, changed: set[tuple[int, int]], unplaced: bool) -> None:
+        self.watchers.tell(changed)
+        if unplaced:
+            self._reap()
+
+    def _readDataVersion(self) -> int:
+        # Of the writer's connection: its own commits don't count.
+        version: int = self._writing.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    def _lookAround(self) -> None:
+        self._poll = self._clock.callLater(POLL_SECONDS, self._lookAround)
+        if self.writer.busy:
+            return
+        version = self._readDataVersion()
+        if version != self._dataVersion:
+            self._dataVersion = version
+            self.watchers.tellAll()
+
+    # --- clearing up ---------------------------------------------------------------------------
+
+    async def _disownDead(self) -> None:
+        owners = self._writing.execute(
+            "SELECT DISTINCT owner FROM content WHERE copies = 0 AND owner IS NOT NULL"
+        ).fetchall()
+        dead = [owner for (owner,) in owners if self._isDead(owner)]
+        for path in self.locks.glob("process-*"):
+            # Of processes that ended without clearing up.
+            if path.name != f"process-{self._owner}" and self._isDead(path.name[8:]):
+                path.unlink(missing_ok=True)
+
+        def change(transaction: Transaction) -> None:
+            for owner in dead:
+                transaction.execute(
+                    "UPDATE content SET owner = NULL WHERE owner = ? AND copies = 0", (owner,)
+                )
+
+        if dead:
+            await self.writer.submit(change)
+        self._reap()
+
+    def _isDead(self, owner: str) -> bool:
+        try:
+            descriptor = os.open(self.locks / f"process-{owner}", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+
+    def _reap(self) -> None:
+        # In small steps, each in whatever group goes next: nobody waits for a mass deletion.
+        if self._reaping or not self._started:
+            return
+        self._reaping = True
+
+        def change(transaction: Transaction) -> int:
+            rows = transaction.execute(
+                "SELECT content, octets FROM content WHERE copies = 0 AND owner IS NULL LIMIT ?",
+                (REAP,),
+            ).fetchall()
+            for content, _ in rows:
+                transaction.execute(
+                    "DELETE FROM chunk WHERE piece BETWEEN ? AND ?",
+                    (content * PIECES, content * PIECES + PIECES - 1),
+                )
+                transaction.execute("DELETE FROM content WHERE content = ?", (content,))
+            return len(rows)
+
+        def over(result: object) -> None:
+            self._reaping = False
+            if result == REAP:
+                self._reap()
+
+        self.writer.submit(change).addCallbacks(over, lambda _: over(0))
+
+    # --- accounts and delivery -----------------------------------------------------------------
+
+    async def openAccount(self, accountId: str) -> SQLAccount:
+        """See L{IMailStore}."""
+        number = accountNumber(accountId)
+        row = self.reader.execute(
+            "SELECT local_part, domain FROM account WHERE account = ?", (number,)
+        ).fetchone()
+        if row is None:
+            raise NoSuchAccount()
+        return SQLAccount(self, number, Address(*row))
+
+    def newContent(self, sizeHint: int | None = None) -> ContentWriter:
+        """See L{IMailStore}."""
+        return ContentWriter(self.writer, self._owner)
+
+    async def deliver(
+        self, content: IStagedContent, placements: Sequence[Placement], internalDate: int
+    ) -> Sequence[Exception | None]:
+        """See L{IMailStore}."""
+        assert isinstance(content, StagedContent)
+        staged: StagedContent = content
+        now = int(self.now())
+
+        def change(transaction: Transaction) -> list[Exception | None]:
+            results: list[Exception | None] = []
+            placed: int | None = None
+            for placement in placements:
+                try:
+                    placed = self._place(transaction, staged, placement, placed, internalDate, now)
+                except (NoSuchAccount, OverQuota) as error:
+                    results.append(error)
+                else:
+                    results.append(None)
+            return results
+
+        return await self.writer.submit(change, long=len(placements) > REAP)
+
+    def _place(
+        self,
+        transaction: Transaction,
+        staged: StagedContent,
+        placement: Placement,
+        placed: int | None,
+        internalDate: int,
+        now: int,
+    ) -> int:
+        account = accountNumber(placement.accountId)
+        octets = staged.summary.size + len(placement.prefix)
+        try:
+            # All that can be refused is checked before anything is written.
+            checkQuota(transaction, account, 1, octets)
+        except NoSuchMailbox:
+            raise NoSuchAccount() from None
+        box = self._box(transaction, account, placement.mailbox)
+        if placed is None:
+            placed = staged.place(transaction, 1)
+        else:
+            transaction.execute(
+                "UPDATE content SET copies = copies + 1 WHERE content = ?", (placed,)
+            )
+        message = storeMessage(transaction, account, staged, placed, placement.prefix)
+        box.insert(message, box.spell(placement.flags), octets, internalDate, 0, now)
+        box.write()
+        return placed
+
+    @staticmethod
+    def _box(transaction: Transaction, account: int, name: str) -> Box:
+        for wanted in (name, INBOX):
+            row = transaction.execute(
+                "SELECT mailbox FROM mailbox WHERE account = ? AND name = ? AND selectable",
+                (account, wanted),
+            ).fetchone()
+            if row is not None:
+                return Box(transaction, account, row[0])
+        raise StoreDamaged(f"account A{account} has no INBOX")
+
+    # --- maintenance ---------------------------------------------------------------------------
+
+    async def check(self, progress: Callable[[int, int], None] | None = None) -> Sequence[Damage]:
+        """See L{IMailStore}."""
+        tell = None
+        if progress is not None:
+            callback = progress
+
+            def tell(done: int, whole: int) -> None:
+                self._callFromThread(callback, done, whole)
+
+        found: Sequence[Damage] = await self.readInThread(
+            lambda connection: checkDatabase(connection, tell)
+        )
+        return found
+
+    async def backUp(self, path: str | os.PathLike[str]) -> None:
+        """
+        Write a consistent copy of the whole store into another directory while this one is used.
+
+        @raise OSError: if it can't be written.
+        """
+        target = Path(path)
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(target / FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        os.close(descriptor)
+
+        def copy(connection: sqlite3.Connection) -> None:
+            destination = sqlite3.connect(target / FILE)
+            try:
+                connection.backup(destination)
+            finally:
+                destination.close()
+
+        await self.readInThread(copy)

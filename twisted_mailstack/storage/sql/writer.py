@@ -1,0 +1,228 @@
+# -*- test-case-name: tests.storage.test_sqlwriter -*-
+"""
+Group commit: every change that waits goes into one transaction, and all are answered after its
+COMMIT.
+
+What arrives while a COMMIT runs is the next group, so under load many changes share one sync of the
+disk and nobody waits for a timer. The COMMIT runs in a thread. The statements of short changes run
+in the reactor's thread: each costs a few microseconds, while from another thread every statement
+would have to wait for the interpreter's lock, 5 ms at a time when the reactor is busy. A group with
+a long change (C{long=True}) runs in the thread as a whole.
+
+A change that fails is rolled back alone, to its savepoint.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_mailstack.errors import TemporaryFailure
+
+T = TypeVar("T")
+
+#: Changes of one group: bounds how long the first of them waits for the last.
+MAX_GROUP = 500
+
+
+class Transaction:
+    """
+    What a change works on.
+
+    @ivar changed: C{(account, mailbox)} of the mailboxes it changed; C{mailbox} 0 is the list.
+    @ivar unplaced: whether a content may have lost its last copy.
+    """
+
+    __slots__ = ("changed", "connection", "execute", "executemany", "unplaced")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.execute = connection.execute
+        self.executemany = connection.executemany
+        self.changed: set[tuple[int, int]] = set()
+        self.unplaced = False
+
+
+Change = Callable[[Transaction], Any]
+RunInThread = Callable[[Callable[[], Any], Callable[[Any], None]], None]
+
+
+class Writer:
+    """
+    The one writer of a database.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        runInThread: RunInThread,
+        committed: Callable[[set[tuple[int, int]], bool], None],
+    ) -> None:
+        """
+        @param connection: in autocommit mode, for this writer alone.
+        @param runInThread: C{runInThread(function, callback)} runs the function in the writer's
+            thread, then the callback with its result in the reactor's.
+        @param committed: called after each COMMIT with what changed, and whether contents may be
+            left without a copy.
+        """
+        self.connection = connection
+        self._runInThread = runInThread
+        self._committed = committed
+        self._waiting: deque[tuple[Change, bool, Deferred[Any]]] = deque()
+        self._busy = False
+        self._idle: list[Deferred[None]] = []
+        self._stopped = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a transaction is under way; then the connection must be left alone."""
+        return self._busy
+
+    def submit(self, change: Callable[[Transaction], T], long: bool = False) -> Deferred[T]:
+        """
+        Run a change in the next group.
+
+        @param long: it may take more than a few milliseconds.
+        @return: its result, after the COMMIT that made it durable; or what it raised.
+        """
+        result: Deferred[T] = Deferred()
+        if self._stopped:
+            result.errback(TemporaryFailure("The store is closed"))
+            return result
+        self._waiting.append((change, long, cast("Deferred[Any]", result)))
+        if not self._busy:
+            self._next()
+        return result
+
+    def finish(self) -> Deferred[None]:
+        """
+        Take no more changes.
+
+        @return: fires when those that were submitted are done.
+        """
+        self._stopped = True
+        idle: Deferred[None] = Deferred()
+        self._idle.append(idle)
+        if not self._busy:
+            self._next()
+        return idle
+
+    def _next(self) -> None:
+        if not self._waiting:
+            self._busy = False
+            idle, self._idle = self._idle, []
+            for each in idle:
+                each.callback(None)
+            return
+        self._busy = True
+        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
+        long = any(each[1] for each in group)
+        transaction = Transaction(self.connection)
+        outcomes: list[Any] = []
+
+        def begin(wait: bool) -> bool:
+            # Another process may be writing: only the thread can wait for it.
+            self.connection.execute(f"PRAGMA busy_timeout = {30_000 if wait else 0}")
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if not wait and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                    return False
+                raise
+            return True
+
+        def run() -> None:
+            for change, _, _ in group:
+                outcomes.append(self._runOne(change, transaction))
+
+        def commit() -> None:
+            self.connection.execute("COMMIT")
+
+        def inThread() -> None:
+            begin(True)
+            run()
+            commit()
+
+        def guarded(work: Callable[[], Any]) -> Callable[[], Failure | None]:
+            def safely() -> Failure | None:
+                try:
+                    work()
+                except BaseException:
+                    failure = Failure()
+                    if self.connection.in_transaction:
+                        try:
+                            self.connection.execute("ROLLBACK")
+                        except sqlite3.Error:
+                            # The first failure says more.
+                            pass
+                    return failure
+                return None
+
+            return safely
+
+        def over(failure: Failure | None) -> None:
+            self._answer(group, outcomes, failure, transaction)
+
+        if long:
+            self._runInThread(guarded(inThread), over)
+            return
+
+        begun = False
+
+        def inline() -> None:
+            nonlocal begun
+            begun = begin(False)
+            if begun:
+                run()
+
+        failure = guarded(inline)()
+        if failure is not None:
+            over(failure)
+        else:
+            self._runInThread(guarded(commit if begun else inThread), over)
+
+    @staticmethod
+    def _runOne(change: Change, transaction: Transaction) -> Any:
+        execute = transaction.execute
+        changed, unplaced = transaction.changed, transaction.unplaced
+        transaction.changed = set()
+        execute("SAVEPOINT one")
+        try:
+            result = change(transaction)
+        except BaseException:
+            failure = Failure()
+            execute("ROLLBACK TO one")
+            execute("RELEASE one")
+            transaction.changed, transaction.unplaced = changed, unplaced
+            return failure
+        execute("RELEASE one")
+        transaction.changed |= changed
+        return result
+
+    def _answer(
+        self,
+        group: list[tuple[Change, bool, Deferred[Any]]],
+        outcomes: list[Any],
+        failure: Failure | None,
+        transaction: Transaction,
+    ) -> None:
+        if failure is not None:
+            self.log.failure("a transaction failed", failure=failure)
+            outcomes = [Failure(TemporaryFailure()) for _ in group]
+        # The next group's transaction begins before this one's people are answered.
+        self._next()
+        for (_, _, result), outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, Failure):
+                result.errback(outcome)
+            else:
+                result.callback(outcome)
+        if failure is None:
+            self._committed(transaction.changed, transaction.unplaced)
