@@ -462,14 +462,18 @@ class IMailStore(Interface):
         """
 
     def deliver(
-        content: IStagedContent, placements: Sequence[Placement], internalDate: int
+        content: IStagedContent,
+        placements: Sequence[Placement],
+        internalDate: int,
+        partial: bool = False,
     ) -> Awaitable[Sequence[Exception | None]]:
         """
         Give each local recipient a copy, the content stored once. One durable step.
 
         @param internalDate: seconds since 1970 UTC.
-        @return: for each placement C{None}, or why that one was not placed: L{OverQuota},
-            L{NoSuchAccount}. A failure of the whole is raised, and then nothing was placed.
+        @param partial: place what can be placed, if not all can.
+        @return: for each placement C{None}, or (with C{partial}) why that one was not placed:
+            L{OverQuota}, L{NoSuchAccount}. Whatever is raised, nothing was placed.
         """
 
     def check(progress: Callable[[int, int], None] | None = None) -> Awaitable[Sequence[Damage]]:

@@ -288,7 +288,11 @@ class SQLMailStore:
         return ContentWriter(self.writer, self._owner)
 
     async def deliver(
-        self, content: IStagedContent, placements: Sequence[Placement], internalDate: int
+        self,
+        content: IStagedContent,
+        placements: Sequence[Placement],
+        internalDate: int,
+        partial: bool = False,
     ) -> Sequence[Exception | None]:
         """See L{IMailStore}."""
         assert isinstance(content, StagedContent)
@@ -302,6 +306,8 @@ class SQLMailStore:
                 try:
                     placed = self._place(transaction, staged, placement, placed, internalDate, now)
                 except (NoSuchAccount, OverQuota) as error:
+                    if not partial:
+                        raise
                     results.append(error)
                 else:
                     results.append(None)
