@@ -504,10 +504,14 @@ class IDelivery(Interface):
         As L{IContentWriter.write}.
         """
 
-    def commit() -> Awaitable[Sequence[Exception | None]]:
+    def commit(
+        inspect: Callable[[IStagedContent], Awaitable[bytes]] | None = None,
+    ) -> Awaitable[Sequence[Exception | None]]:
         """
         The message is whole: make it durable.
 
+        @param inspect: called with the whole message before it is made durable: gives header lines
+            to put in front of it, or raises to refuse it.
         @return: for each recipient, in the order in which they were added, C{None} (durable, ours
             to deliver from now on) or the error that it is to be told.
         @raise MailError: if nobody got it; C{abort} is then not needed.

@@ -169,12 +169,7 @@ class LocalTarget:
 class LocalDelivery:
     """
     See L{IDelivery}.
-
-    @ivar inspect: called with the whole message before it is stored; returns header lines to go in
-        front of it, or raises to refuse it.
     """
-
-    inspect: Inspect | None = None
 
     def __init__(self, target: LocalTarget, envelope: Envelope) -> None:
         self._target = target
@@ -237,12 +232,12 @@ class LocalDelivery:
             return waiting or other
         return waiting
 
-    async def commit(self) -> Sequence[Exception | None]:
+    async def commit(self, inspect: Inspect | None = None) -> Sequence[Exception | None]:
         """See L{IDelivery}."""
         writer = self._writer or self._target.store.newContent()
         staged = await writer.finish()
         try:
-            added = b"" if self.inspect is None else await self.inspect(staged)
+            added = b"" if inspect is None else await inspect(staged)
             return await self._place(staged, added)
         except BaseException:
             if self._spooled is not None:

@@ -1,0 +1,1 @@
+"""The commands of RFC 5321, by group."""

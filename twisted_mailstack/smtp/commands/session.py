@@ -1,0 +1,104 @@
+# -*- test-case-name: tests.smtp.test_commands -*-
+"""
+Commands that are about the session: EHLO, HELO, NOOP, RSET, HELP, VRFY, EXPN, QUIT.
+"""
+
+from __future__ import annotations
+
+from twisted_mailstack.errors import MailError, SyntaxProblem
+from twisted_mailstack.model.address import Address
+from twisted_mailstack.smtp.extension import Command
+from twisted_mailstack.smtp.grammar import decodeArgument, parseClientName
+from twisted_mailstack.smtp.reply import reply
+from twisted_mailstack.smtp.session import SMTPSession
+
+
+async def ehlo(session: SMTPSession, argument: bytes) -> None:
+    """RFC 5321 §4.1.1.1. Also resets (§4.1.4)."""
+    name = parseClientName(decodeArgument(argument))
+    session.reset()
+    session.helo = name
+    session.extended = True
+    lines = [f"{session.settings.hostname} greets {name}"]
+    for extension in session.registry.extensions:
+        value = extension.ehlo(session)
+        if value is not None:
+            lines.append(f"{extension.keyword} {value}".rstrip())
+    lines.append("HELP")
+    session.stream.write(reply(250, "\n".join(lines)))
+
+
+async def helo(session: SMTPSession, argument: bytes) -> None:
+    """RFC 5321 §4.1.1.1."""
+    name = parseClientName(decodeArgument(argument))
+    session.reset()
+    session.helo = name
+    session.extended = False
+    session.stream.write(reply(250, session.settings.hostname))
+
+
+async def noop(session: SMTPSession, argument: bytes) -> None:
+    """RFC 5321 §4.1.1.9: a parameter is ignored."""
+    session.ok()
+
+
+async def rset(session: SMTPSession, argument: bytes) -> None:
+    """RFC 5321 §4.1.1.5."""
+    if argument:
+        raise SyntaxProblem("RSET takes no argument")
+    session.reset()
+    session.ok()
+
+
+async def quit(session: SMTPSession, argument: bytes) -> None:
+    """RFC 5321 §4.1.1.10."""
+    if argument:
+        raise SyntaxProblem("QUIT takes no argument")
+    session.ok(f"{session.settings.hostname} closing", "2.0.0", 221)
+    session.closing = True
+
+
+async def help(session: SMTPSession, argument: bytes) -> None:
+    """RFC 5321 §4.1.1.8."""
+    commands = session.registry.commands
+    topic = argument.upper()
+    if topic:
+        if topic not in commands:
+            raise MailError("No such command", smtpCode=504, enhancedStatus="5.5.4")
+        session.ok(commands[topic].help, "2.0.0", 214)
+        return
+    names = " ".join(name.decode("ascii") for name in sorted(commands))
+    session.ok(f"Commands: {names}\nHELP COMMAND says more", "2.0.0", 214)
+
+
+async def vrfy(session: SMTPSession, argument: bytes) -> None:
+    """RFC 5321 §3.5, §4.1.1.6. Without C{settings.verify} it doesn't tell (§7.3)."""
+    if not argument:
+        raise SyntaxProblem("An address is needed")
+    if not session.settings.verify:
+        session.ok("Cannot VRFY user; try to deliver", "2.5.0", 252)
+        return
+    text = decodeArgument(argument).strip().removesuffix(" SMTPUTF8")
+    if text.startswith("<") and text.endswith(">"):
+        text = text[1:-1]
+    if "@" not in text:
+        text = f"{text}@{session.settings.hostname}"
+    found = await session.target.verify(Address.parse(text))
+    session.ok(f"<{found}>", "2.1.5")
+
+
+async def expn(session: SMTPSession, argument: bytes) -> None:
+    """RFC 5321 §3.5.2: lists aren't shown."""
+    raise MailError("EXPN is not available", smtpCode=502, enhancedStatus="5.5.1")
+
+
+COMMANDS = (
+    Command(b"EHLO", ehlo, "EHLO domain"),
+    Command(b"HELO", helo, "HELO domain"),
+    Command(b"NOOP", noop, "NOOP"),
+    Command(b"RSET", rset, "RSET"),
+    Command(b"QUIT", quit, "QUIT"),
+    Command(b"HELP", help, "HELP [command]"),
+    Command(b"VRFY", vrfy, "VRFY address", beforeAuthentication=False),
+    Command(b"EXPN", expn, "EXPN list", beforeAuthentication=False),
+)

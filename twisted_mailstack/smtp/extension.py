@@ -1,0 +1,60 @@
+"""
+The records of which an SMTP server is made: commands and service extensions (RFC 5321 §2.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twisted_mailstack.smtp.session import SMTPSession
+
+Execute = Callable[["SMTPSession", bytes], Awaitable[None]]
+#: Checks a MAIL or RCPT parameter's value; raises L{SyntaxProblem} (501) or another MailError.
+CheckParameter = Callable[["SMTPSession", "str | None"], None]
+
+
+@dataclass(frozen=True)
+class Command:
+    """
+    @ivar name: the verb, upper case.
+    @ivar execute: C{await execute(session, argument)}: does it and writes the replies, or raises a
+        L{MailError<twisted_mailstack.errors.MailError>} that becomes the reply.
+    @ivar help: one line for HELP.
+    @ivar maxLine: octets of the line, CRLF included (RFC 5321 §4.5.3.1.4; extensions add to it).
+    @ivar beforeAuthentication: allowed on a submission port before AUTH.
+    """
+
+    name: bytes
+    execute: Execute
+    help: str
+    maxLine: int = 512
+    beforeAuthentication: bool = True
+
+
+def _always(session: SMTPSession) -> str | None:
+    return ""
+
+
+@dataclass(frozen=True)
+class Extension:
+    """
+    @ivar keyword: of the EHLO line.
+    @ivar rfc: where it is specified.
+    @ivar ehlo: given the session, what follows the keyword on the EHLO line; C{None}: don't offer
+        it now.
+    @ivar commands: that it adds.
+    @ivar mailParameters: of MAIL that it adds, and their checks; C{rcptParameters} likewise.
+    @ivar mailOctets: how much longer MAIL's line may be; C{rcptOctets} likewise.
+    """
+
+    keyword: str
+    rfc: int
+    ehlo: Callable[[SMTPSession], str | None] = _always
+    commands: tuple[Command, ...] = ()
+    mailParameters: Mapping[str, CheckParameter] = field(default_factory=dict)
+    rcptParameters: Mapping[str, CheckParameter] = field(default_factory=dict)
+    mailOctets: int = 0
+    rcptOctets: int = 0

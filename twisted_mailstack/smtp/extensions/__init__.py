@@ -1,0 +1,1 @@
+"""SMTP service extensions (RFC 5321 §2.2), one file each."""

@@ -1,0 +1,117 @@
+# -*- test-case-name: tests.smtp.test_auth -*-
+"""
+AUTH (RFC 4954) with the mechanisms of C{sasl}. Those that send a password are offered under TLS
+only.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from binascii import Error, a2b_base64
+
+from twisted_mailstack.errors import (
+    AuthenticationFailed,
+    EncryptionRequired,
+    LimitExceeded,
+    MailError,
+    SyntaxProblem,
+)
+from twisted_mailstack.sasl.registry import offered
+from twisted_mailstack.smtp.extension import Command, Extension
+from twisted_mailstack.smtp.reply import reply
+from twisted_mailstack.smtp.session import SMTPSession
+
+#: RFC 4954 §4.
+MAX_LINE = 12288
+#   auth-param: "AUTH=" ( xtext / "<>" )
+_XTEXT = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})+\Z")
+
+
+def _mechanisms(session: SMTPSession) -> dict[bytes, object]:
+    return dict(
+        offered(session.mechanisms, session.stream.info, session.settings.allowPlaintextAuth)
+    )
+
+
+def ehlo(session: SMTPSession) -> str | None:
+    """The mechanisms that may be used now."""
+    if session.login is None or session.account is not None:
+        return None
+    names = b" ".join(_mechanisms(session)).decode("ascii")
+    return names or None
+
+
+async def auth(session: SMTPSession, argument: bytes) -> None:
+    """RFC 4954 §4."""
+    login = session.login
+    if login is None:
+        raise MailError("AUTH is not available", smtpCode=502, enhancedStatus="5.5.1")
+    if session.helo is None or not session.extended:
+        raise MailError("Say EHLO first", smtpCode=503, enhancedStatus="5.5.1")
+    if session.account is not None:
+        raise MailError("Already authenticated", smtpCode=503, enhancedStatus="5.5.1")
+    if session.transaction is not None:
+        raise MailError("Not within a transaction", smtpCode=503, enhancedStatus="5.5.1")
+    name, _, initial = argument.partition(b" ")
+    if not name:
+        raise SyntaxProblem("A mechanism is needed")
+    settings, info = session.settings, session.stream.info
+    known = {mechanism.name: mechanism for mechanism in session.mechanisms}
+    mechanism = known.get(name.upper())
+    if mechanism is None:
+        raise MailError("Unknown mechanism", smtpCode=504, enhancedStatus="5.5.4")
+    if mechanism.needsTLS and not info.secure and not settings.allowPlaintextAuth:
+        raise EncryptionRequired()
+    exchange = mechanism.begin(info)
+    initial = initial.strip()
+    #   initial-response = base64 / "="
+    response = None if not initial else b"" if initial == b"=" else _decode(initial)
+    step = exchange.respond(response)
+    while isinstance(step, bytes):
+        session.stream.write(reply(334, b64encode(step).decode("ascii")))
+        try:
+            line = await session.stream.readLine(MAX_LINE, strict=True)
+        except LimitExceeded:
+            raise LimitExceeded("Line too long") from None
+        if line == b"*":
+            raise SyntaxProblem("Authentication cancelled", enhancedStatus="5.7.0")
+        step = exchange.respond(_decode(line))
+    try:
+        account = await login.attempt(step, mechanism.name.decode("ascii"), info)
+    except AuthenticationFailed:
+        if login.exhausted:
+            session.closing = True
+            raise MailError(
+                "Too many failed logins", smtpCode=421, enhancedStatus="4.7.0"
+            ) from None
+        raise
+    session.account = account
+    session.ok("Authenticated", "2.7.0", 235)
+
+
+def _decode(text: bytes) -> bytes:
+    try:
+        return a2b_base64(text, strict_mode=True) if text else b""
+    except Error:
+        raise SyntaxProblem("Not valid base64", enhancedStatus="5.5.2") from None
+
+
+def check(session: SMTPSession, value: str | None) -> None:
+    """
+    AUTH= of MAIL (RFC 4954 §5): taken and not trusted, as the RFC allows: nothing is derived from
+    it.
+    """
+    if value is None or (value != "<>" and not _XTEXT.match(value)):
+        raise SyntaxProblem("AUTH= needs an xtext or <>")
+
+
+EXTENSION = Extension(
+    "AUTH",
+    4954,
+    ehlo=ehlo,
+    commands=(Command(b"AUTH", auth, "AUTH mechanism [initial-response]", MAX_LINE),),
+    mailParameters={"AUTH": check},
+    # RFC 4954 §3 (6)
+    mailOctets=500,
+)

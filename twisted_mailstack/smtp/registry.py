@@ -1,0 +1,31 @@
+"""
+What an SMTP server of ours speaks: one line a command group, one line an extension.
+"""
+
+from __future__ import annotations
+
+from twisted_mailstack.smtp.commands import mail, session
+from twisted_mailstack.smtp.extension import Command, Extension
+from twisted_mailstack.smtp.extensions import (
+    auth,
+    eightbitmime,
+    enhancedstatuscodes,
+    pipelining,
+    size,
+    starttls,
+)
+
+COMMANDS: tuple[Command, ...] = (
+    *session.COMMANDS,
+    *mail.COMMANDS,
+)
+
+#: In the order of the EHLO reply.
+EXTENSIONS: tuple[Extension, ...] = (
+    pipelining.EXTENSION,
+    size.EXTENSION,
+    eightbitmime.EXTENSION,
+    enhancedstatuscodes.EXTENSION,
+    starttls.EXTENSION,
+    auth.EXTENSION,
+)

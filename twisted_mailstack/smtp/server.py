@@ -1,0 +1,79 @@
+# -*- test-case-name: tests.smtp.test_server -*-
+"""
+The SMTP server's factory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.ssl import CertificateOptions
+
+from twisted_mailstack.delivery.policy import HopLimit, Policies
+from twisted_mailstack.interfaces import IDeliveryTarget, IPolicyStep, IServerMechanism
+from twisted_mailstack.net.protocol import MailFactory
+from twisted_mailstack.sasl.registry import MECHANISMS
+from twisted_mailstack.smtp.extension import Extension
+from twisted_mailstack.smtp.registry import COMMANDS, EXTENSIONS
+from twisted_mailstack.smtp.reply import reply
+from twisted_mailstack.smtp.session import Registry, SMTPSession, SMTPSettings
+from twisted_mailstack.wire.stream import Stream
+
+#: The policies of a server that is given none.
+POLICIES: tuple[IPolicyStep, ...] = (HopLimit(),)
+
+
+class SMTPFactory(MailFactory):
+    """
+    Serves SMTP: to other servers, or (C{settings.submission}) to users.
+    """
+
+    def __init__(
+        self,
+        target: IDeliveryTarget,
+        settings: SMTPSettings,
+        clock: IReactorTime,
+        *,
+        portal: Portal | None = None,
+        policies: Sequence[IPolicyStep] = POLICIES,
+        mechanisms: Sequence[IServerMechanism] = MECHANISMS,
+        extensions: Sequence[Extension] = EXTENSIONS,
+        tls: CertificateOptions | None = None,
+        service: str = "smtp",
+        **limits: Any,
+    ) -> None:
+        """
+        @param target: where accepted mail goes.
+        @param portal: for AUTH; C{None}: it isn't offered.
+        @param tls: for STARTTLS; C{None}: it isn't offered.
+        @param service: its name, for logs and policies.
+        @param limits: as of L{MailFactory}.
+        """
+        registry = Registry(COMMANDS, extensions)
+        asked = Policies(policies)
+
+        async def serve(stream: Stream) -> None:
+            session = SMTPSession(
+                stream,
+                settings,
+                registry,
+                target,
+                policies=asked,
+                portal=portal,
+                mechanisms=mechanisms,
+                hasTLS=tls is not None,
+            )
+            await session.run()
+
+        super().__init__(
+            serve,
+            service,
+            clock,
+            tls=tls,
+            timeout=settings.timeout,
+            refusal=reply(421, f"{settings.hostname} too many connections, try later", "4.7.0"),
+            **limits,
+        )
