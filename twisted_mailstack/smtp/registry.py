@@ -12,6 +12,7 @@ from twisted_mailstack.smtp.extensions import (
     enhancedstatuscodes,
     pipelining,
     size,
+    smtputf8,
     starttls,
 )
 
@@ -26,6 +27,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     size.EXTENSION,
     eightbitmime.EXTENSION,
     enhancedstatuscodes.EXTENSION,
+    smtputf8.EXTENSION,
     starttls.EXTENSION,
     auth.EXTENSION,
 )
