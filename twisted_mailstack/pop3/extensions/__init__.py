@@ -1,0 +1,1 @@
+"""POP3 extensions (RFC 2449), one file each."""

@@ -1,0 +1,60 @@
+# -*- test-case-name: tests.pop3.test_auth -*-
+"""
+AUTH (RFC 5034, RFC 1734) with the mechanisms of C{sasl}.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from binascii import Error, a2b_base64
+
+from twisted_mailstack.errors import EncryptionRequired, MailError, SyntaxProblem
+from twisted_mailstack.pop3.extension import Command, Extension, State
+from twisted_mailstack.pop3.session import MAX_AUTH_LINE, POP3Session
+from twisted_mailstack.sasl.registry import offered
+
+
+def _names(session: POP3Session) -> list[bytes]:
+    settings = session.settings
+    return list(offered(session.mechanisms, session.stream.info, settings.allowPlaintextAuth))
+
+
+def _capability(session: POP3Session) -> bytes | None:
+    names = _names(session)
+    return b"SASL " + b" ".join(names) if names else None
+
+
+async def auth(session: POP3Session, argument: bytes) -> None:
+    """RFC 5034 §4. Without an argument it lists the mechanisms, as some clients expect."""
+    name, _, initial = argument.partition(b" ")
+    if not name:
+        lines = b"".join(each + b"\r\n" for each in _names(session))
+        session.stream.write(b"+OK mechanisms follow\r\n%b.\r\n" % lines)
+        return
+    known = {mechanism.name: mechanism for mechanism in session.mechanisms}
+    mechanism = known.get(name.upper())
+    if mechanism is None:
+        raise MailError("Unknown mechanism")
+    if mechanism.name not in _names(session):
+        raise EncryptionRequired("Encryption required: use STLS first")
+    exchange = mechanism.begin(session.stream.info)
+    initial = initial.strip()
+    response = None if not initial else b"" if initial == b"=" else _decode(initial)
+    step = exchange.respond(response)
+    while isinstance(step, bytes):
+        session.stream.write(b"+ %b\r\n" % b64encode(step))
+        line = await session.stream.readLine(MAX_AUTH_LINE)
+        if line == b"*":
+            raise SyntaxProblem("Authentication cancelled")
+        step = exchange.respond(_decode(line))
+    await session.logIn(step, mechanism.name.decode("ascii"))
+
+
+def _decode(text: bytes) -> bytes:
+    try:
+        return a2b_base64(text, strict_mode=True) if text else b""
+    except Error:
+        raise SyntaxProblem("Not valid base64") from None
+
+
+EXTENSION = Extension(_capability, 5034, (Command(b"AUTH", (State.AUTHORIZATION,), auth),))
