@@ -1,0 +1,1 @@
+"""The commands of RFC 3501, by group."""

@@ -1,0 +1,74 @@
+# -*- test-case-name: tests.imap.test_authentication -*-
+"""
+LOGIN, AUTHENTICATE (RFC 9051 §6.2).
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from binascii import Error, a2b_base64
+
+from twisted_mailstack.errors import EncryptionRequired, MailError, SyntaxProblem
+from twisted_mailstack.imap.extension import Command, State
+from twisted_mailstack.imap.grammar import Cursor
+from twisted_mailstack.imap.session import IMAPSession
+from twisted_mailstack.sasl.credentials import PasswordCredentials
+from twisted_mailstack.sasl.registry import offered
+
+MAX_RESPONSE = 12288
+
+
+async def login(session: IMAPSession, cursor: Cursor) -> bytes:
+    """RFC 9051 §6.2.3. Tells the capabilities in its OK, so that the client needn't ask."""
+    cursor.space()
+    name = cursor.astring()
+    cursor.space()
+    password = cursor.astring()
+    cursor.end()
+    if not session.plaintextAllowed:
+        raise EncryptionRequired()
+    await session.logIn(PasswordCredentials(name, password), "LOGIN")
+    return b"[CAPABILITY %b] logged in" % session.capabilities()
+
+
+async def authenticate(session: IMAPSession, cursor: Cursor) -> bytes:
+    """RFC 9051 §6.2.2, with an initial response (RFC 4959)."""
+    cursor.space()
+    name = cursor.atom().upper()
+    response: bytes | None = None
+    if cursor.skip(b" "):
+        response = b"" if cursor.skip(b"=") else _decode(cursor.text[cursor.at :])
+        cursor.at = len(cursor.text)
+    cursor.end()
+    known = {mechanism.name: mechanism for mechanism in session.mechanisms}
+    mechanism = known.get(name)
+    if mechanism is None:
+        raise MailError("Unknown mechanism")
+    settings, info = session.settings, session.stream.info
+    if name not in offered(session.mechanisms, info, settings.allowPlaintextAuth):
+        raise EncryptionRequired()
+    exchange = mechanism.begin(info)
+    step = exchange.respond(response)
+    while isinstance(step, bytes):
+        session.stream.write(b"+ %b\r\n" % b64encode(step))
+        line = await session.stream.readLine(MAX_RESPONSE)
+        if line == b"*":
+            raise SyntaxProblem("Authentication cancelled")
+        step = exchange.respond(_decode(line))
+    await session.logIn(step, name.decode("ascii"))
+    return b"[CAPABILITY %b] authenticated" % session.capabilities()
+
+
+def _decode(text: bytes) -> bytes:
+    try:
+        return a2b_base64(text, strict_mode=True) if text else b""
+    except Error:
+        raise SyntaxProblem("Not valid base64") from None
+
+
+_BEFORE = frozenset((State.NOT_AUTHENTICATED,))
+
+COMMANDS = (
+    Command(b"LOGIN", _BEFORE, login),
+    Command(b"AUTHENTICATE", _BEFORE, authenticate),
+)

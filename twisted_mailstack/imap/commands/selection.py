@@ -1,0 +1,72 @@
+# -*- test-case-name: tests.imap.test_selection -*-
+"""
+SELECT, EXAMINE, CLOSE, CHECK (RFC 9051 §6.3.2, §6.3.3, §6.4.1; RFC 3501 §6.4.1).
+"""
+
+from __future__ import annotations
+
+from twisted_mailstack.imap.extension import LOGGED_IN, ONLY_SELECTED, Command, State
+from twisted_mailstack.imap.grammar import Cursor
+from twisted_mailstack.imap.selected import Selected
+from twisted_mailstack.imap.session import IMAPSession
+
+
+async def select(session: IMAPSession, cursor: Cursor) -> bytes:
+    """RFC 3501 §6.3.1."""
+    return await _select(session, cursor, False)
+
+
+async def examine(session: IMAPSession, cursor: Cursor) -> bytes:
+    """RFC 3501 §6.3.2."""
+    return await _select(session, cursor, True)
+
+
+async def _select(session: IMAPSession, cursor: Cursor, readOnly: bool) -> bytes:
+    cursor.space()
+    name = cursor.mailbox()
+    cursor.end()
+    # "The currently selected mailbox is automatically deselected before", and if this fails no
+    # mailbox is selected.
+    session.unselect()
+    mailbox = await session.theAccount().openMailbox(name)
+    status = await mailbox.status()
+    selected = await Selected.open(name, mailbox, readOnly, session.stream.wake)
+    session.selected = selected
+    session.state = State.SELECTED
+    view = selected.view
+    unseen = view.firstUnseen()
+    session.stream.write(
+        b"%b* %d EXISTS\r\n* %d RECENT\r\n%b"
+        b"* OK [UIDVALIDITY %d] UIDs valid\r\n* OK [UIDNEXT %d] Predicted next UID\r\n"
+        % (
+            selected.flagsResponse(),
+            len(view.uids),
+            view.recent,
+            b"" if unseen is None else b"* OK [UNSEEN %d] First unseen\r\n" % unseen,
+            status.uidValidity,
+            view.uidNext,
+        )
+    )
+    return b"[READ-ONLY] examined" if readOnly else b"[READ-WRITE] selected"
+
+
+async def close(session: IMAPSession, cursor: Cursor) -> None:
+    """RFC 9051 §6.4.1: expunges without a word, unless the mailbox is read-only."""
+    cursor.end()
+    selected = session.theSelected()
+    if not selected.readOnly:
+        await selected.mailbox.expunge(None)
+    session.unselect()
+
+
+async def check(session: IMAPSession, cursor: Cursor) -> None:
+    """RFC 3501 §6.4.1: everything is on disk already."""
+    cursor.end()
+
+
+COMMANDS = (
+    Command(b"SELECT", LOGGED_IN, select),
+    Command(b"EXAMINE", LOGGED_IN, examine),
+    Command(b"CLOSE", ONLY_SELECTED, close),
+    Command(b"CHECK", ONLY_SELECTED, check),
+)

@@ -1,0 +1,75 @@
+"""
+The records of which an IMAP server is made: commands, FETCH items, SEARCH keys, STATUS items, and
+the extensions that bring them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twisted_mailstack.imap.fetch import FetchItem
+    from twisted_mailstack.imap.grammar import Cursor
+    from twisted_mailstack.imap.search import SearchKey
+    from twisted_mailstack.imap.session import IMAPSession
+    from twisted_mailstack.model.records import MailboxInfo, MailboxStatus
+
+
+class State(Enum):
+    """RFC 9051 §3. LOGOUT is C{session.closing}."""
+
+    NOT_AUTHENTICATED = "not authenticated"
+    AUTHENTICATED = "authenticated"
+    SELECTED = "selected"
+
+
+ANY = frozenset(State)
+LOGGED_IN = frozenset((State.AUTHENTICATED, State.SELECTED))
+ONLY_SELECTED = frozenset((State.SELECTED,))
+
+Execute = Callable[["IMAPSession", "Cursor"], Awaitable["bytes | None"]]
+
+
+@dataclass(frozen=True)
+class Command:
+    """
+    @ivar name: upper case; a UID command has its two words, C{UID FETCH}.
+    @ivar states: in which it may be given.
+    @ivar execute: C{await execute(session, cursor)}: reads the arguments from the cursor, which
+        stands behind the name, to the end; does it; writes untagged responses. Returns the text of
+        the tagged OK (C{None} for "NAME completed"), or raises a
+        L{MailError<twisted_mailstack.errors.MailError>}.
+    @ivar mayExpunge: whether EXPUNGE responses may be sent during it (RFC 9051 §7.5.1).
+    @ivar synchronises: whether what others changed is told at its end.
+    """
+
+    name: bytes
+    states: frozenset[State]
+    execute: Execute
+    mayExpunge: bool = True
+    synchronises: bool = True
+
+
+@dataclass(frozen=True)
+class Extension:
+    """
+    @ivar capability: its name, or a function of the session that gives it or C{None}: not now.
+        Empty for none.
+    @ivar rfc: where it is specified.
+    @ivar commands: that it adds.
+    @ivar fetchItems: by name; C{searchKeys} and C{statusItems} likewise.
+    @ivar listAttributes: given a mailbox and whether it has children, name attributes for LIST.
+    @ivar enables: capabilities that ENABLE may name (RFC 5161).
+    """
+
+    capability: bytes | Callable[[IMAPSession], bytes | None]
+    rfc: int
+    commands: tuple[Command, ...] = ()
+    fetchItems: Mapping[bytes, FetchItem] = field(default_factory=dict)
+    searchKeys: Mapping[bytes, SearchKey] = field(default_factory=dict)
+    statusItems: Mapping[bytes, Callable[[MailboxStatus], Any]] = field(default_factory=dict)
+    listAttributes: Callable[[MailboxInfo, bool], tuple[bytes, ...]] | None = None
+    enables: tuple[bytes, ...] = ()

@@ -1,0 +1,14 @@
+"""CHILDREN (RFC 3348): LIST says which mailboxes have children."""
+
+from __future__ import annotations
+
+from twisted_mailstack.imap.extension import Extension
+from twisted_mailstack.model.records import MailboxInfo
+
+
+def attributes(info: MailboxInfo, hasChildren: bool) -> tuple[bytes, ...]:
+    """RFC 3348 §3."""
+    return (b"\\HasChildren",) if hasChildren else (b"\\HasNoChildren",)
+
+
+EXTENSION = Extension(b"CHILDREN", 3348, listAttributes=attributes)

@@ -1,0 +1,27 @@
+# -*- test-case-name: tests.imap.test_enable -*-
+"""ENABLE (RFC 5161): extensions that change what the server says unasked."""
+
+from __future__ import annotations
+
+from twisted_mailstack.imap.extension import Command, Extension, State
+from twisted_mailstack.imap.grammar import Cursor
+from twisted_mailstack.imap.session import IMAPSession
+
+
+async def enable(session: IMAPSession, cursor: Cursor) -> None:
+    """RFC 5161 §3.1. What can't be enabled is ignored."""
+    cursor.space()
+    names = [cursor.atom().upper()]
+    while cursor.skip(b" "):
+        names.append(cursor.atom().upper())
+    cursor.end()
+    known = {name for extension in session.registry.extensions for name in extension.enables}
+    new = [name for name in dict.fromkeys(names) if name in known - session.enabled]
+    session.enabled.update(new)
+    session.stream.write(b"* ENABLED%b\r\n" % b"".join(b" " + name for name in new))
+
+
+# Only before a mailbox is selected (RFC 5161 §3.1).
+EXTENSION = Extension(
+    b"ENABLE", 5161, (Command(b"ENABLE", frozenset((State.AUTHENTICATED,)), enable),)
+)

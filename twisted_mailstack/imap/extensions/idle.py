@@ -1,0 +1,31 @@
+# -*- test-case-name: tests.imap.test_idle -*-
+"""IDLE (RFC 2177): what others change is told at once, until the client says DONE."""
+
+from __future__ import annotations
+
+from twisted_mailstack.errors import SyntaxProblem
+from twisted_mailstack.imap.extension import LOGGED_IN, Command, Extension
+from twisted_mailstack.imap.grammar import Cursor
+from twisted_mailstack.imap.session import IMAPSession
+
+MAX_LINE = 1024
+
+
+async def idle(session: IMAPSession, cursor: Cursor) -> bytes:
+    """RFC 2177 §3."""
+    cursor.end()
+    stream = session.stream
+    stream.write(b"+ idling\r\n")
+    while not session.closing:
+        await session.tellNews()
+        line = stream.takeLine(MAX_LINE)
+        if line is None:
+            await stream.wait()
+        elif line.upper() == b"DONE":
+            break
+        else:
+            raise SyntaxProblem("DONE expected")
+    return b"IDLE terminated"
+
+
+EXTENSION = Extension(b"IDLE", 2177, (Command(b"IDLE", LOGGED_IN, idle),))

@@ -1,0 +1,14 @@
+"""SPECIAL-USE (RFC 6154): LIST says which mailbox is for drafts, sent mail, junk and so on."""
+
+from __future__ import annotations
+
+from twisted_mailstack.imap.extension import Extension
+from twisted_mailstack.model.records import MailboxInfo
+
+
+def attributes(info: MailboxInfo, hasChildren: bool) -> tuple[bytes, ...]:
+    """RFC 6154 §2: in an ordinary LIST too."""
+    return (info.specialUse.encode("ascii"),) if info.specialUse else ()
+
+
+EXTENSION = Extension(b"SPECIAL-USE", 6154, listAttributes=attributes)

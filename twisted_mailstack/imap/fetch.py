@@ -1,0 +1,419 @@
+# -*- test-case-name: tests.imap.test_fetch -*-
+"""
+FETCH (RFC 9051 §6.4.5): its items, and sending what they ask for.
+
+Items are a table; an item names the columns it needs and renders its value from them. What a client
+asks for is compiled once (L{compileItems}), so that a row costs a few function calls and one join.
+Work goes in slices: everyone else has a turn between them, and the peer sets the pace.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from twisted_mailstack.errors import ConnectionClosed, MailError, MessageExpunged, SyntaxProblem
+from twisted_mailstack.imap.encode import astring, flagList
+from twisted_mailstack.model.dates import formatDateTime
+from twisted_mailstack.model.flags import SEEN, FlagOperation
+from twisted_mailstack.model.header import headerEnd, selectFields
+from twisted_mailstack.model.mime import Part, sectionRange, unpackStructure
+from twisted_mailstack.model.records import Attribute
+from twisted_mailstack.model.sequence import NumberSet
+
+if TYPE_CHECKING:
+    from twisted_mailstack.imap.grammar import Cursor
+    from twisted_mailstack.imap.selected import Selected
+    from twisted_mailstack.imap.session import IMAPSession
+    from twisted_mailstack.interfaces import IMessageContent
+
+#: Rows of a slice: of metadata, of headers, and of whole messages (of at most 256 KiB each).
+METADATA_SLICE = 500
+HEADER_SLICE = 100
+CONTENT_SLICE = 16
+#: Octets of a large message held in memory while it is sent.
+WINDOW = 128 * 1024
+#: Octets of a header out of which fields are selected.
+MAX_HEADER = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class FetchItem:
+    """
+    @ivar label: what precedes the value in the response.
+    @ivar attributes: the columns it needs.
+    @ivar render: makes the value of those columns.
+    """
+
+    label: bytes
+    attributes: tuple[Attribute, ...]
+    render: Callable[..., bytes]
+
+
+@dataclass(frozen=True)
+class Section:
+    """
+    One C{BODY[section]<partial>} (RFC 9051 §6.4.5.1).
+
+    @ivar label: as the response names it.
+    @ivar path: part numbers.
+    @ivar kind: C{""}, C{HEADER}, C{TEXT} or C{MIME}.
+    @ivar fields: of HEADER.FIELDS; C{None} for all. C{exclude}: HEADER.FIELDS.NOT.
+    @ivar partial: first octet and count.
+    @ivar peek: doesn't set C{\\Seen}.
+    """
+
+    label: bytes
+    path: tuple[int, ...]
+    kind: str
+    fields: tuple[bytes, ...] | None = None
+    exclude: bool = False
+    partial: tuple[int, int] | None = None
+    peek: bool = True
+
+    @property
+    def headerOnly(self) -> bool:
+        """Whether the message's own header is enough."""
+        return not self.path and self.kind == "HEADER"
+
+
+def _same(value: bytes) -> bytes:
+    return value
+
+
+#: The items of RFC 3501 that are columns. FLAGS and UID come from the session's view.
+ITEMS: dict[bytes, FetchItem] = {
+    b"ENVELOPE": FetchItem(b"ENVELOPE", (Attribute.ENVELOPE,), _same),
+    b"BODYSTRUCTURE": FetchItem(b"BODYSTRUCTURE", (Attribute.BODY_STRUCTURE,), _same),
+    b"BODY": FetchItem(b"BODY", (Attribute.BODY,), _same),
+    b"RFC822.SIZE": FetchItem(b"RFC822.SIZE", (Attribute.OCTETS,), lambda octets: b"%d" % octets),
+    b"INTERNALDATE": FetchItem(
+        b"INTERNALDATE",
+        (Attribute.INTERNAL_DATE, Attribute.ZONE),
+        lambda seconds, zone: b'"%b"' % formatDateTime(seconds, zone),
+    ),
+}
+
+_MACROS = {
+    b"ALL": (b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE"),
+    b"FAST": (b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE"),
+    b"FULL": (b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE", b"BODY"),
+}
+_OLD_SECTIONS = {
+    b"RFC822": Section(b"RFC822", (), "", peek=False),
+    b"RFC822.HEADER": Section(b"RFC822.HEADER", (), "HEADER"),
+    b"RFC822.TEXT": Section(b"RFC822.TEXT", (), "TEXT", peek=False),
+}
+
+#   section-spec = section-msgtext / (section-part ["." section-text])
+_PART = re.compile(rb"((?:[1-9]\d{0,9}\.)*[1-9]\d{0,9})?\.?")
+_NAME = re.compile(rb"[A-Z0-9][A-Z0-9.\-]*", re.IGNORECASE)
+#   partial = "<" number64 "." nz-number64 ">"
+_PARTIAL = re.compile(rb"<(\d{1,19})\.([1-9]\d{0,18})>")
+_KIND = re.compile(
+    rb"(HEADER\.FIELDS\.NOT|HEADER\.FIELDS|HEADER|TEXT|MIME)?(?=[\] ])", re.IGNORECASE
+)
+
+Item = FetchItem | Section | bytes
+
+
+def parseItems(cursor: Cursor, known: Mapping[bytes, FetchItem]) -> tuple[Item, ...]:
+    """
+    Read FETCH's items: a macro, an item, or a list of items.
+
+    @return: items without repetitions; C{b"UID"} and C{b"FLAGS"} stand for themselves.
+    """
+    if cursor.skip(b"("):
+        items = [_parseItem(cursor, known)]
+        while not cursor.skip(b")"):
+            cursor.space()
+            items.append(_parseItem(cursor, known))
+    else:
+        for macro, names in _MACROS.items():
+            if cursor.skipWord(macro):
+                return tuple(name if name == b"FLAGS" else known[name] for name in names)
+        items = [_parseItem(cursor, known)]
+    return tuple(dict.fromkeys(items))
+
+
+def _parseItem(cursor: Cursor, known: Mapping[bytes, FetchItem]) -> Item:
+    match = _NAME.match(cursor.text, cursor.at)
+    if match is None:
+        raise SyntaxProblem("FETCH item expected")
+    cursor.at = match.end()
+    name = match.group().upper()
+    if name in (b"BODY", b"BODY.PEEK") and cursor.skip(b"["):
+        return _parseSection(cursor, name == b"BODY.PEEK")
+    if name in (b"UID", b"FLAGS"):
+        return name
+    item: Item | None = known.get(name) or _OLD_SECTIONS.get(name)
+    if item is None:
+        raise SyntaxProblem("Unknown FETCH item")
+    return item
+
+
+def _parseSection(cursor: Cursor, peek: bool) -> Section:
+    text = cursor.text
+    start = cursor.at
+    path: tuple[int, ...] = ()
+    match = _PART.match(text, start)
+    if match is not None and match.group(1):
+        path = tuple(map(int, match.group(1).split(b".")))
+        cursor.at = match.end()
+        if len(path) > 200:
+            raise SyntaxProblem("Section too deep")
+    kindMatch = _KIND.match(text, cursor.at)
+    if kindMatch is None:
+        raise SyntaxProblem("Invalid section")
+    word = (kindMatch.group(1) or b"").upper().decode("ascii")
+    if path and text[cursor.at - 1 : cursor.at] == b"." and not word:
+        raise SyntaxProblem("Invalid section")
+    if path and word and text[cursor.at - 1 : cursor.at] != b".":
+        raise SyntaxProblem("Invalid section")
+    if word == "MIME" and not path:
+        raise SyntaxProblem("MIME needs a part number")
+    cursor.at = kindMatch.end()
+    fields: tuple[bytes, ...] | None = None
+    label = text[start : cursor.at].upper()
+    if word.startswith("HEADER.FIELDS"):
+        cursor.space()
+        cursor.expect(b"(")
+        names = [cursor.astring()]
+        while not cursor.skip(b")"):
+            cursor.space()
+            names.append(cursor.astring())
+        fields = tuple(names)
+        label += b" (%b)" % b" ".join(astring(name.upper()) for name in names)
+    cursor.expect(b"]")
+    partial = None
+    match = _PARTIAL.match(text, cursor.at)
+    shown = b"BODY[%b]" % label
+    if match is not None:
+        cursor.at = match.end()
+        partial = int(match.group(1)), int(match.group(2))
+        shown += b"<%d>" % partial[0]
+    return Section(
+        shown,
+        path,
+        "HEADER" if fields is not None else word,
+        fields,
+        word == "HEADER.FIELDS.NOT",
+        partial,
+        peek,
+    )
+
+
+class Plan:
+    """
+    What a tuple of items asks for.
+
+    @ivar attributes: columns of the store, UID not counted.
+    @ivar columns: for each item that is a column: its label with a space, its render function and
+        the indexes of its columns in a row.
+    @ivar sections: the sections.
+    @ivar setsSeen: whether any of them sets C{\\Seen}.
+    @ivar slice: rows at a time.
+    """
+
+    def __init__(self, items: tuple[Item, ...]) -> None:
+        attributes: list[Attribute] = []
+        self.columns: list[tuple[bytes, Callable[..., bytes], tuple[int, ...]]] = []
+        self.sections = [item for item in items if isinstance(item, Section)]
+        self.flags = b"FLAGS" in items
+        self.uid = b"UID" in items
+        for item in items:
+            if isinstance(item, FetchItem):
+                for attribute in item.attributes:
+                    if attribute not in attributes:
+                        attributes.append(attribute)
+                where = tuple(attributes.index(each) + 1 for each in item.attributes)
+                self.columns.append((item.label + b" ", item.render, where))
+        self.setsSeen = any(not section.peek for section in self.sections)
+        self.slice = METADATA_SLICE
+        self.headersOnly = bool(self.sections) and all(each.headerOnly for each in self.sections)
+        self.sectionColumn = len(attributes) + 1
+        if self.headersOnly:
+            attributes.append(Attribute.HEADER)
+            self.slice = HEADER_SLICE
+        elif self.sections:
+            attributes.append(Attribute.CONTENT)
+            self.slice = CONTENT_SLICE
+            if any(section.path or section.kind for section in self.sections):
+                attributes += (Attribute.STRUCTURE, Attribute.PREFIX_SIZE)
+        self.attributes = tuple(attributes)
+
+
+@lru_cache(maxsize=512)
+def compileItems(items: tuple[Item, ...]) -> Plan:
+    """
+    @return: the plan for these items.
+    """
+    return Plan(items)
+
+
+async def fetch(
+    session: IMAPSession, indexes: Sequence[int], items: tuple[Item, ...], withUID: bool
+) -> None:
+    """
+    Send the FETCH responses for these messages.
+
+    @param withUID: by UID FETCH: the UID is always told.
+    @raise MessageExpunged: at the end, if some of them are gone.
+    """
+    selected = session.theSelected()
+    stream = session.stream
+    view = selected.view
+    plan = compileItems(items)
+    uid = plan.uid or withUID
+    missing = False
+    for start in range(0, len(indexes), plan.slice):
+        some = indexes[start : start + plan.slice]
+        if start:
+            await stream.breathe()
+        seen = await _setSeen(selected, some) if plan.setsSeen else frozenset()
+        if not plan.attributes:
+            # Flags and UIDs only: the view knows them.
+            stream.write(b"".join(_fromView(selected, some, uid, plan.flags)))
+        else:
+            uids = [view.uids[at] for at in some]
+            rows = await selected.mailbox.fetch(NumberSet.of(uids), plan.attributes)
+            if len(rows) < len(some):
+                missing = True
+            await _sendRows(session, plan, some, uids, rows, uid, seen)
+        await stream.drain()
+    if missing:
+        raise MessageExpunged()
+
+
+def _fromView(selected: Selected, indexes: Sequence[int], uid: bool, flags: bool) -> list[bytes]:
+    view = selected.view
+    if not flags:
+        return [b"* %d FETCH (UID %d)\r\n" % (at + 1, view.uids[at]) for at in indexes]
+    return selected.flagResponses(indexes, uid)
+
+
+async def _setSeen(selected: Selected, indexes: Sequence[int]) -> frozenset[int]:
+    # Which messages got \Seen by this: their flags are told with the text (RFC 9051 §6.4.5).
+    if selected.readOnly:
+        return frozenset()
+    view = selected.view
+    unseen = [view.uids[at] for at in indexes if SEEN not in view.flags[at]]
+    if not unseen:
+        return frozenset()
+    result = await selected.mailbox.storeFlags(
+        NumberSet.of(unseen), FlagOperation.ADD, frozenset((SEEN,))
+    )
+    for uid, flags, modSeq in result.changed:
+        view.update(uid, flags, modSeq)
+    return frozenset(uid for uid, _, _ in result.changed)
+
+
+async def _sendRows(
+    session: IMAPSession,
+    plan: Plan,
+    indexes: Sequence[int],
+    uids: Sequence[int],
+    rows: Sequence[tuple[Any, ...]],
+    withUID: bool,
+    seen: frozenset[int],
+) -> None:
+    selected = session.theSelected()
+    view = selected.view
+    stream = session.stream
+    hasRecent = view.hasRecent
+    columns = plan.columns
+    flags = view.flags
+    output: list[bytes] = []
+    place = 0
+    for row in rows:
+        uid = row[0]
+        while uids[place] != uid:
+            place += 1
+        at = indexes[place]
+        parts = [b"UID %d" % uid] if withUID else []
+        if plan.flags or uid in seen:
+            parts.append(b"FLAGS " + flagList(flags[at], hasRecent and view.isRecent(uid)))
+        for label, render, where in columns:
+            if len(where) == 1:
+                parts.append(label + render(row[where[0]]))
+            else:
+                parts.append(label + render(*[row[column] for column in where]))
+        if not plan.sections:
+            output.append(b"* %d FETCH (%b)\r\n" % (at + 1, b" ".join(parts)))
+            continue
+        whole = row[plan.sectionColumn]
+        if whole is not None:
+            parts += [_cut(section, whole, plan, row) for section in plan.sections]
+            output.append(b"* %d FETCH (%b)\r\n" % (at + 1, b" ".join(parts)))
+            continue
+        # Too large to hold: straight from the store.
+        stream.write(b"".join(output))
+        output.clear()
+        content = await selected.mailbox.openMessage(uid)
+        stream.write(b"* %d FETCH (%b" % (at + 1, b" ".join(parts)))
+        for number, section in enumerate(plan.sections):
+            stream.write(b" " if number or parts else b"")
+            await _sendSection(session, section, content)
+        stream.write(b")\r\n")
+    stream.write(b"".join(output))
+
+
+def _cut(section: Section, whole: bytes, plan: Plan, row: tuple[Any, ...]) -> bytes:
+    # A section of a message (or header) that is in memory.
+    if plan.headersOnly:
+        data: bytes | None = whole
+    elif not section.path and not section.kind:
+        data = whole
+    else:
+        root = unpackStructure(row[plan.sectionColumn + 1])
+        root.shift(row[plan.sectionColumn + 2])
+        where = sectionRange(root, section.path, section.kind)
+        data = None if where is None else whole[where[0] : where[1]]
+    if data is None:
+        return section.label + b" NIL"
+    if section.fields is not None:
+        data = selectFields(data, section.fields, section.exclude)
+    if section.partial is not None:
+        first, count = section.partial
+        data = data[first : first + count]
+    return b"%b {%d}\r\n%b" % (section.label, len(data), data)
+
+
+async def _sendSection(session: IMAPSession, section: Section, content: IMessageContent) -> None:
+    stream = session.stream
+    root: Part = content.structure
+    where = (
+        sectionRange(root, section.path, section.kind)
+        if section.path or section.kind
+        else (0, content.size)
+    )
+    if where is None:
+        stream.write(section.label + b" NIL")
+        return
+    start, end = where
+    if section.fields is not None:
+        data = await content.read(start, min(end - start, MAX_HEADER))
+        data = selectFields(data[: headerEnd(data)], section.fields, section.exclude)
+        if section.partial is not None:
+            data = data[section.partial[0] : sum(section.partial)]
+        stream.write(b"%b {%d}\r\n%b" % (section.label, len(data), data))
+        return
+    if section.partial is not None:
+        start = min(start + section.partial[0], end)
+        end = min(start + section.partial[1], end)
+    stream.write(b"%b {%d}\r\n" % (section.label, end - start))
+    while start < end:
+        try:
+            data = await content.read(start, min(WINDOW, end - start))
+        except MailError:
+            data = b""
+        if not data:
+            # Octets were promised that can't be had any more: only closing says so.
+            stream.close()
+            raise ConnectionClosed()
+        stream.write(data)
+        start += len(data)
+        await stream.drain()

@@ -1,0 +1,62 @@
+"""
+What an IMAP server of ours speaks: one line a command group, one line an extension.
+"""
+
+from __future__ import annotations
+
+from twisted_mailstack.imap.commands import (
+    anystate,
+    append,
+    authentication,
+    mailboxes,
+    messages,
+    selection,
+)
+from twisted_mailstack.imap.extension import Command, Extension
+from twisted_mailstack.imap.extensions import (
+    children,
+    enable,
+    id,
+    idle,
+    literalplus,
+    namespace,
+    sasl,
+    specialuse,
+    starttls,
+    uidplus,
+)
+from twisted_mailstack.imap.fetch import ITEMS
+from twisted_mailstack.imap.search import KEYS
+from twisted_mailstack.imap.session import Registry
+
+COMMANDS: tuple[Command, ...] = (
+    *anystate.COMMANDS,
+    *authentication.COMMANDS,
+    *mailboxes.COMMANDS,
+    *selection.COMMANDS,
+    *append.COMMANDS,
+    *messages.COMMANDS,
+)
+
+#: In the order in which CAPABILITY lists them.
+EXTENSIONS: tuple[Extension, ...] = (
+    literalplus.EXTENSION,
+    sasl.SASL_IR,
+    id.EXTENSION,
+    enable.EXTENSION,
+    idle.EXTENSION,
+    namespace.EXTENSION,
+    children.EXTENSION,
+    specialuse.EXTENSION,
+    uidplus.EXTENSION,
+    starttls.EXTENSION,
+    starttls.LOGINDISABLED,
+    sasl.AUTH,
+)
+
+
+def makeRegistry(extensions: tuple[Extension, ...] = EXTENSIONS) -> Registry:
+    """
+    @return: the tables of a server with these extensions.
+    """
+    return Registry(COMMANDS, ITEMS, KEYS, mailboxes.STATUS_ITEMS, extensions)

@@ -1,0 +1,60 @@
+# -*- test-case-name: tests.imap.test_server -*-
+"""
+The IMAP server's factory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.ssl import CertificateOptions
+
+from twisted_mailstack.imap.extension import Extension
+from twisted_mailstack.imap.registry import EXTENSIONS, makeRegistry
+from twisted_mailstack.imap.session import IMAPSession, IMAPSettings
+from twisted_mailstack.interfaces import IServerMechanism
+from twisted_mailstack.net.protocol import MailFactory
+from twisted_mailstack.sasl.registry import MECHANISMS
+from twisted_mailstack.wire.stream import Stream
+
+
+class IMAPFactory(MailFactory):
+    """
+    Serves IMAP to the accounts of a portal.
+    """
+
+    def __init__(
+        self,
+        portal: Portal,
+        settings: IMAPSettings,
+        clock: IReactorTime,
+        *,
+        mechanisms: Sequence[IServerMechanism] = MECHANISMS,
+        extensions: Sequence[Extension] = EXTENSIONS,
+        tls: CertificateOptions | None = None,
+        service: str = "imap",
+        **limits: Any,
+    ) -> None:
+        """
+        @param portal: its realm gives L{IAccount<twisted_mailstack.interfaces.IAccount>} avatars.
+        @param tls: for STARTTLS; C{None}: it isn't offered.
+        @param service: its name, for logs.
+        @param limits: as of L{MailFactory}.
+        """
+        registry = makeRegistry(tuple(extensions))
+
+        async def serve(stream: Stream) -> None:
+            await IMAPSession(stream, settings, registry, portal, mechanisms, tls is not None).run()
+
+        super().__init__(
+            serve,
+            service,
+            clock,
+            tls=tls,
+            timeout=settings.loginTimeout,
+            refusal=b"* BYE too many connections, try later\r\n",
+            **limits,
+        )

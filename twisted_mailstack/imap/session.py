@@ -1,0 +1,326 @@
+# -*- test-case-name: tests.imap.test_session -*-
+"""
+The server's side of an IMAP session (RFC 3501, RFC 9051), as one coroutine.
+
+Commands run strictly in order. Which commands, FETCH items, SEARCH keys and so on there are comes
+from the tables of L{Registry}; this module knows states, tags and the selected mailbox, and turns errors
+into tagged responses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.cred.portal import Portal
+from twisted.logger import Logger
+
+from twisted_mailstack.auth.login import Login
+from twisted_mailstack.errors import (
+    ConnectionClosed,
+    LimitExceeded,
+    MailError,
+    MessageTooLarge,
+    NoSuchMailbox,
+    PlaintextInjected,
+    SessionEnded,
+    SyntaxProblem,
+)
+from twisted_mailstack.imap.extension import Command, Extension, State
+from twisted_mailstack.imap.framing import AFTER_LOGIN, BEFORE_LOGIN, Refused, readCommand
+from twisted_mailstack.imap.grammar import TAG, Cursor
+from twisted_mailstack.imap.selected import Selected
+from twisted_mailstack.interfaces import IAccount, IContentWriter, IServerMechanism
+from twisted_mailstack.wire.stream import Stream
+
+_APPEND = re.compile(rb"[^ ]+ APPEND ", re.IGNORECASE)
+_ENDS_IN_SPACE = re.compile(rb" \Z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IMAPSettings:
+    """
+    @ivar hostname: what the server calls itself.
+    @ivar timeout: seconds without a command before autologout; RFC 9051 §5.4: at least 30 minutes.
+    @ivar loginTimeout: the same before login.
+    @ivar maxMessageOctets: of APPEND.
+    @ivar maxErrors: commands that may be malformed before login, until the session is closed.
+    @ivar maxLoginFailures: before the session is closed.
+    @ivar allowPlaintextAuth: passwords without TLS, for loopback only.
+    """
+
+    hostname: str
+    timeout: float = 1800.0
+    loginTimeout: float = 60.0
+    maxMessageOctets: int = 50 * 1024 * 1024
+    maxErrors: int = 20
+    maxLoginFailures: int = 3
+    allowPlaintextAuth: bool = False
+
+    def __post_init__(self) -> None:
+        if self.timeout < 1800:
+            raise ValueError("timeout must be at least 1800 seconds (RFC 9051 §5.4)")
+
+
+class Registry:
+    """
+    The tables of a server, made once.
+
+    @ivar commands: by state and name.
+    @ivar fetchItems: by name; C{searchKeys} and C{statusItems} likewise.
+    """
+
+    def __init__(
+        self,
+        commands: Iterable[Command],
+        fetchItems: dict[bytes, Any],
+        searchKeys: dict[bytes, Any],
+        statusItems: dict[bytes, Any],
+        extensions: Sequence[Extension],
+    ) -> None:
+        self.extensions = tuple(extensions)
+        self.known = {command.name: command for command in commands}
+        self.fetchItems = dict(fetchItems)
+        self.searchKeys = dict(searchKeys)
+        self.statusItems = dict(statusItems)
+        for extension in self.extensions:
+            self.known.update({command.name: command for command in extension.commands})
+            self.fetchItems.update(extension.fetchItems)
+            self.searchKeys.update(extension.searchKeys)
+            self.statusItems.update(extension.statusItems)
+        self.commands = {
+            state: {n: command for n, command in self.known.items() if state in command.states}
+            for state in State
+        }
+        self.listAttributes = [
+            each.listAttributes for each in self.extensions if each.listAttributes is not None
+        ]
+
+
+class IMAPSession:
+    """
+    One connection.
+
+    @ivar state: which commands may be given.
+    @ivar account: once logged in.
+    @ivar selected: the selected mailbox.
+    @ivar enabled: what ENABLE turned on.
+    @ivar closing: set to end the session after this command.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        stream: Stream,
+        settings: IMAPSettings,
+        registry: Registry,
+        portal: Portal,
+        mechanisms: Sequence[IServerMechanism],
+        hasTLS: bool,
+    ) -> None:
+        self.stream = stream
+        self.settings = settings
+        self.registry = registry
+        self.mechanisms = mechanisms
+        self.hasTLS = hasTLS
+        self.login = Login(portal, stream.sleep, settings.maxLoginFailures)
+        self.state = State.NOT_AUTHENTICATED
+        self.account: IAccount | None = None
+        self.selected: Selected | None = None
+        self.enabled: set[bytes] = set()
+        self.closing = False
+        # Run once the tagged response of the command under way is written.
+        self.afterResponse: Callable[[], None] | None = None
+        self._errors = 0
+
+    # --- what commands use ---------------------------------------------------------------------
+
+    @property
+    def plaintextAllowed(self) -> bool:
+        """Whether a password may be sent now."""
+        return self.stream.info.secure or self.settings.allowPlaintextAuth
+
+    def capabilities(self) -> bytes:
+        """
+        @return: what holds now (RFC 9051 §7.2.2).
+        """
+        names = [b"IMAP4rev1"]
+        for extension in self.registry.extensions:
+            name = extension.capability
+            shown = name if isinstance(name, bytes) else name(self)
+            if shown:
+                names.append(shown)
+        return b" ".join(names)
+
+    def theAccount(self) -> IAccount:
+        """
+        @return: the account of a session that is logged in.
+        """
+        assert self.account is not None
+        return self.account
+
+    def theSelected(self) -> Selected:
+        """
+        @return: the mailbox of a session that has selected one.
+        """
+        assert self.selected is not None
+        return self.selected
+
+    async def logIn(self, credentials: object, mechanism: str) -> None:
+        """
+        @raise AuthenticationFailed: after a delay.
+        """
+        try:
+            self.account = await self.login.attempt(credentials, mechanism, self.stream.info)
+        except MailError:
+            if self.login.exhausted:
+                self.stream.write(b"* BYE too many failed logins\r\n")
+                self.closing = True
+            raise
+        self.state = State.AUTHENTICATED
+        self.stream.timeout = self.settings.timeout
+
+    def unselect(self) -> None:
+        """
+        No mailbox is selected any more.
+        """
+        if self.selected is not None:
+            self.selected.close()
+            self.selected = None
+            self.state = State.AUTHENTICATED
+
+    def beginTLS(self) -> None:
+        """
+        Begin TLS; nothing that was learned before counts (RFC 9051 §6.2.1).
+
+        @raise PlaintextInjected: if the client sent text behind STARTTLS.
+        """
+        self.stream.startTLS()
+        self.enabled.clear()
+
+    async def tellNews(self, mayExpunge: bool = True) -> None:
+        """
+        Write what others changed in the selected mailbox.
+        """
+        if self.selected is not None:
+            try:
+                news = await self.selected.synchronise(mayExpunge)
+            except NoSuchMailbox:
+                # RFC 2180 §3.3: the mailbox was deleted by another session.
+                self.stream.write(b"* BYE the selected mailbox was deleted\r\n")
+                self.closing = True
+            else:
+                if news:
+                    self.stream.write(news)
+
+    # --- running -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """
+        Serve the connection to its end.
+        """
+        stream = self.stream
+        stream.timeout = self.settings.loginTimeout
+        stream.write(
+            b"* OK [CAPABILITY %b] %b ready\r\n"
+            % (self.capabilities(), self.settings.hostname.encode())
+        )
+        try:
+            while not self.closing:
+                await self._command()
+        except SessionEnded as ended:
+            if ended.reason == SessionEnded.TIMEOUT:
+                stream.write(b"* BYE autologout: idle for too long\r\n")
+            elif ended.reason == SessionEnded.SHUTDOWN:
+                stream.write(b"* BYE shutting down\r\n")
+        finally:
+            self.unselect()
+            if self.account is not None:
+                self.log.info(
+                    "{service}: logout: user={user} peer={peer} in={octetsIn} out={octetsOut}",
+                    service=stream.info.service,
+                    user=str(self.account.address),
+                    peer=stream.info.peer,
+                    octetsIn=stream.bytesIn,
+                    octetsOut=stream.bytesOut,
+                )
+
+    def _sinkFor(self, text: bytes, size: int) -> IContentWriter | None:
+        # APPEND's message goes straight to the store. A literal that isn't preceded by a space, or
+        # is the mailbox's name, is not the message.
+        if self.account is None or not _APPEND.match(text) or not _ENDS_IN_SPACE.search(text):
+            return None
+        if _APPEND.sub(b"", text, count=1) == b"":
+            return None
+        if size > self.settings.maxMessageOctets:
+            raise MessageTooLarge()
+        return self.account.newContent(size)
+
+    async def _command(self) -> None:
+        limits = BEFORE_LOGIN if self.account is None else AFTER_LOGIN
+        try:
+            text, sinks = await readCommand(self.stream, limits, self._sinkFor)
+        except Refused as refused:
+            tag = TAG.match(refused.text)
+            self._failed(tag.group() if tag else b"*", refused.error)
+            return
+        try:
+            await self._run(text, sinks)
+        finally:
+            for sink in sinks:
+                # Does nothing to one that was finished.
+                sink.abort()
+
+    async def _run(self, text: bytes, sinks: Sequence[IContentWriter]) -> None:
+        match = TAG.match(text)
+        if match is None:
+            self._failed(b"*", SyntaxProblem("A command begins with its tag"))
+            return
+        tag = match.group()
+        cursor = Cursor(text, sinks, match.end())
+        cursor.utf8 = b"IMAP4REV2" in self.enabled or b"UTF8=ACCEPT" in self.enabled
+        name = b"command"
+        mayExpunge = synchronises = False
+        try:
+            cursor.space()
+            name = cursor.atom().upper()
+            if name == b"UID":
+                cursor.space()
+                name = b"UID " + cursor.atom().upper()
+            command = self.registry.commands[self.state].get(name)
+            if command is None:
+                if name in self.registry.known:
+                    raise SyntaxProblem(f"Not when {self.state.value}")
+                raise SyntaxProblem("Unknown command")
+            mayExpunge, synchronises = command.mayExpunge, command.synchronises
+            done = await command.execute(self, cursor)
+        except MailError as error:
+            if synchronises:
+                await self.tellNews(mayExpunge)
+            self._failed(tag, error)
+        except (ConnectionClosed, SessionEnded, PlaintextInjected):
+            raise
+        except Exception:
+            self.log.failure("{name} failed", name=name.decode("ascii", "replace"))
+            self.stream.write(b"%b NO [SERVERBUG] internal error, try later\r\n" % tag)
+        else:
+            if synchronises:
+                await self.tellNews(mayExpunge)
+            self.stream.write(b"%b OK %b\r\n" % (tag, done or name + b" completed"))
+            after, self.afterResponse = self.afterResponse, None
+            if after is not None:
+                after()
+
+    def _failed(self, tag: bytes, error: MailError) -> None:
+        text = error.text.encode("utf-8").replace(b"\r", b" ").replace(b"\n", b" ")
+        code = b"" if error.imapCode is None else b"[%b] " % error.imapCode.encode("ascii")
+        bad = isinstance(error, SyntaxProblem | LimitExceeded)
+        self.stream.write(b"%b %b %b%b\r\n" % (tag, b"BAD" if bad else b"NO", code, text))
+        if bad and self.account is None:
+            self._errors += 1
+            if self._errors >= self.settings.maxErrors:
+                self.stream.write(b"* BYE too many errors\r\n")
+                self.closing = True

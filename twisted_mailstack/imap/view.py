@@ -1,0 +1,179 @@
+# -*- test-case-name: tests.imap.test_view -*-
+"""
+A session's view of its mailbox: what its client believes to be there.
+
+Sequence number n is the n-th of C{uids}. The view is changed by L{View.apply} when the session looks
+at the mailbox's change log, and EXPUNGEs are held back in it until the RFC allows to tell them (RFC
+9051 §7.5.1). It does no I/O and knows no protocol.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+
+from twisted_mailstack.errors import SyntaxProblem
+from twisted_mailstack.model.flags import SEEN, Flags
+from twisted_mailstack.model.records import Changes
+from twisted_mailstack.model.sequence import SequenceSet
+
+
+class View:
+    r"""
+    @ivar uids: of the messages the client knows of, ascending; C{flags} and C{modSeqs} in parallel.
+    @ivar highestModSeq: up to where the change log was applied.
+    @ivar uidNext: as of then.
+    @ivar keywords: that the mailbox has seen, as of then.
+    """
+
+    def __init__(self, changes: Changes) -> None:
+        """
+        @param changes: the whole mailbox, C{changesSince(0)}.
+        """
+        self.uids = changes.uids
+        self.flags = changes.flags
+        self.modSeqs = changes.modSeqs
+        self.highestModSeq = changes.highestModSeq
+        self.uidNext = changes.uidNext
+        self.keywords = changes.keywords
+        # UIDs that are gone, and the client doesn't know.
+        self._gone: set[int] = set()
+        self._recent: list[tuple[int, int]] = []
+
+    # --- recent messages -----------------------------------------------------------------------
+
+    def claim(self, first: int) -> None:
+        r"""
+        Messages from this UID on, as far as the view goes, are C{\Recent} in this session.
+        """
+        if first < self.uidNext:
+            self._recent.append((first, self.uidNext - 1))
+
+    def isRecent(self, uid: int) -> bool:
+        r"""
+        @return: whether the message has C{\Recent} in this session.
+        """
+        return any(first <= uid <= last for first, last in self._recent)
+
+    @property
+    def recent(self) -> int:
+        """How many messages are."""
+        return sum(
+            bisect_left(self.uids, last + 1) - bisect_left(self.uids, first)
+            for first, last in self._recent
+        )
+
+    @property
+    def hasRecent(self) -> bool:
+        """Whether any may be."""
+        return bool(self._recent)
+
+    # --- numbers -------------------------------------------------------------------------------
+
+    def index(self, uid: int) -> int | None:
+        """
+        @return: where the message is in the columns: its sequence number less one.
+        """
+        at = bisect_left(self.uids, uid)
+        return at if at < len(self.uids) and self.uids[at] == uid else None
+
+    def resolve(self, numbers: SequenceSet, byUID: bool) -> list[int]:
+        """
+        @param byUID: the numbers are UIDs: those that nobody has are ignored (RFC 9051 §6.4.9).
+        @return: indexes, ascending.
+        @raise SyntaxProblem: for a sequence number that doesn't exist.
+        """
+        count = len(self.uids)
+        if byUID:
+            found: list[int] = []
+            for first, last in numbers.resolve(self.uids[-1] if count else 0).ranges:
+                found.extend(range(bisect_left(self.uids, first), bisect_left(self.uids, last + 1)))
+            return found
+        ranges = numbers.resolve(count).ranges
+        if (ranges and ranges[-1][1] > count) or (not count and not ranges):
+            raise SyntaxProblem("No such message")
+        return [number for first, last in ranges for number in range(first - 1, last)]
+
+    def firstUnseen(self) -> int | None:
+        """
+        @return: the sequence number of the first message that isn't seen.
+        """
+        for number, flags in enumerate(self.flags, 1):
+            if SEEN not in flags:
+                return number
+        return None
+
+    # --- changes -------------------------------------------------------------------------------
+
+    def update(self, uid: int, flags: Flags, modSeq: int) -> int | None:
+        """
+        The session itself changed flags.
+
+        @return: the message's index, C{None} if the view has no such message.
+        """
+        at = self.index(uid)
+        if at is not None and modSeq >= self.modSeqs[at]:
+            self.flags[at] = flags
+            self.modSeqs[at] = modSeq
+        return at
+
+    def apply(self, changes: Changes) -> tuple[int, list[int]]:
+        """
+        Take over what happened since C{highestModSeq}.
+
+        @return: how many messages are new, and the indexes of known ones whose flags are others
+            now.
+        """
+        last = self.uids[-1] if self.uids else 0
+        changed: list[int] = []
+        new = 0
+        for uid, flags, modSeq in zip(changes.uids, changes.flags, changes.modSeqs, strict=True):
+            if uid > last:
+                self.uids.append(uid)
+                self.flags.append(flags)
+                self.modSeqs.append(modSeq)
+                new += 1
+                continue
+            at = self.index(uid)
+            if at is not None and modSeq > self.modSeqs[at]:
+                if flags != self.flags[at]:
+                    changed.append(at)
+                self.flags[at] = flags
+                self.modSeqs[at] = modSeq
+        for uid in changes.vanished:
+            if self.index(uid) is not None:
+                self._gone.add(uid)
+        self.highestModSeq = changes.highestModSeq
+        self.uidNext = changes.uidNext
+        self.keywords = changes.keywords
+        return new, changed
+
+    @property
+    def hasGone(self) -> bool:
+        """Whether EXPUNGEs are held back."""
+        return bool(self._gone)
+
+    def isGone(self, uid: int) -> bool:
+        """
+        @return: whether the message is gone and the client doesn't know.
+        """
+        return uid in self._gone
+
+    def expunge(self) -> list[int]:
+        """
+        Let the messages that are gone go.
+
+        @return: their sequence numbers, the highest first, so that none shifts those that are yet
+            to be told.
+        """
+        if not self._gone:
+            return []
+        gone = self._gone
+        numbers = [at + 1 for at, uid in enumerate(self.uids) if uid in gone]
+        kept = [at for at, uid in enumerate(self.uids) if uid not in gone]
+        self.uids = array("I", [self.uids[at] for at in kept])
+        self.flags = [self.flags[at] for at in kept]
+        self.modSeqs = array("Q", [self.modSeqs[at] for at in kept])
+        self._gone = set()
+        numbers.reverse()
+        return numbers
