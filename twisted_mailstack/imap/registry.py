@@ -24,6 +24,7 @@ from twisted_mailstack.imap.extensions import (
     specialuse,
     starttls,
     uidplus,
+    unselect,
 )
 from twisted_mailstack.imap.fetch import ITEMS
 from twisted_mailstack.imap.search import KEYS
@@ -49,6 +50,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     children.EXTENSION,
     specialuse.EXTENSION,
     uidplus.EXTENSION,
+    unselect.EXTENSION,
     starttls.EXTENSION,
     starttls.LOGINDISABLED,
     sasl.AUTH,
