@@ -31,7 +31,7 @@ from twisted_mailstack.interfaces import (
     IContentWriter,
     IDelivery,
     IDeliveryTarget,
-    IDirectory,
+    IDirectoryAdmin,
     IMailStore,
     IStagedContent,
 )
@@ -52,12 +52,12 @@ class Resolver:
     """
 
     def __init__(
-        self, directory: IDirectory, separator: str = "+", postmaster: Address | None = None
+        self, directory: IDirectoryAdmin, separator: str = "+", postmaster: Address | None = None
     ) -> None:
         """
         @param separator: of user and tag; empty for no subaddresses.
         @param postmaster: who gets the mail of a postmaster that is neither account nor alias;
-            C{None} for C{postmaster@} every domain being refused where it isn't one.
+            C{None}: the domain's first account, or if it has none the first of any domain.
         """
         self._directory = directory
         self._separator = separator
@@ -79,6 +79,15 @@ class Resolver:
         elsewhere: dict[Address, None] = {}
         await self._follow(address, accounts, elsewhere, (), True)
         return list(accounts.values()), list(elsewhere)
+
+    async def _postmasters(self, domain: str) -> Sequence[Address]:
+        if self._postmaster is not None:
+            return (self._postmaster,)
+        records = await self._directory.listAccounts(domain)
+        records = records or await self._directory.listAccounts()
+        if not records:
+            raise NoSuchAccount()
+        return (records[0].address,)
 
     async def _follow(
         self,
@@ -114,8 +123,8 @@ class Resolver:
         targets: Sequence[Address]
         if alias is not None:
             targets = alias.targets
-        elif address.localPart.lower() == "postmaster" and self._postmaster is not None:
-            targets = (self._postmaster,)
+        elif address.localPart.lower() == "postmaster":
+            targets = await self._postmasters(address.domain)
         else:
             raise NoSuchAccount()
         for target in targets:

@@ -4,8 +4,8 @@ SEARCH (RFC 9051 §6.4.4): its keys, and finding what matches.
 
 A query is a tree of L{Node}s, each of which narrows a list of candidates. The cheap ones go first:
 flags and numbers from the session's view, then columns of the store, texts last and in slices, so
-that others are served meanwhile. Texts are compared as Unicode, whatever charset and transfer encoding
-they are in, as substrings without regard to case.
+that others are served meanwhile. Texts are compared as Unicode, whatever charset and transfer
+encoding they are in, as substrings without regard to case.
 """
 
 from __future__ import annotations

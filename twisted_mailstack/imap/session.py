@@ -3,8 +3,8 @@
 The server's side of an IMAP session (RFC 3501, RFC 9051), as one coroutine.
 
 Commands run strictly in order. Which commands, FETCH items, SEARCH keys and so on there are comes
-from the tables of L{Registry}; this module knows states, tags and the selected mailbox, and turns errors
-into tagged responses.
+from the tables of L{Registry}; this module knows states, tags and the selected mailbox, and turns
+errors into tagged responses.
 """
 
 from __future__ import annotations

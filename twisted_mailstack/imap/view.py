@@ -2,9 +2,9 @@
 """
 A session's view of its mailbox: what its client believes to be there.
 
-Sequence number n is the n-th of C{uids}. The view is changed by L{View.apply} when the session looks
-at the mailbox's change log, and EXPUNGEs are held back in it until the RFC allows to tell them (RFC
-9051 §7.5.1). It does no I/O and knows no protocol.
+Sequence number n is the n-th of C{uids}. The view is changed by L{View.apply} when the session
+looks at the mailbox's change log, and EXPUNGEs are held back in it until the RFC allows to tell
+them (RFC 9051 §7.5.1). It does no I/O and knows no protocol.
 """
 
 from __future__ import annotations

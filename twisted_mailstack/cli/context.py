@@ -1,0 +1,153 @@
+"""
+What the commands share: the configuration, and a store that is used without a reactor.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from unicodedata import normalize
+
+import click
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from twisted_mailstack.config import Configuration
+from twisted_mailstack.errors import MailError, SyntaxProblem
+from twisted_mailstack.model.address import Address, parseDomain
+from twisted_mailstack.storage.sql.store import FILE, SQLMailStore
+
+T = TypeVar("T")
+
+
+class Context:
+    """
+    @ivar configuration: as the options say.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        self._calls: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]] = (
+            queue.SimpleQueue()
+        )
+        self._store: SQLMailStore | None = None
+
+    @property
+    def file(self) -> Path:
+        """The database."""
+        return Path(self.configuration.data) / FILE
+
+    def open(self, make: bool = False) -> SQLMailStore:
+        """
+        @param make: make the data directory if it isn't there.
+        @raise click.ClickException: if it can't be opened.
+        """
+        if self._store is None:
+            if not make and not self.file.exists():
+                raise click.ClickException(
+                    f"there is no mail in {self.configuration.data}: name the data directory with"
+                    " --data, or start the server once"
+                )
+            configuration = self.configuration
+            self._store = SQLMailStore(
+                configuration.data,
+                Clock(),
+                lambda function, *arguments: self._calls.put((function, arguments)),
+                quotaDefaults=(
+                    configuration.quotaOctets or None,
+                    configuration.quotaMessages or None,
+                ),
+            )
+            self.run(self._store.start())
+        return self._store
+
+    def run(self, awaitable: Awaitable[T]) -> T:
+        """
+        Wait for something of the store.
+
+        @raise click.ClickException: with the text of a MailError.
+        """
+
+        async def wait() -> T:
+            return await awaitable
+
+        result: list[Any] = []
+        ensureDeferred(wait()).addBoth(result.append)
+        while not result:
+            function, arguments = self._calls.get()
+            function(*arguments)
+        (found,) = result
+        if isinstance(found, Failure):
+            if found.check(MailError):
+                raise click.ClickException(found.getErrorMessage())
+            found.raiseException()
+        value: T = found
+        return value
+
+    def close(self) -> None:
+        """
+        Close the store, if it is open.
+        """
+        if self._store is not None:
+            store, self._store = self._store, None
+            self.run(store.stop())
+
+
+passContext = click.make_pass_decorator(Context)
+
+
+class AddressType(click.ParamType[Address]):
+    """An address."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Address:
+        """See L{click.ParamType}."""
+        if isinstance(value, Address):
+            return value
+        try:
+            return Address.parse(normalize("NFC", value))
+        except SyntaxProblem as problem:
+            self.fail(f"{value}: {problem.text}", param, ctx)
+
+
+class DomainType(click.ParamType[str]):
+    """A domain."""
+
+    name = "domain"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """See L{click.ParamType}."""
+        try:
+            return parseDomain(value)
+        except SyntaxProblem as problem:
+            self.fail(f"{value}: {problem.text}", param, ctx)
+
+
+ADDRESS = AddressType()
+DOMAIN = DomainType()
+
+
+def askPassword() -> bytes:
+    """
+    A new password: asked for twice on a terminal, else one line of standard input.
+
+    @return: UTF-8, normalised as logins are.
+    """
+    if sys.stdin.isatty():
+        text: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        line = sys.stdin.buffer.readline()
+        try:
+            text = line.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError:
+            raise click.ClickException("the password is not UTF-8") from None
+    if not text:
+        raise click.ClickException("the password is empty")
+    if "\0" in text:
+        raise click.ClickException("a password can't have a NUL")
+    return normalize("NFC", text).encode("utf-8")

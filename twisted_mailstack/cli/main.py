@@ -1,0 +1,50 @@
+# -*- test-case-name: tests.cli.test_main -*-
+"""
+The ``mailstack`` command: accounts, domains, aliases, maintenance. Each command works while the
+server runs, and the server sees the change at once.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from twisted_mailstack.cli.aliases import alias
+from twisted_mailstack.cli.context import Context
+from twisted_mailstack.cli.domains import domain
+from twisted_mailstack.cli.maintenance import backup, check, init
+from twisted_mailstack.cli.transfer import export, importMail
+from twisted_mailstack.cli.users import user
+from twisted_mailstack.config import ConfigurationProblem, load
+
+
+def _version() -> str:
+    try:
+        return version("twisted_mailstack")
+    except PackageNotFoundError:
+        # Run from a tree that isn't installed.
+        return "unknown"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", "-c", metavar="FILE", help="Configuration file (TOML).")
+@click.option("--data", "-d", metavar="DIR", help="Data directory [default: mailstack-data].")
+@click.version_option(_version(), prog_name="mailstack")
+@click.pass_context
+def main(context: click.Context, config: str | None, data: str | None) -> None:
+    """Look after a mail server: accounts, domains, aliases, and what it keeps."""
+    if context.invoked_subcommand == "init":
+        # Makes the file that the others read.
+        context.obj = (config, data)
+        return
+    try:
+        configuration = load(config, data=data)
+    except ConfigurationProblem as problem:
+        raise click.UsageError(str(problem)) from None
+    shared = context.obj = Context(configuration)
+    context.call_on_close(shared.close)
+
+
+for command in (alias, backup, check, domain, export, importMail, init, user):
+    main.add_command(command)

@@ -1,0 +1,84 @@
+# -*- test-case-name: tests.cli.test_maintenance -*-
+"""
+``mailstack init``, ``check`` and ``backup``.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from twisted_mailstack.cli.context import Context, passContext
+from twisted_mailstack.config import template
+from twisted_mailstack.net.tls import Certificate, CertificateProblem
+
+#: Days before a certificate's end from which on check warns.
+WARN_DAYS = 21
+
+
+@click.command()
+@click.pass_obj
+def init(given: tuple[str | None, str | None]) -> None:
+    """Write a commented configuration file: the one of --config, or mailstack.toml."""
+    path = Path(given[0] or "mailstack.toml")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(template())
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from None
+    click.echo(f"Wrote {path}. Start the server with: twistd -n mailstack --config {path}")
+
+
+@click.command()
+@passContext
+def check(context: Context) -> None:
+    """Look at everything that is stored, and name what is damaged. Changes nothing."""
+    store = context.open()
+    if sys.stderr.isatty():
+        with click.progressbar(length=1, label="Checking", file=sys.stderr) as bar:
+
+            def progress(done: int, whole: int) -> None:
+                bar.length = max(whole, 1)
+                bar.update(done - bar.pos)
+
+            found = context.run(store.check(progress))
+    else:
+        found = context.run(store.check())
+    for damage in found:
+        click.echo(f"{damage.where}: {damage.what}")
+    warnings = _certificate(context)
+    for line in warnings:
+        click.echo(line)
+    if found:
+        raise click.ClickException(f"{len(found)} findings")
+    click.echo("No damage found.")
+
+
+def _certificate(context: Context) -> list[str]:
+    configuration = context.configuration
+    if not configuration.certificate:
+        # The self-signed one is renewed by the server.
+        return []
+    try:
+        expires = Certificate(Path(configuration.certificate), Path(configuration.key)).expires
+    except CertificateProblem as problem:
+        return [str(problem)]
+    if expires < datetime.now(UTC) + timedelta(days=WARN_DAYS):
+        return [f"{configuration.certificate} expires on {expires:%Y-%m-%d}"]
+    return []
+
+
+@click.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@passContext
+def backup(context: Context, directory: Path) -> None:
+    """Write a consistent copy of all mail and accounts into a directory, while the server runs."""
+    store = context.open()
+    try:
+        context.run(store.backUp(directory))
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+    click.echo(f"Copied to {directory}. It can be used as a data directory.")

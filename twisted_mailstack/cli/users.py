@@ -1,0 +1,119 @@
+# -*- test-case-name: tests.cli.test_users -*-
+"""
+``mailstack user``: accounts.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from twisted_mailstack.auth.passwords import hashPassword
+from twisted_mailstack.cli.context import ADDRESS, DOMAIN, Context, askPassword, passContext
+from twisted_mailstack.model.address import Address
+
+
+@click.group()
+def user() -> None:
+    """Accounts."""
+
+
+@user.command()
+@click.argument("address", type=ADDRESS)
+@passContext
+def add(context: Context, address: Address) -> None:
+    """Make an account. Asks for the password, or reads it as one line from standard input."""
+    directory = context.open(make=True).directory
+    if context.run(directory.findAccount(address)) is not None:
+        raise click.ClickException(f"{address} exists already")
+    hashed = hashPassword(askPassword())
+    if context.run(directory.findDomain(address.domain)) is None:
+        context.run(directory.addDomain(address.domain))
+        click.echo(f"Made the domain {address.domain}.")
+    context.run(directory.addAccount(address, hashed))
+    click.echo(f"Made the account {address}.")
+
+
+@user.command()
+@click.argument("address", type=ADDRESS)
+@passContext
+def passwd(context: Context, address: Address) -> None:
+    """Change an account's password."""
+    directory = context.open().directory
+    if context.run(directory.findAccount(address)) is None:
+        raise click.ClickException(f"there is no account {address}")
+    context.run(directory.setPassword(address, hashPassword(askPassword())))
+    click.echo(f"Changed the password of {address}.")
+
+
+@user.command("list")
+@click.argument("domain", type=DOMAIN, required=False)
+@passContext
+def list_(context: Context, domain: str | None) -> None:
+    """List the accounts, or those of one domain."""
+    store = context.open()
+    for record in context.run(store.directory.listAccounts(domain)):
+        account = context.run(store.openAccount(record.accountId))
+        quota = context.run(account.quota())
+        limit = "" if quota.octetLimit is None else f" of {_octets(quota.octetLimit)}"
+        state = "" if record.enabled else "  disabled"
+        click.echo(
+            f"{record.address!s:40} {quota.messages:8} messages"
+            f" {_octets(quota.octets):>10}{limit}{state}"
+        )
+
+
+@user.command()
+@click.argument("address", type=ADDRESS)
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@passContext
+def remove(context: Context, address: Address, yes: bool) -> None:
+    """Remove an account and all its mail."""
+    directory = context.open().directory
+    if context.run(directory.findAccount(address)) is None:
+        raise click.ClickException(f"there is no account {address}")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.ClickException("this deletes mail: say --yes")
+        click.confirm(f"Remove {address} and all its mail?", abort=True)
+    context.run(directory.removeAccount(address))
+    click.echo(f"Removed the account {address}.")
+
+
+@user.command()
+@click.argument("address", type=ADDRESS)
+@passContext
+def enable(context: Context, address: Address) -> None:
+    """Let an account log in again."""
+    context.run(context.open().directory.setEnabled(address, True))
+    click.echo(f"{address} may log in.")
+
+
+@user.command()
+@click.argument("address", type=ADDRESS)
+@passContext
+def disable(context: Context, address: Address) -> None:
+    """Let nobody log in to an account. It goes on taking mail."""
+    context.run(context.open().directory.setEnabled(address, False))
+    click.echo(f"{address} may not log in.")
+
+
+@user.command()
+@click.argument("address", type=ADDRESS)
+@click.option("--octets", type=click.IntRange(0), default=0, help="0: no limit.")
+@click.option("--messages", type=click.IntRange(0), default=0, help="0: no limit.")
+@passContext
+def quota(context: Context, address: Address, octets: int, messages: int) -> None:
+    """Limit what an account may hold."""
+    context.run(context.open().directory.setQuota(address, octets or None, messages or None))
+    click.echo(f"Set the quota of {address}.")
+
+
+def _octets(number: int) -> str:
+    size = float(number)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

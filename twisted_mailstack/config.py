@@ -1,0 +1,266 @@
+# -*- test-case-name: tests.test_config -*-
+"""
+The configuration: a TOML file, every key of which is a field of L{Configuration}.
+
+A field's metadata is its key in the file and its documentation; C{docs/configuration.rst} is held
+to it by a test. An unknown key is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import socket
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from twisted_mailstack.errors import SyntaxProblem
+from twisted_mailstack.model.address import Address
+
+#: The services, their protocol, whether TLS is implicit, and where they listen by default.
+SERVICES: dict[str, tuple[str, bool, str]] = {
+    "smtp": ("smtp", False, "tcp:2525:interface=127.0.0.1"),
+    "submission": ("smtp", False, "tcp:2587:interface=127.0.0.1"),
+    "submissions": ("smtp", True, "tcp:2465:interface=127.0.0.1"),
+    "pop3": ("pop3", False, "tcp:2110:interface=127.0.0.1"),
+    "pop3s": ("pop3", True, "tcp:2995:interface=127.0.0.1"),
+    "imap": ("imap", False, "tcp:2143:interface=127.0.0.1"),
+    "imaps": ("imap", True, "tcp:2993:interface=127.0.0.1"),
+}
+OFF = "off"
+
+
+class ConfigurationProblem(Exception):
+    """The configuration can't be used; the text says what is wrong, where, and what to do."""
+
+
+def _option(key: str, doc: str, default: Any, least: int | None = None) -> Any:
+    metadata = {"key": key, "doc": doc, "least": least}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """
+    What can be configured. See each field's documentation.
+    """
+
+    hostname: str = _option(
+        "hostname",
+        "The server's name, as other servers see it: in greetings and Received fields. The"
+        " machine's own name if it isn't set.",
+        "",
+    )
+    data: str = _option("data", "The directory in which everything is kept.", "mailstack-data")
+    listen: Mapping[str, str] = _option(
+        "listen",
+        "A table of services (smtp, submission, submissions, pop3, pop3s, imap, imaps) and the"
+        ' Twisted endpoint on which each listens, or "off". Those that aren\'t named keep their'
+        " default, on loopback.",
+        {},
+    )
+    certificate: str = _option(
+        "tls.certificate",
+        "The file with the certificate chain, PEM. Without it a self-signed one is made. Read again"
+        " when it changes, and on SIGHUP.",
+        "",
+    )
+    key: str = _option("tls.key", "The file with the certificate's private key, PEM.", "")
+    maxConnections: int = _option(
+        "limits.connections", "Connections of one service at a time.", 10_000, 1
+    )
+    maxConnectionsPerPeer: int = _option(
+        "limits.connections-per-peer",
+        "Connections of one service at a time from one IPv4 address or IPv6 /64 network. Loopback"
+        " is exempt.",
+        100,
+        1,
+    )
+    allowPlaintext: bool = _option(
+        "auth.allow-plaintext",
+        "Take passwords without TLS. Holds only for services that listen on loopback or on a Unix"
+        " socket.",
+        False,
+    )
+    maxLoginFailures: int = _option(
+        "auth.max-failures", "Failed logins after which a connection is closed.", 3, 1
+    )
+    defaultDomain: str = _option("auth.default-domain", "The domain of login names without @.", "")
+    maxMessageOctets: int = _option(
+        "smtp.max-message-size",
+        "The largest message in octets, for SMTP and for IMAP's APPEND.",
+        50 * 1024 * 1024,
+        65536,
+    )
+    maxRecipients: int = _option("smtp.max-recipients", "Recipients of one message.", 1000, 100)
+    maxLineOctets: int = _option(
+        "smtp.max-line",
+        "Octets of a line of text, its end included; longer ones are refused. 0: any length.",
+        0,
+        0,
+    )
+    bareNewlines: str = _option(
+        "smtp.bare-newlines",
+        'What to do with a message in which a CR or LF stands by itself: "refuse" or "keep". It'
+        " never ends the message.",
+        "refuse",
+    )
+    hopLimit: int = _option(
+        "smtp.hop-limit", "Received fields with which a message is refused as looping.", 100, 100
+    )
+    separator: str = _option(
+        "smtp.subaddress-separator",
+        "Separates the account from the tag in user+tag@example.org; empty for no subaddresses.",
+        "+",
+    )
+    postmaster: str = _option(
+        "smtp.postmaster",
+        "Who gets mail for the postmaster of a domain that has neither an account nor an alias of"
+        " that name. The domain's first account if it isn't set.",
+        "",
+    )
+    verify: bool = _option("smtp.verify", "Whether VRFY tells if an address exists.", False)
+    smtpTimeout: int = _option(
+        "smtp.timeout", "Seconds to wait for a client's command or data.", 300, 300
+    )
+    imapTimeout: int = _option(
+        "imap.timeout", "Seconds without a command before an IMAP client is logged out.", 1800, 1800
+    )
+    pop3Timeout: int = _option(
+        "pop3.timeout", "Seconds without a command before a POP3 client is logged out.", 600, 600
+    )
+    quotaOctets: int = _option(
+        "quota.octets", "Octets that a new account may hold; 0 for no limit.", 0, 0
+    )
+    quotaMessages: int = _option(
+        "quota.messages", "Messages that a new account may hold; 0 for no limit.", 0, 0
+    )
+
+    @property
+    def name(self) -> str:
+        """The host name that is used."""
+        return self.hostname or socket.gethostname() or "localhost"
+
+    def endpoints(self) -> dict[str, str]:
+        """
+        @return: the endpoint of each service that is to listen.
+        """
+        wanted = {name: self.listen.get(name, default[2]) for name, default in SERVICES.items()}
+        return {name: endpoint for name, endpoint in wanted.items() if endpoint != OFF}
+
+
+def load(path: str | None, **given: Any) -> Configuration:
+    """
+    Read a configuration file.
+
+    @param path: C{None} for the defaults.
+    @param given: values by field that override the file's; C{listen} is merged with it.
+    @raise ConfigurationProblem: if it can't be used.
+    """
+    values: dict[str, Any] = {}
+    where = path or "the defaults"
+    if path is not None:
+        try:
+            parsed = tomllib.loads(Path(path).read_text("utf-8"))
+        except OSError as error:
+            raise ConfigurationProblem(f"{path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationProblem(f"{path} is not valid TOML: {error}") from error
+        values = _read(path, parsed)
+    listen = {**values.get("listen", {}), **given.pop("listen", {})}
+    values.update({name: value for name, value in given.items() if value is not None})
+    values["listen"] = listen
+    _checkListen(where, listen)
+    configuration = Configuration(**values)
+    _check(where, configuration)
+    return configuration
+
+
+def _read(path: str, parsed: Mapping[str, Any]) -> dict[str, Any]:
+    known = {each.metadata["key"]: each for each in fields(Configuration)}
+    hints = get_type_hints(Configuration)
+    values: dict[str, Any] = {}
+    for key, value in _flatten(parsed, known):
+        found = known.get(key)
+        if found is None:
+            near = get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigurationProblem(f"{path}: there is no key {key}{hint}")
+        wanted = hints[found.name]
+        if wanted in (str, int, bool) and type(value) is not wanted:
+            kind = {str: "a string", int: "a whole number", bool: "true or false"}[wanted]
+            raise ConfigurationProblem(f"{path}: {key} must be {kind}")
+        values[found.name] = value
+    return values
+
+
+def _flatten(parsed: Mapping[str, Any], known: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    found = []
+    for key, value in parsed.items():
+        if isinstance(value, dict) and key not in known:
+            found += [(f"{key}.{below}", each) for below, each in value.items()]
+        else:
+            found.append((key, value))
+    return found
+
+
+def _checkListen(where: str, listen: object) -> None:
+    if not isinstance(listen, dict):
+        raise ConfigurationProblem(f"{where}: listen must be a table")
+    for name, endpoint in listen.items():
+        if name not in SERVICES:
+            near = get_close_matches(name, SERVICES, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigurationProblem(
+                f"{where}: there is no service {name}{hint} (there are {', '.join(SERVICES)})"
+            )
+        if not isinstance(endpoint, str) or not endpoint:
+            raise ConfigurationProblem(f"{where}: listen.{name} must be an endpoint, like tcp:25")
+
+
+def _check(where: str, configuration: Configuration) -> None:
+    for each in fields(Configuration):
+        least, value = each.metadata["least"], getattr(configuration, each.name)
+        if least is not None and value < least:
+            raise ConfigurationProblem(
+                f"{where}: {each.metadata['key']} must be at least {least}, not {value}"
+            )
+    if configuration.bareNewlines not in ("refuse", "keep"):
+        raise ConfigurationProblem(f'{where}: smtp.bare-newlines must be "refuse" or "keep"')
+    if bool(configuration.certificate) != bool(configuration.key):
+        raise ConfigurationProblem(f"{where}: tls.certificate and tls.key go together")
+    if configuration.postmaster:
+        try:
+            Address.parse(configuration.postmaster)
+        except SyntaxProblem as problem:
+            raise ConfigurationProblem(f"{where}: smtp.postmaster: {problem.text}") from None
+
+
+def template() -> str:
+    """
+    @return: a configuration file with every key, commented out.
+    """
+    lines = ["# The configuration of twisted_mailstack. Every key is optional.\n"]
+    section = ""
+    for each in fields(Configuration):
+        head, _, name = each.metadata["key"].rpartition(".")
+        if head != section:
+            section = head
+            lines.append(f"\n[{section}]\n")
+        lines.append(f"\n# {each.metadata['doc']}\n")
+        default = each.default if each.default is not MISSING else None
+        if each.name == "listen":
+            lines.append('# listen.smtp = "tcp:25"\n')
+        else:
+            lines.append(f"# {name} = {_toml(default)}\n")
+    return "".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f'"{value}"' if isinstance(value, str) else str(value)

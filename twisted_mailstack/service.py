@@ -1,0 +1,367 @@
+# -*- test-case-name: tests.test_service -*-
+"""
+The server: everything is made and wired here, from a L{Configuration}.
+
+Ports are bound in C{privilegedStartService}, before twistd drops its user; the data directory is
+opened after that, in C{startService}.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from errno import EACCES
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from twisted_mailstack.auth.checker import DirectoryChecker
+from twisted_mailstack.auth.passwords import WORKERS, PasswordHasher, hashPassword
+from twisted_mailstack.auth.realm import MailRealm
+from twisted_mailstack.config import SERVICES, Configuration
+from twisted_mailstack.delivery.local import LocalTarget, Resolver
+from twisted_mailstack.delivery.policy import HopLimit
+from twisted_mailstack.errors import AlreadyExists, MailError
+from twisted_mailstack.imap.server import IMAPFactory
+from twisted_mailstack.imap.session import IMAPSettings
+from twisted_mailstack.model.address import Address
+from twisted_mailstack.net.protocol import MailFactory
+from twisted_mailstack.net.tls import Certificate, CertificateProblem, selfSigned
+from twisted_mailstack.pop3.server import POP3Factory
+from twisted_mailstack.pop3.session import POP3Settings
+from twisted_mailstack.smtp.server import SMTPFactory
+from twisted_mailstack.smtp.session import SMTPSettings
+from twisted_mailstack.storage.sql.store import SQLMailStore
+
+#: The account that a server makes which has none.
+FIRST_ACCOUNT = Address("me", "localhost")
+#: How often the certificate's files are looked at, seconds.
+CERTIFICATE_POLL = 60.0
+#: How long sessions have to end when the server stops, seconds.
+PATIENCE = 8.0
+
+
+@dataclass
+class Listener:
+    """
+    One service that listens.
+    """
+
+    name: str
+    endpoint: str
+    factory: MailFactory
+    port: IListeningPort | None = None
+
+
+class MailService(Service):
+    """
+    The whole server.
+
+    @ivar listeners: what listens where.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        reactor: Any,
+        announce: Callable[[str], None] | None = None,
+    ) -> None:
+        """
+        @param announce: shows text to the person who started the server; C{None}: nobody is there.
+            A first account is made only where its password can be shown.
+        """
+        self.configuration = configuration
+        self._reactor = reactor
+        self._announce = announce
+        self.listeners: list[Listener] = []
+        self._certificate: Certificate | None = None
+        self._poll: LoopingCall | None = None
+        self._hashing = ThreadPool(0, WORKERS, "mailstack-passwords")
+        limit = configuration.quotaOctets or None, configuration.quotaMessages or None
+        self.store = SQLMailStore(
+            configuration.data, reactor, reactor.callFromThread, quotaDefaults=limit
+        )
+        hasher = PasswordHasher(
+            lambda function, *arguments: deferToThreadPool(
+                reactor, self._hashing, function, *arguments
+            ),
+            reactor,
+        )
+        checker = DirectoryChecker(
+            self.store.directory, hasher, configuration.defaultDomain or None
+        )
+        self._portal = Portal(MailRealm(self.store), (checker,))
+        postmaster = configuration.postmaster
+        self._target = LocalTarget(
+            self.store,
+            Resolver(
+                self.store.directory,
+                configuration.separator,
+                Address.parse(postmaster) if postmaster else None,
+            ),
+        )
+
+    # --- starting ------------------------------------------------------------------------------
+
+    def privilegedStartService(self) -> None:
+        """
+        Bind the ports.
+        """
+        super().privilegedStartService()
+        for name, endpoint in self.configuration.endpoints().items():
+            listener = Listener(name, endpoint, self._factory(name, endpoint))
+            self.listeners.append(listener)
+            self._listen(listener)
+
+    def _factory(self, name: str, endpoint: str) -> MailFactory:
+        configuration = self.configuration
+        protocol, _, _ = SERVICES[name]
+        # The certificate is read after the user was dropped, so the factories ask for it late.
+        tls: Any = LateCertificate(self)
+        common: dict[str, Any] = {
+            "tls": tls,
+            "service": name,
+            "maxConnections": configuration.maxConnections,
+            "maxConnectionsPerPeer": configuration.maxConnectionsPerPeer,
+        }
+        settings: dict[str, Any] = {
+            "hostname": configuration.name,
+            "maxLoginFailures": configuration.maxLoginFailures,
+            "allowPlaintextAuth": configuration.allowPlaintext and _onLoopback(endpoint),
+        }
+        if protocol == "imap":
+            return IMAPFactory(
+                self._portal,
+                IMAPSettings(
+                    timeout=configuration.imapTimeout,
+                    maxMessageOctets=configuration.maxMessageOctets,
+                    **settings,
+                ),
+                self._reactor,
+                **common,
+            )
+        if protocol == "pop3":
+            return POP3Factory(
+                self._portal,
+                POP3Settings(timeout=configuration.pop3Timeout, **settings),
+                self._reactor,
+                **common,
+            )
+        return SMTPFactory(
+            self._target,
+            SMTPSettings(
+                submission=name != "smtp",
+                maxMessageOctets=configuration.maxMessageOctets,
+                maxRecipients=configuration.maxRecipients,
+                maxLineOctets=configuration.maxLineOctets or None,
+                bareNewlines=configuration.bareNewlines,
+                verify=configuration.verify,
+                timeout=configuration.smtpTimeout,
+                **settings,
+            ),
+            self._reactor,
+            portal=self._portal,
+            policies=(HopLimit(configuration.hopLimit),),
+            **common,
+        )
+
+    def _listen(self, listener: Listener) -> None:
+        factory: Any = listener.factory
+        if SERVICES[listener.name][1]:
+            factory = TLSMemoryBIOFactory(LateCertificate(self), False, factory)
+            factory.noisy = False
+        try:
+            listening = serverFromString(self._reactor, listener.endpoint).listen(factory)
+        except (ValueError, TypeError, KeyError) as error:
+            self._giveUp(f"{listener.name}: {listener.endpoint} is no endpoint: {error}")
+
+        def bound(port: IListeningPort) -> None:
+            listener.port = port
+
+        failures: list[Failure] = []
+        # Endpoints of sockets bind at once, so what failed is known when this returns.
+        listening.addCallbacks(bound, failures.append)
+        if failures:
+            reason = getattr(failures[0].value, "socketError", failures[0].value)
+            hint = "; ports below 1024 need root" if getattr(reason, "errno", 0) == EACCES else ""
+            self._giveUp(f"{listener.name} can't listen on {listener.endpoint}: {reason}{hint}")
+
+    @staticmethod
+    def _giveUp(text: str) -> None:
+        raise SystemExit(f"mailstack: {text}")
+
+    def startService(self) -> None:
+        """
+        Open the data directory and serve.
+        """
+        super().startService()
+        self._hashing.start()
+        self._reactor.addSystemEventTrigger("after", "shutdown", self._hashing.stop)
+        opened = ensureDeferred(self._start())
+        opened.addErrback(self._startFailed)
+
+    async def _start(self) -> None:
+        configuration = self.configuration
+        await self.store.start()
+        if configuration.certificate:
+            self._certificate = Certificate(
+                Path(configuration.certificate), Path(configuration.key)
+            )
+        else:
+            self._certificate = selfSigned(Path(configuration.data), configuration.name)
+        self._poll = LoopingCall(self._certificate.reload)
+        self._poll.clock = self._reactor
+        self._poll.start(CERTIFICATE_POLL, now=False)
+        self._listenForHangup()
+        accounts = await self.store.directory.listAccounts()
+        first = None
+        if not accounts and self._announce is not None:
+            first = await self._makeFirstAccount()
+        for listener in self.listeners:
+            self.log.info(
+                "{name} listens on {endpoint}", name=listener.name, endpoint=listener.endpoint
+            )
+        if not accounts and first is None:
+            self.log.warn("there are no accounts yet: mailstack user add ADDRESS makes one")
+        if self._announce is not None:
+            self._announce(self._welcome(first))
+
+    def _startFailed(self, failure: Failure) -> None:
+        if failure.check(MailError, CertificateProblem, OSError):
+            text = f"mailstack: {failure.getErrorMessage()}"
+        else:
+            self.log.failure("the server can't start", failure=failure)
+            text = "mailstack: the server can't start, see the log"
+        self.log.critical("{text}", text=text)
+        if self._announce is not None:
+            self._announce(text)
+        self._reactor.callWhenRunning(self._exit)
+
+    def _exit(self) -> None:
+        from os import _exit
+
+        # The exit status of twistd is 0 whatever a service says; an operator's scripts want to
+        # know.
+        self._reactor.addSystemEventTrigger("after", "shutdown", lambda: _exit(1))
+        self._reactor.stop()
+
+    async def _makeFirstAccount(self) -> tuple[Address, str]:
+        password = "-".join(secrets.token_hex(3) for _ in range(3))
+        directory = self.store.directory
+        try:
+            await directory.addDomain(FIRST_ACCOUNT.domain)
+        except AlreadyExists:
+            pass
+        await directory.addAccount(FIRST_ACCOUNT, hashPassword(password.encode()))
+        return FIRST_ACCOUNT, password
+
+    def _welcome(self, first: tuple[Address, str] | None) -> str:
+        lines = ["", f"{self.configuration.name}: mail is kept in {self.store.path.resolve()}", ""]
+        for listener in self.listeners:
+            tls = "TLS" if SERVICES[listener.name][1] else "STARTTLS"
+            if SERVICES[listener.name][0] == "pop3" and tls == "STARTTLS":
+                tls = "STLS"
+            lines.append(f"  {listener.name:12} {listener.endpoint:45} {tls}")
+        if first is not None:
+            lines += ["", f"  A first account: {first[0]}", f"  with the password: {first[1]}"]
+            lines += ["  (shown this once; mailstack user passwd changes it)"]
+        data = "" if self.configuration.data == "mailstack-data" else f" --data {self.store.path}"
+        lines += ["", f"Add accounts with: mailstack{data} user add ADDRESS", ""]
+        return "\n".join(lines)
+
+    def _listenForHangup(self) -> None:
+        def hangup(*_: object) -> None:
+            self._reactor.callFromThread(self.reload)
+
+        try:
+            signal.signal(signal.SIGHUP, hangup)
+        except ValueError:
+            # Not in the main thread: embedded somewhere; its owner calls reload().
+            pass
+
+    def reload(self) -> None:
+        """
+        Read the certificate again, as on SIGHUP.
+        """
+        if self._certificate is not None:
+            self._certificate.reload()
+
+    @property
+    def certificate(self) -> Certificate:
+        """
+        The certificate that serves.
+        """
+        if self._certificate is None:
+            raise CertificateProblem("the server hasn't started")
+        return self._certificate
+
+    # --- stopping ------------------------------------------------------------------------------
+
+    def stopService(self) -> Deferred[Any]:
+        """
+        Take no more connections, end every session with its goodbye, finish what is being
+        committed, close.
+        """
+        super().stopService()
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        if self._poll is not None and self._poll.running:
+            self._poll.stop()
+        for listener in self.listeners:
+            if listener.port is not None:
+                await _settle(listener.port.stopListening())
+        await DeferredList([each.factory.shutDown(PATIENCE) for each in self.listeners])
+        await self.store.stop()
+
+
+async def _settle(result: Any) -> None:
+    if result is not None:
+        await result
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class LateCertificate:
+    """
+    The context factory of a server whose certificate isn't read yet when its ports are bound.
+    """
+
+    def __init__(self, service: MailService) -> None:
+        self._service = service
+
+    def serverConnectionForTLS(self, protocol: object) -> Any:
+        """See IOpenSSLServerConnectionCreator."""
+        return self._service.certificate.serverConnectionForTLS(protocol)
+
+
+def _onLoopback(endpoint: str) -> bool:
+    return endpoint.startswith("unix:") or any(
+        f"interface={each}" in endpoint for each in ("127.", "localhost", "\\:\\:1")
+    )
+
+
+def announce(text: str) -> None:
+    """
+    Show text on the terminal. Not through C{sys.stdout}, which twistd makes part of the log.
+    """
+    output = sys.__stdout__
+    if output is not None:
+        output.write(text + "\n")
+        output.flush()

@@ -1,0 +1,77 @@
+# -*- test-case-name: tests.test_tap -*-
+"""
+``twistd mailstack``: the command line of the server.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from twisted_mailstack.config import OFF, SERVICES, Configuration, ConfigurationProblem, load
+
+
+class Options(usage.Options):
+    """
+    See ``twistd mailstack --help``.
+
+    @ivar configuration: what the options and the file say, once they are parsed.
+    """
+
+    synopsis = "[options]"
+    longdesc = "A mail server: SMTP, POP3 and IMAP4 over one store of accounts."
+    optParameters = (
+        ["config", "c", None, "configuration file (TOML)"],
+        ["data", "d", None, "directory in which everything is kept [default: mailstack-data]"],
+    )
+    configuration: Configuration
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = {}
+
+    def opt_listen(self, value: str) -> None:
+        """
+        NAME=ENDPOINT: where a service listens, a Twisted endpoint such as tcp:25 or
+        tcp:2525:interface=127.0.0.1, or off. Replaces its default. May be given for several
+        services.
+        """
+        name, equals, endpoint = value.partition("=")
+        if not equals or not endpoint:
+            raise usage.UsageError(
+                f"--listen {value}: NAME=ENDPOINT is wanted, like smtp=tcp:25, or smtp={OFF}"
+            )
+        if name in self["listen"]:
+            raise usage.UsageError(f"--listen {name} is given twice")
+        self["listen"][name] = endpoint
+
+    opt_l = opt_listen
+
+    def postOptions(self) -> None:
+        """
+        @raise usage.UsageError: if the configuration can't be used.
+        """
+        try:
+            self.configuration = load(
+                self["config"], data=self["data"], listen=dict(self["listen"])
+            )
+        except ConfigurationProblem as problem:
+            raise usage.UsageError(str(problem)) from None
+        if not self.configuration.endpoints():
+            raise usage.UsageError(f"nothing is to listen: {', '.join(SERVICES)} are all off")
+
+
+def makeService(options: Options) -> IService:
+    """
+    @return: the server.
+    """
+    from twisted.internet import reactor
+
+    from twisted_mailstack.service import MailService, announce
+
+    # Where nobody sees the terminal, nothing secret is shown.
+    parent: Any = getattr(options, "parent", None)
+    attended = bool(parent and parent.get("nodaemon"))
+    return MailService(options.configuration, reactor, announce if attended else None)
