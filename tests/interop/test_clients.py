@@ -5,9 +5,17 @@ real SQLite file. What is sent by one comes back octet for octet by another.
 
 from __future__ import annotations
 
+import atexit
 import imaplib
+import os
 import poplib
+import shlex
+import signal
 import smtplib
+import socket
+import ssl
+import subprocess
+from functools import cache
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -45,39 +53,30 @@ BODIES = {
 }
 
 
+@cache
+def sharedServer() -> Server:
+    """
+    @return: one running server for all tests of this process.
+    """
+    server = Server()
+    atexit.register(server.close)
+    server.start()
+    server.addAccounts(ALICE)
+    return server
+
+
 class ClientTests(SynchronousTestCase):
     """
     Each test starts with empty mailboxes of its own: it makes its own account.
     """
 
-    server: Server
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """One server for all."""
-        cls.server = Server()
-        try:
-            cls.server.start()
-            cls.server.addAccounts(ALICE)
-        except BaseException:
-            cls.server.close()
-            raise
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        """It stops cleanly, and its store is sound."""
-        try:
-            cls.server.stop()
-            cls.server.tool("check")
-        finally:
-            cls.server.close()
-
     def setUp(self) -> None:
         """An account for this test only."""
+        self.server = sharedServer()
         name = self._testMethodName.removeprefix("test_").lower().replace("_", "-")
         self.me = f"{name}@example.test"
         self.server.addAccounts(self.me)
-        self.folder = Path(self.mktemp())
+        self.folder = Path(self.mktemp()).resolve()
         self.folder.mkdir(parents=True)
         self.ports = self.server.ports
 
@@ -267,7 +266,7 @@ class ClientTests(SynchronousTestCase):
         (self.folder / "mail").mkdir()
         config = self.folder / "mbsyncrc"
         config.write_text(
-            f"IMAPAccount a\nHost 127.0.0.1\nPort {self.ports['imaps']}\nUser {self.me}\n"
+            f"IMAPAccount a\nHost localhost\nPort {self.ports['imaps']}\nUser {self.me}\n"
             f'Pass "{PASSWORD}"\nSSLType IMAPS\nCertificateFile {self.certificate()}\n\n'
             "IMAPStore far\nAccount a\n\n"
             f"MaildirStore near\nPath {self.folder}/mail/\nInbox {self.folder}/mail/INBOX\n"
@@ -313,8 +312,6 @@ class ClientTests(SynchronousTestCase):
 
     def certificate(self) -> Path:
         """The server's own certificate, as a client that pins it would save it."""
-        import ssl
-
         path = self.folder / "server.pem"
         path.write_text(ssl.get_server_certificate(("127.0.0.1", self.ports["imaps"])))
         return path
@@ -324,7 +321,6 @@ class ClientTests(SynchronousTestCase):
     def test_fetchmail(self) -> None:
         """POP3 and IMAP with TLS: every message is fetched once, and deleted where asked."""
         needs("fetchmail")
-        import os
 
         def fetch(protocol: str, service: str, options: str) -> bytes:
             config = self.folder / "fetchmailrc"
@@ -365,8 +361,6 @@ class ClientTests(SynchronousTestCase):
     def test_mutt(self) -> None:
         """mutt opens the mailbox, saves a message to another one and sends by submission."""
         needs("mutt")
-        import os
-
         self.submit(message("for-mutt", b"read me\r\n"))
         config = self.folder / "muttrc"
         config.write_text(
@@ -381,11 +375,15 @@ class ClientTests(SynchronousTestCase):
             "set wait_key=no\nset move=no\nset header_cache=''\nset sleep_time=0\n"
         )
         environment = {**os.environ, "TERM": "xterm", "HOME": str(self.folder)}
-        import subprocess
 
         def mutt(*arguments: str, stdin: bytes = b"") -> None:
+            # mutt wants a terminal: script gives it one.
+            words = " ".join(
+                shlex.quote(word) for word in ("mutt", "-n", "-F", str(config), *arguments)
+            )
+            command = ["script", "-qec", words, "/dev/null"] if not stdin else ["sh", "-c", words]
             done = subprocess.run(
-                ["mutt", "-n", "-F", str(config), *arguments],
+                command,
                 input=stdin,
                 capture_output=True,
                 timeout=60,
@@ -397,3 +395,45 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(len(self.inbox("Archive")), 1)
         mutt("-s", "sent by mutt", self.me, stdin=b"hello from mutt\n")
         self.assertEqual(sum(b"sent by mutt" in octets for octets in self.inbox()), 1)
+
+
+class StopTests(SynchronousTestCase):
+    """
+    How a server ends.
+    """
+
+    def test_terminated(self) -> None:
+        """SIGTERM: each session gets its protocol's goodbye, and the store is sound."""
+        server = Server()
+        self.addCleanup(server.close)
+        server.start()
+        server.addAccounts(ALICE)
+        goodbyes = {}
+        sockets = {
+            name: socket.create_connection(("127.0.0.1", server.ports[name]), 20)
+            for name in ("smtp", "pop3", "imap")
+        }
+        for each in sockets.values():
+            self.addCleanup(each.close)
+            each.recv(4096)
+        # twistd ends by the signal that it was sent.
+        self.assertEqual(server.stop(), -signal.SIGTERM)
+        for name, each in sockets.items():
+            goodbyes[name] = each.recv(4096)
+        self.assertTrue(goodbyes["smtp"].startswith(b"421 "), goodbyes)
+        self.assertTrue(goodbyes["pop3"].startswith(b"-ERR "), goodbyes)
+        self.assertTrue(goodbyes["imap"].startswith(b"* BYE "), goodbyes)
+        self.assertIn("No damage found.", server.tool("check"))
+
+    def test_portInUse(self) -> None:
+        """A port that is taken: one clear line, a status that says so, no traceback."""
+        server = Server()
+        self.addCleanup(server.close)
+        held = socket.create_server(("127.0.0.1", server.ports["imap"]))
+        self.addCleanup(held.close)
+        with self.assertRaises(AssertionError):
+            server.start()
+        assert server.process is not None
+        self.assertEqual(server.process.wait(20), 1)
+        self.assertIn("imap can't listen on tcp:", server.output())
+        self.assertNotIn("Traceback", server.output())

@@ -3,8 +3,8 @@
 ``mailstack export`` and ``import``: mail to and from files that other programs read.
 
 An export is one Maildir++ tree: INBOX at its top, each other mailbox in a directory C{.Name},
-levels separated by dots, names in modified UTF-7. What can't be read of a damaged store is named and left
-out; the rest is exported.
+levels separated by dots, names in modified UTF-7. What can't be read of a damaged store is named
+and left out; the rest is exported.
 """
 
 from __future__ import annotations

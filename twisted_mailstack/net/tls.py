@@ -3,8 +3,8 @@
 TLS for servers: a certificate from files, read again when it changes, or a self-signed one.
 
 A L{Certificate} is the context factory for STARTTLS and implicit TLS alike. Each new connection
-gets the context of the moment, so a new certificate serves at once and no session is dropped. TLS 1.2 is
-the floor (RFC 8996 forbids what is below).
+gets the context of the moment, so a new certificate serves at once and no session is dropped. TLS
+1.2 is the floor (RFC 8996 forbids what is below).
 """
 
 from __future__ import annotations

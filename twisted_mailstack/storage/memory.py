@@ -1,0 +1,768 @@
+# -*- test-case-name: tests.storage.test_memory -*-
+"""
+A store in memory: the reference that says in few lines what each call means, and a test double.
+
+Nothing is durable, so it is for tests and experiments. It is not fast: it walks lists where
+that is clearer.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from time import time
+from typing import Any, cast
+
+from zope.interface import implementer
+
+from twisted_mailstack.errors import (
+    AlreadyExists,
+    CannotDoThat,
+    HasChildren,
+    MailboxNotSelectable,
+    MaildropLocked,
+    MessageExpunged,
+    NoSuchAccount,
+    NoSuchDomain,
+    NoSuchMailbox,
+    OverQuota,
+)
+from twisted_mailstack.interfaces import (
+    IAccount,
+    IContentWriter,
+    IDirectoryAdmin,
+    IMailbox,
+    IMailStore,
+    IMessageContent,
+    IMovableMailbox,
+    IStagedContent,
+)
+from twisted_mailstack.model.address import Address, foldLocalPart
+from twisted_mailstack.model.flags import DELETED, SEEN, FlagOperation, Flags, KeywordSpelling
+from twisted_mailstack.model.mailboxname import DELIMITER, INBOX, normaliseName, parents
+from twisted_mailstack.model.message import Summariser, Summary
+from twisted_mailstack.model.mime import Part, unpackStructure
+from twisted_mailstack.model.records import (
+    DEFAULT_MAILBOXES,
+    SMALL_MESSAGE,
+    AccountRecord,
+    AliasRecord,
+    AppendResult,
+    Attribute,
+    Changes,
+    CopyResult,
+    Damage,
+    DomainRecord,
+    MailboxInfo,
+    MailboxStatus,
+    Placement,
+    Quota,
+    StoreResult,
+)
+from twisted_mailstack.model.sequence import NumberSet
+
+
+@implementer(IContentWriter)
+class MemoryWriter:
+    """See L{IContentWriter}."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """See L{IContentWriter}."""
+        self.size += len(data)
+        self._parts.append(data)
+
+    async def finish(self) -> MemoryStaged:
+        """See L{IContentWriter}."""
+        return MemoryStaged(b"".join(self._parts))
+
+    def abort(self) -> None:
+        """See L{IContentWriter}."""
+        self._parts = []
+
+
+@implementer(IStagedContent)
+class MemoryStaged:
+    """See L{IStagedContent}."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        summariser = Summariser()
+        summariser.feed(data)
+        self.summary: Summary = summariser.finish()
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """See L{IStagedContent}."""
+        return self.data[offset : offset + length]
+
+    def discard(self) -> None:
+        """See L{IStagedContent}."""
+
+
+@dataclass
+class Message:
+    """A message of an account."""
+
+    messageId: str
+    threadId: str
+    prefix: bytes
+    data: bytes
+    summary: Summary
+
+    @property
+    def octets(self) -> int:
+        """RFC822.SIZE."""
+        return len(self.prefix) + len(self.data)
+
+
+@dataclass
+class Entry:
+    """A message in a mailbox."""
+
+    uid: int
+    message: Message
+    flags: Flags
+    modSeq: int
+    date: int
+    zone: int
+    saved: int
+
+
+@dataclass
+class Box:
+    """What is stored of a mailbox."""
+
+    name: str
+    mailboxId: str
+    uidValidity: int
+    modSeq: int
+    selectable: bool = True
+    specialUse: str | None = None
+    uidNext: int = 1
+    recentUid: int = 1
+    entries: list[Entry] = field(default_factory=list)
+    vanished: list[tuple[int, int]] = field(default_factory=list)
+    spelling: KeywordSpelling = field(default_factory=KeywordSpelling)
+    watchers: dict[object, Callable[[], None]] = field(default_factory=dict)
+    deleted: bool = False
+
+
+@implementer(IMessageContent)
+class MemoryContent:
+    """See L{IMessageContent}."""
+
+    def __init__(self, message: Message) -> None:
+        self.size = message.octets
+        self._data = message.prefix + message.data
+        self.structure: Part = unpackStructure(message.summary.structure)
+        self.structure.shift(len(message.prefix))
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """See L{IMessageContent}."""
+        return self._data[offset : offset + length]
+
+
+def _small(value: bytes) -> bytes | None:
+    return value if len(value) <= SMALL_MESSAGE else None
+
+
+_ATTRIBUTES: dict[Attribute, Callable[[Entry], Any]] = {
+    Attribute.UID: lambda e: e.uid,
+    Attribute.FLAGS: lambda e: e.flags,
+    Attribute.MODSEQ: lambda e: e.modSeq,
+    Attribute.INTERNAL_DATE: lambda e: e.date,
+    Attribute.ZONE: lambda e: e.zone,
+    Attribute.SAVE_DATE: lambda e: e.saved,
+    Attribute.OCTETS: lambda e: e.message.octets,
+    Attribute.MESSAGE_ID: lambda e: e.message.messageId,
+    Attribute.THREAD_ID: lambda e: e.message.threadId,
+    Attribute.ENVELOPE: lambda e: e.message.summary.envelope,
+    Attribute.BODY_STRUCTURE: lambda e: e.message.summary.bodyStructure,
+    Attribute.BODY: lambda e: e.message.summary.body,
+    Attribute.PREVIEW: lambda e: e.message.summary.preview,
+    Attribute.STRUCTURE: lambda e: e.message.summary.structure,
+    Attribute.PREFIX_SIZE: lambda e: len(e.message.prefix),
+    Attribute.HEADER: lambda e: _small(
+        e.message.prefix + e.message.data[: e.message.summary.headerSize]
+    ),
+    Attribute.CONTENT: lambda e: _small(e.message.prefix + e.message.data),
+    Attribute.SENT_DATE: lambda e: e.message.summary.sentDate,
+    Attribute.SUBJECT: lambda e: e.message.summary.subject,
+    Attribute.BASE_SUBJECT: lambda e: e.message.summary.baseSubject,
+}
+
+
+@implementer(IMailbox, IMovableMailbox)
+class MemoryMailbox:
+    """See L{IMailbox}."""
+
+    def __init__(self, account: MemoryAccount, box: Box) -> None:
+        self.account = account
+        self.mailboxId = box.mailboxId
+        self._stored = box
+
+    @property
+    def _box(self) -> Box:
+        if self._stored.deleted:
+            raise NoSuchMailbox()
+        return self._stored
+
+    def _select(self, uids: NumberSet | None) -> list[Entry]:
+        return [e for e in self._box.entries if uids is None or e.uid in uids]
+
+    async def status(self) -> MailboxStatus:
+        """See L{IMailbox}."""
+        box = self._box
+        flags = [entry.flags for entry in box.entries]
+        return MailboxStatus(
+            box.uidValidity,
+            box.uidNext,
+            box.modSeq,
+            len(box.entries),
+            sum(SEEN not in each for each in flags),
+            sum(DELETED in each for each in flags),
+            sum(entry.uid >= box.recentUid for entry in box.entries),
+            sum(entry.message.octets for entry in box.entries),
+            box.spelling.keywords(),
+        )
+
+    async def changesSince(self, modSeq: int) -> Changes:
+        """See L{IMailbox}."""
+        box = self._box
+        entries = [entry for entry in box.entries if entry.modSeq > modSeq]
+        gone = sorted(uid for at, uid in box.vanished if modSeq and at > modSeq)
+        return Changes(
+            array("I", [entry.uid for entry in entries]),
+            [entry.flags for entry in entries],
+            array("Q", [entry.modSeq for entry in entries]),
+            array("I", gone),
+            box.modSeq,
+            box.uidNext,
+            box.spelling.keywords(),
+        )
+
+    async def claimRecent(self) -> int:
+        """See L{IMailbox}."""
+        box = self._box
+        first, box.recentUid = box.recentUid, box.uidNext
+        return first
+
+    async def fetch(
+        self, uids: NumberSet, attributes: Sequence[Attribute]
+    ) -> Sequence[tuple[Any, ...]]:
+        """See L{IMailbox}."""
+        return [
+            (entry.uid, *(_ATTRIBUTES[attribute](entry) for attribute in attributes))
+            for entry in self._select(uids)
+        ]
+
+    async def openMessage(self, uid: int) -> MemoryContent:
+        """See L{IMailbox}."""
+        for entry in self._box.entries:
+            if entry.uid == uid:
+                return MemoryContent(entry.message)
+        raise MessageExpunged()
+
+    async def storeFlags(
+        self,
+        uids: NumberSet,
+        operation: FlagOperation,
+        flags: Flags,
+        unchangedSince: int | None = None,
+    ) -> StoreResult:
+        """See L{IMailbox}."""
+        box = self._box
+        entries = self._select(uids)
+        if operation is FlagOperation.REMOVE:
+            flags, _ = KeywordSpelling(box.spelling.keywords()).apply(flags)
+        elif entries:
+            flags, _ = box.spelling.apply(flags)
+        changed, unchanged, modified = [], [], []
+        modSeq = 0
+        for entry in entries:
+            if unchangedSince is not None and entry.modSeq > unchangedSince:
+                modified.append(entry.uid)
+                continue
+            new = operation.apply(entry.flags, flags)
+            if new == entry.flags:
+                unchanged.append((entry.uid, entry.flags, entry.modSeq))
+                continue
+            modSeq = modSeq or self.account.nextModSeq()
+            entry.flags, entry.modSeq = new, modSeq
+            changed.append((entry.uid, new, modSeq))
+        if modSeq:
+            self.account.changed(box, modSeq)
+        return StoreResult(changed, unchanged, modified)
+
+    async def expunge(self, uids: NumberSet | None, onlyDeleted: bool = True) -> Sequence[int]:
+        """See L{IMailbox}."""
+        gone = [e for e in self._select(uids) if not onlyDeleted or DELETED in e.flags]
+        if gone:
+            self._remove(gone, self.account.nextModSeq())
+        return [entry.uid for entry in gone]
+
+    def _remove(self, gone: Sequence[Entry], modSeq: int) -> None:
+        box = self._box
+        uids = {entry.uid for entry in gone}
+        box.entries = [entry for entry in box.entries if entry.uid not in uids]
+        box.vanished += [(modSeq, uid) for uid in sorted(uids)]
+        self.account.changed(box, modSeq)
+
+    def add(self, message: Message, flags: Flags, date: int, zone: int, modSeq: int) -> int:
+        """
+        Enter a message.
+
+        @return: its UID.
+        """
+        box = self._box
+        uid, box.uidNext = box.uidNext, box.uidNext + 1
+        spelled, _ = box.spelling.apply(flags)
+        saved = int(self.account.store.now())
+        box.entries.append(Entry(uid, message, spelled, modSeq, date, zone, saved))
+        return uid
+
+    async def append(
+        self, messages: Sequence[tuple[IStagedContent, Flags, int, int]]
+    ) -> AppendResult:
+        """See L{IMailbox}."""
+        box = self._box
+        self.account.checkRoom(len(messages), sum(each[0].summary.size for each in messages))
+        modSeq = self.account.nextModSeq()
+        uids = [
+            self.add(self.account.makeMessage(staged, b""), flags, date, zone, modSeq)
+            for staged, flags, date, zone in messages
+        ]
+        self.account.changed(box, modSeq)
+        return AppendResult(box.uidValidity, uids)
+
+    async def copyMessages(self, uids: NumberSet, destination: IMailbox) -> CopyResult:
+        """See L{IMailbox}."""
+        return self._copy(uids, destination, False)
+
+    async def moveMessages(self, uids: NumberSet, destination: IMailbox) -> CopyResult:
+        """See L{IMovableMailbox}."""
+        return self._copy(uids, destination, True)
+
+    def _copy(self, uids: NumberSet, destination: IMailbox, move: bool) -> CopyResult:
+        if not isinstance(destination, MemoryMailbox):
+            raise CannotDoThat("The mailboxes are not in the same store")
+        target: MemoryMailbox = destination
+        entries, box = self._select(uids), target._box
+        if not entries:
+            return CopyResult(box.uidValidity, [], [])
+        within = target.account is self.account
+        if not (move and within):
+            target.account.checkRoom(len(entries), sum(e.message.octets for e in entries))
+        modSeq = target.account.nextModSeq()
+        made = []
+        for entry in entries:
+            message = entry.message
+            if not within:
+                identity, thread = target.account.newId("E"), target.account.newId("T")
+                message = Message(identity, thread, message.prefix, message.data, message.summary)
+            made.append(target.add(message, entry.flags, entry.date, entry.zone, modSeq))
+        target.account.changed(box, modSeq)
+        if move:
+            self._remove(entries, modSeq if within else self.account.nextModSeq())
+        return CopyResult(box.uidValidity, [entry.uid for entry in entries], made)
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """See L{IMailbox}."""
+        token = object()
+        watchers = self._stored.watchers
+        watchers[token] = changed
+        return lambda: cast(None, watchers.pop(token, None))
+
+
+@implementer(IAccount)
+class MemoryAccount:
+    """See L{IAccount}."""
+
+    def __init__(self, store: MemoryMailStore, accountId: str, address: Address) -> None:
+        self.store = store
+        self.accountId = accountId
+        self.address = address
+        self.boxes: dict[str, Box] = {}
+        self.subscribed: set[str] = set()
+        self.limits: tuple[int | None, int | None] = store.quotaDefaults
+        self._ids = count(1)
+        self._uidValidity = int(store.now())
+        self._modSeq = 1
+        self._threads: dict[bytes, str] = {}
+        self._locked = False
+        self._watchers: dict[object, Callable[[str], None]] = {}
+        for name, specialUse in ((INBOX, None), *DEFAULT_MAILBOXES):
+            self._make(name, specialUse)
+            self.subscribed.add(name)
+
+    # --- what mailboxes use --------------------------------------------------------------------
+
+    def nextModSeq(self) -> int:
+        """Take the next modSeq."""
+        self._modSeq += 1
+        return self._modSeq
+
+    def newId(self, kind: str) -> str:
+        """A fresh id."""
+        return f"{kind}{self.accountId[1:]}-{next(self._ids)}"
+
+    def changed(self, box: Box, modSeq: int) -> None:
+        """A mailbox changed: tell those who watch."""
+        box.modSeq = modSeq
+        for each in list(box.watchers.values()):
+            each()
+        self._tell(box.mailboxId)
+
+    def _tell(self, mailboxId: str) -> None:
+        for each in list(self._watchers.values()):
+            each(mailboxId)
+
+    def makeMessage(self, staged: IStagedContent, prefix: bytes) -> Message:
+        """A message of this account."""
+        summary = staged.summary
+        identities = [each for each in (*summary.references, *summary.inReplyTo) if each]
+        identities += [summary.messageId] if summary.messageId else []
+        known = [self._threads[each] for each in reversed(identities) if each in self._threads]
+        thread = known[0] if known else self.newId("T")
+        for each in identities:
+            self._threads.setdefault(each, thread)
+        data = cast(MemoryStaged, staged).data
+        return Message(self.newId("E"), thread, prefix, data, summary)
+
+    def checkRoom(self, messages: int, octets: int) -> None:
+        """
+        @raise OverQuota: if so much more doesn't fit.
+        """
+        used = self._quota()
+        if used.octetLimit is not None and used.octets + octets > used.octetLimit:
+            raise OverQuota()
+        if used.messageLimit is not None and used.messages + messages > used.messageLimit:
+            raise OverQuota()
+
+    def _quota(self) -> Quota:
+        entries = [entry for box in self.boxes.values() for entry in box.entries]
+        octets = sum(entry.message.octets for entry in entries)
+        return Quota(octets, self.limits[0], len(entries), self.limits[1])
+
+    def _make(self, name: str, specialUse: str | None = None) -> Box:
+        self._uidValidity += 1
+        box = Box(
+            name,
+            self.newId("M"),
+            self._uidValidity,
+            self.nextModSeq(),
+            specialUse=specialUse,
+        )
+        self.boxes[name] = box
+        return box
+
+    def _below(self, name: str) -> list[str]:
+        return sorted(each for each in self.boxes if each.startswith(name + DELIMITER))
+
+    # --- IAccount ------------------------------------------------------------------------------
+
+    async def listMailboxes(self) -> Sequence[MailboxInfo]:
+        """See L{IAccount}."""
+        infos = [self._info(box) for box in self.boxes.values()]
+        infos += [
+            MailboxInfo(name, "", False, True) for name in self.subscribed - self.boxes.keys()
+        ]
+        return sorted(infos, key=lambda info: (info.name != INBOX, info.name))
+
+    def _info(self, box: Box) -> MailboxInfo:
+        subscribed = box.name in self.subscribed
+        return MailboxInfo(box.name, box.mailboxId, box.selectable, subscribed, box.specialUse)
+
+    def _open(self, name: str) -> MemoryMailbox:
+        box = self.boxes.get(name)
+        if box is None:
+            raise NoSuchMailbox()
+        if not box.selectable:
+            raise MailboxNotSelectable()
+        return MemoryMailbox(self, box)
+
+    async def openMailbox(self, name: str) -> MemoryMailbox:
+        """See L{IAccount}."""
+        return self._open(name)
+
+    async def createMailbox(self, name: str, specialUse: str | None = None) -> MailboxInfo:
+        """See L{IAccount}."""
+        name = normaliseName(name)
+        if name in self.boxes and self.boxes[name].selectable:
+            raise AlreadyExists("That mailbox exists already")
+        if specialUse and any(box.specialUse == specialUse for box in self.boxes.values()):
+            raise AlreadyExists("Another mailbox has that special use", imapCode="USEATTR")
+        for parent in parents(name):
+            if parent not in self.boxes:
+                self._make(parent)
+        box = self._make(name, specialUse)
+        self._tell("")
+        return self._info(box)
+
+    async def deleteMailbox(self, name: str) -> None:
+        """See L{IAccount}."""
+        if name == INBOX:
+            raise CannotDoThat("INBOX can't be deleted")
+        box = self.boxes.get(name)
+        if box is None:
+            raise NoSuchMailbox()
+        if not box.selectable and self._below(name):
+            raise HasChildren()
+        del self.boxes[name]
+        box.deleted = True
+        if self._below(name):
+            self._make(name).selectable = False
+        self.changed(box, self.nextModSeq())
+        self._tell("")
+
+    async def renameMailbox(self, old: str, new: str) -> None:
+        """See L{IAccount}."""
+        new = normaliseName(new)
+        if old not in self.boxes:
+            raise NoSuchMailbox()
+        if new in self.boxes:
+            raise AlreadyExists("That mailbox exists already")
+        if old != INBOX and new.startswith(old + DELIMITER):
+            raise CannotDoThat("A mailbox can't be moved below itself")
+        moved = [] if old == INBOX else [old, *self._below(old)]
+        targets = {name: new + name[len(old) :] for name in moved}
+        if any(normaliseName(each) != each or each in self.boxes for each in targets.values()):
+            raise AlreadyExists("That mailbox exists already")
+        for parent in parents(new):
+            if parent not in self.boxes:
+                self._make(parent)
+        if old == INBOX:
+            self._make(new)
+            self._open(INBOX)._copy(NumberSet([(1, 0xFFFFFFFF)]), self._open(new), True)
+        for name, target in targets.items():
+            box = self.boxes.pop(name)
+            box.name = target
+            self.boxes[target] = box
+        self._tell("")
+
+    async def setSubscribed(self, name: str, subscribed: bool) -> None:
+        """See L{IAccount}."""
+        (self.subscribed.add if subscribed else self.subscribed.discard)(name)
+        self._tell("")
+
+    def newContent(self, sizeHint: int | None = None) -> MemoryWriter:
+        """See L{IAccount}."""
+        return MemoryWriter()
+
+    async def quota(self) -> Quota:
+        """See L{IAccount}."""
+        return self._quota()
+
+    async def lockMaildrop(self) -> Callable[[], None]:
+        """See L{IAccount}."""
+        if self._locked:
+            raise MaildropLocked()
+        self._locked = True
+        held = [True]
+
+        def release() -> None:
+            if held:
+                held.pop()
+                self._locked = False
+
+        return release
+
+    def watch(self, changed: Callable[[str], None]) -> Callable[[], None]:
+        """See L{IAccount}."""
+        token = object()
+        self._watchers[token] = changed
+        return lambda: cast(None, self._watchers.pop(token, None))
+
+
+def _key(address: Address) -> tuple[str, str]:
+    return address.domain, foldLocalPart(address.localPart)
+
+
+@implementer(IDirectoryAdmin)
+class MemoryDirectory:
+    """See L{IDirectoryAdmin}."""
+
+    def __init__(self, store: MemoryMailStore) -> None:
+        self._store = store
+        self._domains: set[str] = set()
+        self._accounts: dict[tuple[str, str], AccountRecord] = {}
+        self._aliases: dict[tuple[str, str], AliasRecord] = {}
+        self._ids = count(1)
+
+    async def findDomain(self, name: str) -> DomainRecord | None:
+        """See L{IDirectory}."""
+        return DomainRecord(name) if name in self._domains else None
+
+    async def findAccount(self, address: Address) -> AccountRecord | None:
+        """See L{IDirectory}."""
+        return self._accounts.get(_key(address))
+
+    async def findAccountById(self, accountId: str) -> AccountRecord | None:
+        """See L{IDirectory}."""
+        return next((r for r in self._accounts.values() if r.accountId == accountId), None)
+
+    async def findAlias(self, address: Address) -> AliasRecord | None:
+        """See L{IDirectory}."""
+        return self._aliases.get(_key(address))
+
+    async def listDomains(self) -> Sequence[DomainRecord]:
+        """See L{IDirectoryAdmin}."""
+        return [DomainRecord(name) for name in sorted(self._domains)]
+
+    async def addDomain(self, name: str) -> DomainRecord:
+        """See L{IDirectoryAdmin}."""
+        if name in self._domains:
+            raise AlreadyExists(f"The domain {name} exists already")
+        self._domains.add(name)
+        return DomainRecord(name)
+
+    async def removeDomain(self, name: str) -> None:
+        """See L{IDirectoryAdmin}."""
+        self._require(name)
+        if any(key[0] == name for key in (*self._accounts, *self._aliases)):
+            raise CannotDoThat(f"The domain {name} is in use")
+        self._domains.remove(name)
+
+    def _require(self, domain: str) -> None:
+        if domain not in self._domains:
+            raise NoSuchDomain(f"There is no domain {domain} here")
+
+    async def listAccounts(self, domain: str | None = None) -> Sequence[AccountRecord]:
+        """See L{IDirectoryAdmin}."""
+        return [r for k, r in sorted(self._accounts.items()) if domain in (None, k[0])]
+
+    async def addAccount(self, address: Address, passwordHash: str | None) -> AccountRecord:
+        """See L{IDirectoryAdmin}."""
+        self._require(address.domain)
+        key = _key(address)
+        if key in self._accounts or key in self._aliases:
+            raise AlreadyExists(f"{address} exists already")
+        record = AccountRecord(f"A{next(self._ids)}", address, passwordHash)
+        self._accounts[key] = record
+        accounts = self._store.accounts
+        accounts[record.accountId] = MemoryAccount(self._store, record.accountId, address)
+        return record
+
+    def _replace(self, address: Address, **values: Any) -> AccountRecord:
+        record = self._accounts.get(_key(address))
+        if record is None:
+            raise NoSuchAccount(f"There is no account {address}")
+        self._accounts[_key(address)] = record._replace(**values)
+        return record
+
+    async def setPassword(self, address: Address, passwordHash: str | None) -> None:
+        """See L{IDirectoryAdmin}."""
+        self._replace(address, passwordHash=passwordHash)
+
+    async def setEnabled(self, address: Address, enabled: bool) -> None:
+        """See L{IDirectoryAdmin}."""
+        self._replace(address, enabled=enabled)
+
+    async def setQuota(
+        self, address: Address, octetLimit: int | None, messageLimit: int | None
+    ) -> None:
+        """See L{IDirectoryAdmin}."""
+        record = self._replace(address)
+        self._store.accounts[record.accountId].limits = octetLimit, messageLimit
+
+    async def removeAccount(self, address: Address) -> None:
+        """See L{IDirectoryAdmin}."""
+        record = self._replace(address)
+        del self._accounts[_key(address)]
+        account = self._store.accounts.pop(record.accountId)
+        for box in account.boxes.values():
+            box.deleted = True
+            account.changed(box, account.nextModSeq())
+
+    async def listAliases(self, domain: str | None = None) -> Sequence[AliasRecord]:
+        """See L{IDirectoryAdmin}."""
+        return [r for k, r in sorted(self._aliases.items()) if domain in (None, k[0])]
+
+    async def setAlias(self, address: Address, targets: Sequence[Address]) -> AliasRecord:
+        """See L{IDirectoryAdmin}."""
+        self._require(address.domain)
+        if _key(address) in self._accounts:
+            raise AlreadyExists(f"{address} is an account")
+        record = self._aliases[_key(address)] = AliasRecord(address, tuple(targets))
+        return record
+
+    async def removeAlias(self, address: Address) -> None:
+        """See L{IDirectoryAdmin}."""
+        if self._aliases.pop(_key(address), None) is None:
+            raise NoSuchAccount(f"There is no alias {address}")
+
+
+@implementer(IMailStore)
+class MemoryMailStore:
+    """
+    See L{IMailStore}, and the module.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float] = time,
+        quotaDefaults: tuple[int | None, int | None] = (None, None),
+    ) -> None:
+        """
+        @param now: seconds since 1970, for save dates.
+        """
+        self.now = now
+        self.quotaDefaults = quotaDefaults
+        self.accounts: dict[str, MemoryAccount] = {}
+        self.directory = MemoryDirectory(self)
+
+    async def start(self) -> None:
+        """See L{IMailStore}."""
+
+    async def stop(self) -> None:
+        """See L{IMailStore}."""
+
+    async def openAccount(self, accountId: str) -> MemoryAccount:
+        """See L{IMailStore}."""
+        if accountId not in self.accounts:
+            raise NoSuchAccount()
+        return self.accounts[accountId]
+
+    def newContent(self, sizeHint: int | None = None) -> MemoryWriter:
+        """See L{IMailStore}."""
+        return MemoryWriter()
+
+    async def deliver(
+        self,
+        content: IStagedContent,
+        placements: Sequence[Placement],
+        internalDate: int,
+        partial: bool = False,
+    ) -> Sequence[Exception | None]:
+        """See L{IMailStore}."""
+        results: list[Exception | None] = []
+        for placement in placements:
+            try:
+                account = await self.openAccount(placement.accountId)
+                account.checkRoom(1, content.summary.size + len(placement.prefix))
+            except (NoSuchAccount, OverQuota) as error:
+                if not partial:
+                    raise
+                results.append(error)
+            else:
+                results.append(None)
+        for placement, refused in zip(placements, results, strict=True):
+            if refused is None:
+                account = self.accounts[placement.accountId]
+                box = account.boxes.get(placement.mailbox)
+                name = placement.mailbox if box is not None and box.selectable else INBOX
+                mailbox = await account.openMailbox(name)
+                modSeq = account.nextModSeq()
+                message = account.makeMessage(content, placement.prefix)
+                mailbox.add(message, placement.flags, internalDate, 0, modSeq)
+                account.changed(account.boxes[name], modSeq)
+        return results
+
+    async def check(self, progress: Callable[[int, int], None] | None = None) -> Sequence[Damage]:
+        """See L{IMailStore}."""
+        return []
