@@ -52,6 +52,7 @@ class Load:
         while not self._stop:
             try:
                 client = smtplib.SMTP("127.0.0.1", self.port, timeout=10)
+                client.ehlo()
                 while not self._stop:
                     with self._lock:
                         self._number += 1
@@ -62,9 +63,8 @@ class Load:
                         "x" * 70 + "\r\n"
                     ) * (size // 72)
                     recipients = chance.sample(ACCOUNTS, chance.choice((1, 1, 1, 2, 5)))
-                    client.mail("load@elsewhere.test")
-                    for recipient in recipients:
-                        client.rcpt(recipient)
+                    replies = [client.mail("load@elsewhere.test")]
+                    replies += [client.rcpt(recipient) for recipient in recipients]
                     identity = f"{identity} {' '.join(recipients)}"
                     with self._lock:
                         self.uncertain.add(identity)
@@ -73,9 +73,15 @@ class Load:
                         self.uncertain.discard(identity)
                         if code == 250:
                             self.acknowledged.add(identity)
-                        else:
-                            self.refused.append(f"{code} {reply!r}")
-            except (OSError, smtplib.SMTPException):
+                        for each in (*replies, (code, reply)):
+                            if each[0] != 250:
+                                self.refused.append(f"{each[0]} {each[1]!r}")
+            except smtplib.SMTPResponseException as error:
+                # Nothing but a reply that refuses: a server that dies sends none.
+                with self._lock:
+                    self.refused.append(str(error))
+                time.sleep(0.1)
+            except (OSError, smtplib.SMTPServerDisconnected):
                 # The server is gone: that is the point. Wait for the next one or for the end.
                 time.sleep(0.01)
 
@@ -98,7 +104,11 @@ def stored(server: Server) -> Counter[tuple[str, str]]:
             "127.0.0.1", server.ports["imaps"], ssl_context=looseTLS(), timeout=120
         )
         client.login(account, PASSWORD)
-        client.select()
+        _, (exists,) = client.select()
+        if exists == b"0":
+            # RFC 3501 §6.4.8: nothing can be named in an empty mailbox.
+            client.logout()
+            continue
         _, data = client.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")
         for part in data:
             if isinstance(part, tuple):
@@ -133,6 +143,8 @@ def crash(rounds: int, connections: int, seed: int, log: bool = True) -> list[st
         time.sleep(1)
         load.stop()
         wrong += [f"refused: {reply}" for reply in load.refused]
+        if not load.acknowledged:
+            wrong.append("nothing was acknowledged")
         found = stored(server)
         for identities, most in ((load.acknowledged, 1), (load.uncertain, 0)):
             for line in identities:
@@ -150,8 +162,8 @@ def crash(rounds: int, connections: int, seed: int, log: bool = True) -> list[st
         if log:
             print(damage.strip())
             print(f"{len(load.acknowledged)} acknowledged, {len(load.uncertain)} without a reply")
-    except (OSError, AssertionError) as error:
-        wrong.append(str(error))
+    except (OSError, AssertionError, imaplib.IMAP4.error) as error:
+        wrong.append(f"{type(error).__name__}: {error}")
     finally:
         server.close()
     return wrong

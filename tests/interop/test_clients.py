@@ -322,38 +322,38 @@ class ClientTests(SynchronousTestCase):
         """POP3 and IMAP with TLS: every message is fetched once, and deleted where asked."""
         needs("fetchmail")
 
-        def fetch(protocol: str, service: str, options: str) -> bytes:
+        def fetch(protocol: str, service: str, options: str, status: int = 0) -> None:
             config = self.folder / "fetchmailrc"
             config.write_text(
-                f"poll localhost via 127.0.0.1 protocol {protocol} port {self.ports[service]}\n"
+                f"poll localhost via 127.0.0.1 protocol {protocol} port {self.ports[service]} uidl\n"
                 f'  username "{self.me}" password "{PASSWORD}"\n'
-                f"  ssl no sslcertck {options}\n"
+                f"  ssl no sslcertck no rewrite {options}\n"
                 f'  mda "cat >> {self.folder}/spool"\n'
             )
             os.chmod(config, 0o600)
-            pid = self.folder / "pid"
-            return run(
+            run(
                 [
-                    "fetchmail",
-                    "-f",
-                    str(config),
-                    "--pidfile",
-                    str(pid),
-                    "-i",
-                    str(self.folder / "ids"),
+                    *("fetchmail", "-f", str(config), "--pidfile", str(self.folder / "pid")),
+                    *("-i", str(self.folder / "ids")),
                 ],
-                status=None,
+                status=status,
             )
+
+        def fetched(subject: bytes) -> int:
+            return (self.folder / "spool").read_bytes().count(b"Subject: " + subject)
 
         self.submit(message("f1", b"one\r\n"), message("f2", b"two\r\n"))
         fetch("POP3", "pop3s", "keep")
-        self.assertEqual((self.folder / "spool").read_bytes().count(b"Subject: f"), 2)
-        # By UIDL it knows them: nothing is fetched again.
+        self.assertEqual(fetched(b"f"), 2)
+        # By UIDL it knows them: only what is new is fetched.
         self.submit(message("f3", b"three\r\n"))
-        fetch("POP3", "pop3s", "keep uidl")
-        fetch("POP3", "pop3s", "keep uidl")
-        self.assertEqual((self.folder / "spool").read_bytes().count(b"Subject: f3"), 1)
+        fetch("POP3", "pop3s", "keep")
+        self.assertEqual((fetched(b"f"), fetched(b"f3")), (3, 1))
+        # Status 1 is its "no mail".
+        fetch("POP3", "pop3s", "keep", status=1)
+        self.assertEqual(fetched(b"f"), 3)
         fetch("IMAP", "imaps", "fetchall nokeep")
+        self.assertEqual(fetched(b"f"), 6)
         self.assertEqual(self.inbox(), [])
 
     # --- mutt ----------------------------------------------------------------------------------
