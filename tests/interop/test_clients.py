@@ -325,7 +325,8 @@ class ClientTests(SynchronousTestCase):
         def fetch(protocol: str, service: str, options: str, status: int = 0) -> None:
             config = self.folder / "fetchmailrc"
             config.write_text(
-                f"poll localhost via 127.0.0.1 protocol {protocol} port {self.ports[service]} uidl\n"
+                f"poll localhost via 127.0.0.1 protocol {protocol}"
+                f" port {self.ports[service]} uidl\n"
                 f'  username "{self.me}" password "{PASSWORD}"\n'
                 f"  ssl no sslcertck no rewrite {options}\n"
                 f'  mda "cat >> {self.folder}/spool"\n'
