@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.cred.portal import Portal
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.ssl import CertificateOptions
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
 from twisted_mailstack.imap.extension import Extension
 from twisted_mailstack.imap.registry import EXTENSIONS, makeRegistry
@@ -34,7 +33,7 @@ class IMAPFactory(MailFactory):
         *,
         mechanisms: Sequence[IServerMechanism] = MECHANISMS,
         extensions: Sequence[Extension] = EXTENSIONS,
-        tls: CertificateOptions | None = None,
+        tls: IOpenSSLServerConnectionCreator | None = None,
         service: str = "imap",
         **limits: Any,
     ) -> None:

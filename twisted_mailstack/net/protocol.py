@@ -18,13 +18,13 @@ from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succe
 from twisted.internet.interfaces import (
     IAddress,
     IHandshakeListener,
+    IOpenSSLServerConnectionCreator,
     IPushProducer,
     IReactorTime,
     ISSLTransport,
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -210,7 +210,7 @@ class MailFactory(Factory):
         service: str,
         clock: IReactorTime,
         *,
-        tls: CertificateOptions | None = None,
+        tls: IOpenSSLServerConnectionCreator | None = None,
         timeout: float = 300.0,
         refusal: bytes = b"",
         maxConnections: int = 10_000,

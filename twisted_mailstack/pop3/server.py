@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.cred.portal import Portal
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.ssl import CertificateOptions
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
 from twisted_mailstack.interfaces import IServerMechanism
 from twisted_mailstack.net.protocol import MailFactory
@@ -34,7 +33,7 @@ class POP3Factory(MailFactory):
         *,
         mechanisms: Sequence[IServerMechanism] = MECHANISMS,
         extensions: Sequence[Extension] = EXTENSIONS,
-        tls: CertificateOptions | None = None,
+        tls: IOpenSSLServerConnectionCreator | None = None,
         service: str = "pop3",
         **limits: Any,
     ) -> None:

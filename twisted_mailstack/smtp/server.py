@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.cred.portal import Portal
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.ssl import CertificateOptions
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
 from twisted_mailstack.delivery.policy import HopLimit, Policies
 from twisted_mailstack.interfaces import IDeliveryTarget, IPolicyStep, IServerMechanism
@@ -41,7 +40,7 @@ class SMTPFactory(MailFactory):
         policies: Sequence[IPolicyStep] = POLICIES,
         mechanisms: Sequence[IServerMechanism] = MECHANISMS,
         extensions: Sequence[Extension] = EXTENSIONS,
-        tls: CertificateOptions | None = None,
+        tls: IOpenSSLServerConnectionCreator | None = None,
         service: str = "smtp",
         **limits: Any,
     ) -> None:
