@@ -226,6 +226,13 @@ class TemporaryFailure(MailError):
     text = "Temporary failure, try again later"
 
 
+class DestinationUnavailable(TemporaryFailure):
+    """No host of a destination could be reached (RFC 3463: 4.4.1); its mail waits."""
+
+    enhancedStatus = "4.4.1"
+    text = "The destination cannot be reached"
+
+
 class StoreDamaged(TemporaryFailure):
     """Stored data does not check out. Details go to the log and to C{mailstack check}."""
 

@@ -6,7 +6,8 @@ Who implements what:
 
   - storage authors: L{IMailStore}, L{IAccount}, L{IMailbox}, L{IContentWriter},
     L{IMessageContent}; optionally L{IMovableMailbox}, L{ISearchableMailbox}, L{IDirectory};
-  - delivery: L{IDeliveryTarget}, L{IDelivery}, L{IPolicyStep};
+  - delivery: L{IDeliveryTarget}, L{IDelivery}, L{IPolicyStep}; the queue: L{ISpool} by a store,
+    L{IRelay}, L{IRelayConnection};
   - authentication: L{IServerMechanism}, L{IPasswordHasher}.
 
 Methods that are C{async} here may be coroutines or return anything awaitable, a fired Deferred
@@ -27,6 +28,14 @@ from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.flags import FlagOperation, Flags
 from twisted_mailstack.model.message import Summary
 from twisted_mailstack.model.mime import Part
+from twisted_mailstack.model.queue import (
+    AttemptResult,
+    DestinationState,
+    Outcome,
+    QueueCounts,
+    QueuedMessage,
+    QueueFilter,
+)
 from twisted_mailstack.model.records import (
     AccountRecord,
     AliasRecord,
@@ -482,6 +491,198 @@ class IMailStore(Interface):
 
         @param progress: called with what is done and how much there is.
         @return: all that is damaged; empty for a sound store.
+        """
+
+
+# --- the queue ---------------------------------------------------------------------------------
+
+
+class ISpoolingStore(IMailStore):
+    """
+    Optional: a store in which mail for others can wait. Without it nothing can be relayed.
+    """
+
+    spool: ISpool = Attribute("Its spool.")
+
+
+class ISpool(Interface):
+    """
+    Mail that is accepted and yet to be delivered or relayed. Durable like mailboxes, and part of
+    their store, so that a message for local and other recipients is one step.
+
+    Many processes may put mail in and look at it; one at a time takes it out (L{lockQueue}).
+    """
+
+    def accept(
+        content: IStagedContent | None,
+        placements: Sequence[Placement],
+        internalDate: int,
+        queued: QueuedMessage | None,
+        settled: Sequence[Outcome] = (),
+    ) -> Awaitable[Sequence[Exception | None]]:
+        """
+        In one durable step: give local recipients their copy, put a message into the spool for
+        others, and note what became of recipients that waited. So a message that makes a
+        notification is settled and notified, or neither.
+
+        @param content: stored once for all; C{None} if there are neither placements nor a message.
+        @param placements: as of L{IMailStore.deliver}; those that can't be placed are told in the
+            result, the others are placed.
+        @param queued: with all its recipients. If it has none, nothing is queued.
+        @param settled: outcomes of recipients; those that aren't in the spool (any more) are
+            ignored. If there are some and none of them is, nothing at all is done.
+        @return: for each placement C{None}, or why that one was not placed.
+        """
+
+    def settle(outcomes: Sequence[Outcome]) -> Awaitable[None]:
+        """
+        As L{accept} with nothing but C{settled}. A message whose last recipient is final leaves the
+        spool.
+        """
+
+    def destinations() -> Awaitable[Sequence[DestinationState]]:
+        """
+        All that recipients wait for whose messages aren't held. The cost grows with their number,
+        not with that of the messages.
+        """
+
+    def due(destination: str, now: int, limit: int) -> Awaitable[Sequence[QueuedMessage]]:
+        """
+        What may be tried: messages with those of their recipients whose C{nextAttempt} has come,
+        the highest priority first, then by C{nextAttempt}. Held messages are left out;
+        C{retryAt} of the destination is not looked at.
+
+        @param limit: recipients.
+        """
+
+    def overdue(now: int, limit: int) -> Awaitable[Sequence[QueuedMessage]]:
+        """
+        Messages with those of their recipients whose C{checkAt} has come, the oldest first. Held
+        messages are left out.
+
+        @param limit: recipients.
+        """
+
+    def postpone(destination: str, retryAt: int, failures: int, lastReply: str) -> Awaitable[None]:
+        """
+        Remember that a destination could not be reached (C{failures} above 0), or could (0).
+        """
+
+    def openContent(spoolId: int) -> Awaitable[IMessageContent]:
+        """
+        The message as it is to be sent: prefix and content.
+
+        @raise MessageExpunged: if it is not in the spool (any more).
+        """
+
+    def select(
+        wanted: QueueFilter, limit: int, after: int = 0
+    ) -> Awaitable[Sequence[QueuedMessage]]:
+        """
+        Queued messages with all their waiting recipients, the oldest first.
+
+        @param after: C{spoolId} of the last one seen.
+        """
+
+    def hold(wanted: QueueFilter, held: bool) -> Awaitable[int]:
+        """
+        Hold or release messages.
+
+        @return: how many are now what they weren't.
+        """
+
+    def retry(wanted: QueueFilter) -> Awaitable[int]:
+        """
+        Make messages due at once, and forget that their destinations could not be reached.
+
+        @return: how many.
+        """
+
+    def delete(wanted: QueueFilter) -> Awaitable[int]:
+        """
+        Remove messages, telling nobody.
+
+        @return: how many.
+        """
+
+    def counts() -> Awaitable[QueueCounts]:
+        """
+        The queue in numbers. May take a while with a large one; nobody waits for it.
+        """
+
+    def reroute(route: Callable[[QueuedMessage, str], str]) -> Awaitable[int]:
+        """
+        Give recipients the destination that holds now, as after a change of routes.
+
+        @param route: given a message (with one of its recipients) and that recipient's destination,
+            the destination it should have.
+        @return: how many changed.
+        """
+
+    def watch(changed: Callable[[Collection[str] | None], None]) -> Callable[[], None]:
+        """
+        Be called, soon and in the reactor's thread, when there may be more to do: with the
+        destinations that have new recipients, or with C{None} after changes by an operator or by
+        another process.
+
+        @return: call it to stop; idempotent.
+        """
+
+    def lockQueue() -> Callable[[], None] | None:
+        """
+        Become the one who takes mail out.
+
+        @return: call it to stop being so; C{None} if somebody else is.
+        """
+
+
+class IRelayConnection(Interface):
+    """
+    A connection to the next hop, for one message after another.
+    """
+
+    def accepts(message: QueuedMessage) -> bool:
+        """
+        @return: whether this connection can be used for this message, still being open and having
+            what the message demands (REQUIRETLS, for one).
+        """
+
+    def send(
+        message: QueuedMessage, content: IMessageContent
+    ) -> Awaitable[Sequence[AttemptResult]]:
+        """
+        Try to hand over a message.
+
+        @return: what was said of each of C{message.recipients}, in their order. Never raises for
+            what the next hop does: a connection that breaks is a temporary result, and
+            C{accepts} is false then.
+        """
+
+    def close() -> Awaitable[None]:
+        """
+        End it politely, without waiting long.
+        """
+
+
+class IRelay(Interface):
+    """
+    The way to a kind of destination: by SMTP to other servers, or into our own accounts.
+    """
+
+    def destinationOf(reversePath: Address | None, address: Address) -> str:
+        """
+        @return: whom a recipient waits for, by the routes that hold now.
+        """
+
+    def connect(destination: str, message: QueuedMessage) -> Awaitable[IRelayConnection]:
+        """
+        Reach the next hop for a destination, trying its hosts in order.
+
+        @param message: the first one to be sent, which may demand something of the hosts.
+        @raise DestinationUnavailable: if none could be reached; trying later may help. All
+            recipients of the destination wait.
+        @raise MailError: what makes no sense to try again, or concerns only this message: its
+            recipients get it as their result.
         """
 
 

@@ -28,7 +28,7 @@ def checkDatabase(
     # One instant for all of it, so that what changes meanwhile looks like no damage.
     connection.execute("BEGIN")
     try:
-        for check in (_database, _mailboxes, _entries, _messages, _accounts):
+        for check in (_database, _mailboxes, _entries, _messages, _accounts, _queue):
             found += _guarded(lambda check=check: list(check(connection)))  # type: ignore[misc]
         found += _guarded(lambda: list(_contents(connection, progress)))
     finally:
@@ -139,11 +139,37 @@ def _accounts(connection: sqlite3.Connection) -> Iterator[Damage]:
             yield Damage(address, "has no INBOX")
 
 
+def _queue(connection: sqlite3.Connection) -> Iterator[Damage]:
+    rows = connection.execute(
+        "SELECT q.queue_id, q.waiting, q.octets - length(q.prefix), c.octets, c.content,"
+        " (SELECT count(*) FROM queued_recipient r WHERE r.message = q.message)"
+        " FROM queued q LEFT JOIN content c ON c.content = q.content"
+    )
+    for queueId, waiting, octets, size, content, recipients in rows:
+        where = f"queued message {queueId}"
+        if waiting != recipients or not recipients:
+            yield Damage(where, f"counts {waiting} waiting recipients, has {recipients}")
+        if content is None:
+            yield Damage(where, "its content is missing")
+        elif octets != size:
+            yield Damage(where, f"says {octets} octets, its content {size}")
+    for message, address in connection.execute(
+        "SELECT r.message, r.local_part || '@' || r.domain FROM queued_recipient r"
+        " LEFT JOIN queued q ON q.message = r.message WHERE q.message IS NULL"
+    ):
+        yield Damage(f"queued recipient {address}", f"its message {message} is missing")
+
+
 def _contents(
     connection: sqlite3.Connection, progress: Callable[[int, int], None] | None
 ) -> Iterator[Damage]:
     (whole,) = connection.execute("SELECT count(*) FROM content").fetchone()
-    used = dict(connection.execute("SELECT content, count(*) FROM message GROUP BY content"))
+    used = dict(
+        connection.execute(
+            "SELECT content, count(*) FROM"
+            " (SELECT content FROM message UNION ALL SELECT content FROM queued) GROUP BY content"
+        )
+    )
     rows = connection.execute(
         "SELECT content, copies, octets, checksum FROM content ORDER BY content"
     )
@@ -151,9 +177,7 @@ def _contents(
         if progress is not None and done % 500 == 0:
             progress(done, whole)
         if copies != used.get(content, 0):
-            yield Damage(
-                f"content {content}", f"counts {copies} messages, has {used.get(content, 0)}"
-            )
+            yield Damage(f"content {content}", f"counts {copies} uses, has {used.get(content, 0)}")
         if copies == 0:
             # Being written, or about to be removed.
             continue
@@ -188,7 +212,8 @@ def _whose(connection: sqlite3.Connection, content: int) -> str:
         " JOIN account a ON a.account = m.account"
         " JOIN entry e ON e.account = m.account AND e.message = m.message"
         " JOIN mailbox b ON b.account = e.account AND b.mailbox = e.mailbox"
-        " WHERE m.content = ? LIMIT 20",
+        " WHERE m.content = ?1"
+        " UNION ALL SELECT 'queued message ' || queue_id FROM queued WHERE content = ?1 LIMIT 20",
         (content,),
     ).fetchall()
     return "; ".join(row[0] for row in rows) or f"content {content}"

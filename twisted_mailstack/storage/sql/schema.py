@@ -138,8 +138,56 @@ CREATE TABLE chunk (
 );
 """
 
+_SPOOL = """
+CREATE TABLE queued (
+    message INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue_id TEXT NOT NULL,
+    content INTEGER NOT NULL,
+    prefix BLOB NOT NULL,
+    octets INTEGER NOT NULL,
+    sender TEXT NOT NULL,
+    sender_folded TEXT NOT NULL,
+    sender_domain TEXT,
+    parameters TEXT NOT NULL,
+    arrived INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    held INTEGER NOT NULL,
+    origin TEXT NOT NULL,
+    waiting INTEGER NOT NULL
+);
+CREATE INDEX queued_id ON queued (queue_id);
+
+CREATE TABLE queued_recipient (
+    message INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    local_part TEXT NOT NULL,
+    folded TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    parameters TEXT NOT NULL,
+    destination TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    held INTEGER NOT NULL,
+    next_attempt INTEGER NOT NULL,
+    check_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    last_reply TEXT NOT NULL,
+    delay_notified INTEGER NOT NULL,
+    PRIMARY KEY (message, number)
+) WITHOUT ROWID;
+CREATE INDEX queued_due ON queued_recipient (held, destination, priority, next_attempt);
+CREATE INDEX queued_check ON queued_recipient (held, check_at);
+
+CREATE TABLE destination (
+    name TEXT PRIMARY KEY,
+    retry_at INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    last_reply TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
 #: The n-th makes version n out of version n - 1.
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SPOOL)
 
 
 def upgrade(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_mailstack.errors import NoSuchAccount, NoSuchMailbox, OverQuota, StoreDamaged
-from twisted_mailstack.interfaces import IMailStore, IStagedContent
+from twisted_mailstack.interfaces import ISpoolingStore, IStagedContent
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.mailboxname import INBOX
 from twisted_mailstack.model.records import Damage, Placement
@@ -35,6 +35,7 @@ from twisted_mailstack.storage.sql.content import ContentWriter, StagedContent
 from twisted_mailstack.storage.sql.directory import SQLDirectory, accountNumber
 from twisted_mailstack.storage.sql.mailbox import Box, checkQuota, storeMessage
 from twisted_mailstack.storage.sql.schema import PIECES, upgrade
+from twisted_mailstack.storage.sql.spool import SQLSpool
 from twisted_mailstack.storage.sql.watchers import Watchers
 from twisted_mailstack.storage.sql.writer import Transaction, Writer
 
@@ -45,7 +46,7 @@ POLL_SECONDS = 0.5
 REAP = 50
 
 
-@implementer(IMailStore)
+@implementer(ISpoolingStore)
 class SQLMailStore:
     """
     See L{IMailStore}.
@@ -80,6 +81,7 @@ class SQLMailStore:
         self.quotaDefaults = quotaDefaults
         self.watchers = Watchers()
         self.directory = SQLDirectory(self)
+        self.spool = SQLSpool(self)
         self._clock = clock
         self._callFromThread = callFromThread
         self._poll: IDelayedCall | None = None
@@ -304,7 +306,7 @@ class SQLMailStore:
             placed: int | None = None
             for placement in placements:
                 try:
-                    placed = self._place(transaction, staged, placement, placed, internalDate, now)
+                    placed = self.place(transaction, staged, placement, placed, internalDate, now)
                 except (NoSuchAccount, OverQuota) as error:
                     if not partial:
                         raise
@@ -315,7 +317,7 @@ class SQLMailStore:
 
         return await self.writer.submit(change, long=len(placements) > REAP)
 
-    def _place(
+    def place(
         self,
         transaction: Transaction,
         staged: StagedContent,
@@ -324,6 +326,12 @@ class SQLMailStore:
         internalDate: int,
         now: int,
     ) -> int:
+        """
+        Give one recipient a copy, or raise without having written anything.
+
+        @param placed: where the content is stored by now, C{None} if it isn't.
+        @return: where it is stored.
+        """
         account = accountNumber(placement.accountId)
         octets = staged.summary.size + len(placement.prefix)
         try:

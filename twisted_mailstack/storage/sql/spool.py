@@ -1,0 +1,531 @@
+# -*- test-case-name: tests.storage.test_sqlspool -*-
+"""
+The spool of the SQL store: mail that waits, in the same database as the mailboxes.
+
+A queued message refers to a C{content} as an account's message does, so a message for local and
+other recipients is stored once and accepted in one step. What waits is found by destination: each
+question is an indexed read whose cost does not grow with the queue.
+
+The spool is account 0 to L{Watchers<twisted_mailstack.storage.sql.watchers.Watchers>}.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from zope.interface import implementer
+
+from twisted_mailstack.errors import MessageExpunged, NoSuchAccount, OverQuota
+from twisted_mailstack.interfaces import ISpool, IStagedContent
+from twisted_mailstack.model.address import Address, foldLocalPart
+from twisted_mailstack.model.queue import (
+    DestinationState,
+    Outcome,
+    QueueCounts,
+    QueuedMessage,
+    QueuedRecipient,
+    QueueFilter,
+)
+from twisted_mailstack.model.records import Placement
+from twisted_mailstack.storage.sql.content import MessageContent, StagedContent
+from twisted_mailstack.storage.sql.writer import Transaction
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from twisted_mailstack.storage.sql.store import SQLMailStore
+
+#: The spool's key among accounts.
+SPOOL = (0, 0)
+#: Messages that one step of an operator's change works on.
+STEP = 500
+
+_MESSAGE = (
+    "m.message, m.queue_id, m.sender, m.sender_domain, m.parameters, m.prefix, m.arrived,"
+    " m.expires, m.priority, m.held, m.origin, m.octets"
+)
+_RECIPIENT = (
+    "r.number, r.local_part, r.domain, r.parameters, r.destination, r.next_attempt, r.check_at,"
+    " r.attempts, r.last_reply, r.delay_notified"
+)
+
+
+def _dump(parameters: Mapping[str, str | None]) -> str:
+    return json.dumps(dict(parameters)) if parameters else ""
+
+
+def _load(text: str) -> dict[str, str | None]:
+    return cast("dict[str, str | None]", json.loads(text)) if text else {}
+
+
+def _recipient(row: Sequence[Any]) -> QueuedRecipient:
+    number, localPart, domain, parameters, destination, nextAttempt, checkAt = row[:7]
+    return QueuedRecipient(
+        *(number, Address(localPart, domain), _load(parameters), destination, nextAttempt),
+        *(checkAt, row[7], row[8], bool(row[9])),
+    )
+
+
+def _message(row: Sequence[Any], recipients: Iterable[QueuedRecipient]) -> QueuedMessage:
+    spoolId, queueId, sender, senderDomain, parameters, prefix, arrived, expires = row[:8]
+    return QueuedMessage(
+        queueId,
+        None if senderDomain is None else Address(sender, senderDomain),
+        _load(parameters),
+        *(prefix, arrived, expires, tuple(recipients), row[8], bool(row[9]), row[10], row[11]),
+        spoolId,
+    )
+
+
+def _messages(rows: Iterable[Sequence[Any]]) -> list[QueuedMessage]:
+    # Rows of _MESSAGE and _RECIPIENT; a message is where its first recipient is.
+    found: dict[int, tuple[Sequence[Any], list[QueuedRecipient]]] = {}
+    for row in rows:
+        found.setdefault(row[0], (row, []))[1].append(_recipient(row[12:]))
+    return [_message(row, recipients) for row, recipients in found.values()]
+
+
+@implementer(ISpool)
+class SQLSpool:
+    """
+    See L{ISpool}.
+    """
+
+    def __init__(self, store: SQLMailStore) -> None:
+        self._store = store
+        # Destinations of what was accepted here, a hint for those who watch.
+        self._fresh: set[str] = set()
+
+    # --- putting in ----------------------------------------------------------------------------
+
+    async def accept(
+        self,
+        content: IStagedContent | None,
+        placements: Sequence[Placement],
+        internalDate: int,
+        queued: QueuedMessage | None,
+        settled: Sequence[Outcome] = (),
+    ) -> Sequence[Exception | None]:
+        """See L{ISpool}."""
+        store = self._store
+        staged = cast("StagedContent | None", content)
+        now = int(store.now())
+        queue = queued if queued is not None and queued.recipients else None
+
+        def change(transaction: Transaction) -> list[Exception | None]:
+            if settled and not _settle(transaction, settled):
+                return [None] * len(placements)
+            results: list[Exception | None] = []
+            placed: int | None = None
+            for placement in placements:
+                assert staged is not None
+                try:
+                    placed = store.place(transaction, staged, placement, placed, internalDate, now)
+                except (NoSuchAccount, OverQuota) as error:
+                    results.append(error)
+                else:
+                    results.append(None)
+            if queue is not None:
+                assert staged is not None
+                if placed is None:
+                    placed = staged.place(transaction, 1)
+                else:
+                    transaction.execute(
+                        "UPDATE content SET copies = copies + 1 WHERE content = ?", (placed,)
+                    )
+                _insert(transaction, queue, placed, staged.summary.size)
+                self._fresh.update(recipient.destination for recipient in queue.recipients)
+            return results
+
+        size = len(placements) + len(settled) + (len(queue.recipients) if queue else 0)
+        return await store.writer.submit(change, long=size > STEP)
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """See L{ISpool}."""
+
+        def change(transaction: Transaction) -> None:
+            _settle(transaction, outcomes)
+
+        await self._store.writer.submit(change, long=len(outcomes) > STEP)
+
+    async def postpone(self, destination: str, retryAt: int, failures: int, lastReply: str) -> None:
+        """See L{ISpool}."""
+
+        def change(transaction: Transaction) -> None:
+            if failures:
+                transaction.execute(
+                    "INSERT OR REPLACE INTO destination VALUES (?, ?, ?, ?)",
+                    (destination, retryAt, failures, lastReply),
+                )
+            else:
+                transaction.execute("DELETE FROM destination WHERE name = ?", (destination,))
+
+        await self._store.writer.submit(change)
+
+    # --- taking out ----------------------------------------------------------------------------
+
+    async def destinations(self) -> Sequence[DestinationState]:
+        """See L{ISpool}."""
+        read = self._store.reader.execute
+        postponed = {
+            row[0]: row[1:]
+            for row in read("SELECT name, retry_at, failures, last_reply FROM destination")
+        }
+        # From one name to the next by the index: a GROUP BY would read all of it.
+        names = read(
+            "WITH RECURSIVE each(name) AS ("
+            " SELECT min(destination) FROM queued_recipient WHERE held = 0"
+            " UNION ALL SELECT (SELECT min(destination) FROM queued_recipient"
+            "  WHERE held = 0 AND destination > each.name) FROM each WHERE each.name IS NOT NULL"
+            ") SELECT name FROM each WHERE name IS NOT NULL"
+        ).fetchall()
+        return [
+            DestinationState(name, self._earliest(name), *postponed.get(name, (0, 0, "")))
+            for (name,) in names
+        ]
+
+    def _priorities(self, destination: str) -> list[int]:
+        rows = self._store.reader.execute(
+            "WITH RECURSIVE each(value) AS ("
+            " SELECT max(priority) FROM queued_recipient WHERE held = 0 AND destination = ?1"
+            " UNION ALL SELECT (SELECT max(priority) FROM queued_recipient WHERE held = 0"
+            "  AND destination = ?1 AND priority < each.value) FROM each"
+            "  WHERE each.value IS NOT NULL"
+            ") SELECT value FROM each WHERE value IS NOT NULL",
+            (destination,),
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    def _earliest(self, destination: str) -> int:
+        found: list[int] = [
+            self._store.reader.execute(
+                "SELECT min(next_attempt) FROM queued_recipient"
+                " WHERE held = 0 AND destination = ? AND priority = ?",
+                (destination, priority),
+            ).fetchone()[0]
+            for priority in self._priorities(destination)
+        ]
+        return min(found)
+
+    async def due(self, destination: str, now: int, limit: int) -> Sequence[QueuedMessage]:
+        """See L{ISpool}."""
+        rows: list[Any] = []
+        for priority in self._priorities(destination):
+            rows += self._store.reader.execute(
+                f"SELECT {_MESSAGE}, {_RECIPIENT} FROM queued_recipient r"
+                " JOIN queued m ON m.message = r.message"
+                " WHERE r.held = 0 AND r.destination = ? AND r.priority = ?"
+                " AND r.next_attempt <= ?"
+                " ORDER BY r.next_attempt, r.message, r.number LIMIT ?",
+                (destination, priority, now, limit - len(rows)),
+            ).fetchall()
+            if len(rows) >= limit:
+                break
+        return _messages(rows)
+
+    async def overdue(self, now: int, limit: int) -> Sequence[QueuedMessage]:
+        """See L{ISpool}."""
+        rows = self._store.reader.execute(
+            f"SELECT {_MESSAGE}, {_RECIPIENT} FROM queued_recipient r"
+            " JOIN queued m ON m.message = r.message"
+            " WHERE r.held = 0 AND r.check_at <= ?"
+            " ORDER BY r.check_at, r.message, r.number LIMIT ?",
+            (now, limit),
+        ).fetchall()
+        return _messages(rows)
+
+    async def openContent(self, spoolId: int) -> MessageContent:
+        """See L{ISpool}."""
+        connection = self._store.reader
+        row = connection.execute(
+            "SELECT m.content, m.prefix, m.octets, c.structure FROM queued m"
+            " JOIN content c ON c.content = m.content WHERE m.message = ?",
+            (spoolId,),
+        ).fetchone()
+        if row is None:
+            raise MessageExpunged()
+        return MessageContent(connection, row)
+
+    def lockQueue(self) -> Callable[[], None] | None:
+        """See L{ISpool}."""
+        # A lock of the file system: it ends with the process, however that ends.
+        path = self._store.locks / "queue"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return None
+        held = [descriptor]
+
+        def release() -> None:
+            if held:
+                os.close(held.pop())
+
+        return release
+
+    def watch(self, changed: Callable[[Collection[str] | None], None]) -> Callable[[], None]:
+        """See L{ISpool}."""
+
+        def somethingChanged(_: int) -> None:
+            # Empty when it was another process, or an operator's change.
+            fresh, self._fresh = self._fresh, set()
+            changed(fresh or None)
+
+        return self._store.watchers.addAccount(SPOOL[0], somethingChanged)
+
+    # --- operators -----------------------------------------------------------------------------
+
+    async def select(
+        self, wanted: QueueFilter, limit: int, after: int = 0
+    ) -> Sequence[QueuedMessage]:
+        """See L{ISpool}."""
+        condition, values = _condition(wanted)
+
+        def read(connection: sqlite3.Connection) -> list[QueuedMessage]:
+            rows = connection.execute(
+                f"SELECT {_MESSAGE}, {_RECIPIENT} FROM (SELECT * FROM queued m WHERE"
+                f" m.message > ? AND {condition} ORDER BY m.message LIMIT ?) m"
+                " JOIN queued_recipient r ON r.message = m.message"
+                " ORDER BY m.message, r.number",
+                (after, *values, limit),
+            ).fetchall()
+            return _messages(rows)
+
+        found: list[QueuedMessage] = await self._store.readInThread(read)
+        return found
+
+    async def hold(self, wanted: QueueFilter, held: bool) -> int:
+        """See L{ISpool}."""
+
+        def step(transaction: Transaction, messages: list[int]) -> int:
+            done = 0
+            for message in messages:
+                done += transaction.execute(
+                    "UPDATE queued SET held = ? WHERE message = ? AND held <> ?",
+                    (held, message, held),
+                ).rowcount
+                transaction.execute(
+                    "UPDATE queued_recipient SET held = ? WHERE message = ?", (held, message)
+                )
+            return done
+
+        return await self._each(wanted, step)
+
+    async def retry(self, wanted: QueueFilter) -> int:
+        """See L{ISpool}."""
+        now = int(self._store.now())
+
+        def step(transaction: Transaction, messages: list[int]) -> int:
+            for message in messages:
+                transaction.execute(
+                    "DELETE FROM destination WHERE name IN"
+                    " (SELECT destination FROM queued_recipient WHERE message = ?)",
+                    (message,),
+                )
+                transaction.execute(
+                    "UPDATE queued_recipient SET next_attempt = min(next_attempt, ?)"
+                    " WHERE message = ?",
+                    (now, message),
+                )
+            return len(messages)
+
+        return await self._each(wanted, step)
+
+    async def delete(self, wanted: QueueFilter) -> int:
+        """See L{ISpool}."""
+
+        def step(transaction: Transaction, messages: list[int]) -> int:
+            for message in messages:
+                transaction.execute("DELETE FROM queued_recipient WHERE message = ?", (message,))
+                _removeMessage(transaction, message)
+            return len(messages)
+
+        return await self._each(wanted, step)
+
+    async def _each(
+        self, wanted: QueueFilter, step: Callable[[Transaction, list[int]], int]
+    ) -> int:
+        # In steps, so that the server's own changes go on in between.
+        condition, values = _condition(wanted)
+        last = done = 0
+        while True:
+            after = last
+
+            def change(transaction: Transaction, after: int = after) -> tuple[int, list[int]]:
+                rows = transaction.execute(
+                    f"SELECT m.message FROM queued m WHERE m.message > ? AND {condition}"
+                    " ORDER BY m.message LIMIT ?",
+                    (after, *values, STEP),
+                ).fetchall()
+                messages = [row[0] for row in rows]
+                if messages:
+                    transaction.changed.add(SPOOL)
+                return step(transaction, messages), messages
+
+            count, messages = await self._store.writer.submit(change, long=True)
+            done += count
+            if len(messages) < STEP:
+                return done
+            last = messages[-1]
+
+    async def counts(self) -> QueueCounts:
+        """See L{ISpool}."""
+
+        def read(connection: sqlite3.Connection) -> QueueCounts:
+            messages, held, octets, oldest = connection.execute(
+                "SELECT count(*), coalesce(sum(held), 0), coalesce(sum(octets), 0), min(arrived)"
+                " FROM queued"
+            ).fetchone()
+            rows = connection.execute(
+                "SELECT destination, count(*), sum(attempts > 0) FROM queued_recipient"
+                " GROUP BY destination"
+            ).fetchall()
+            return QueueCounts(
+                *(messages, held, octets, {row[0]: row[1] for row in rows}),
+                *(sum(row[2] for row in rows), oldest),
+            )
+
+        found: QueueCounts = await self._store.readInThread(read)
+        return found
+
+    async def reroute(self, route: Callable[[QueuedMessage, str], str]) -> int:
+        """See L{ISpool}."""
+        last, done = (0, -1), 0
+        while True:
+            rows = self._store.reader.execute(
+                f"SELECT {_MESSAGE}, {_RECIPIENT} FROM queued_recipient r"
+                " JOIN queued m ON m.message = r.message"
+                " WHERE (r.message, r.number) > (?, ?) ORDER BY r.message, r.number LIMIT ?",
+                (*last, STEP),
+            ).fetchall()
+            changes = []
+            for row in rows:
+                recipient = _recipient(row[12:])
+                wanted = route(_message(row, (recipient,)), recipient.destination)
+                if wanted != recipient.destination:
+                    changes.append((wanted, row[0], recipient.number))
+            if changes:
+
+                def change(transaction: Transaction, changes: list[Any] = changes) -> None:
+                    transaction.executemany(
+                        "UPDATE queued_recipient SET destination = ?"
+                        " WHERE message = ? AND number = ?",
+                        changes,
+                    )
+                    transaction.changed.add(SPOOL)
+
+                await self._store.writer.submit(change, long=True)
+                done += len(changes)
+            if len(rows) < STEP:
+                return done
+            last = rows[-1][0], rows[-1][12]
+
+
+def _condition(wanted: QueueFilter) -> tuple[str, list[Any]]:
+    conditions: list[str] = []
+    values: list[Any] = []
+
+    def add(condition: str, *parameters: Any) -> None:
+        conditions.append(condition)
+        values.extend(parameters)
+
+    if wanted.queueIds:
+        add(f"m.queue_id IN ({','.join('?' * len(wanted.queueIds))})", *wanted.queueIds)
+    if wanted.sender is not None:
+        localPart, at, domain = wanted.sender.rpartition("@")
+        if not wanted.sender:
+            add("m.sender_domain IS NULL")
+        elif at:
+            add("m.sender_domain = ?", domain.lower())
+            add("m.sender_folded = ?", foldLocalPart(localPart))
+        else:
+            add("m.sender_domain = ?", domain.lower())
+    waiting = "EXISTS (SELECT 1 FROM queued_recipient r WHERE r.message = m.message AND "
+    if wanted.recipient is not None:
+        localPart, _, domain = wanted.recipient.rpartition("@")
+        add(waiting + "r.folded = ? AND r.domain = ?)", foldLocalPart(localPart), domain.lower())
+    if wanted.domain is not None:
+        add(waiting + "r.domain = ?)", wanted.domain.lower())
+    if wanted.arrivedBefore is not None:
+        add("m.arrived < ?", wanted.arrivedBefore)
+    if wanted.held is not None:
+        add("m.held = ?", wanted.held)
+    return " AND ".join(conditions) or "1", values
+
+
+def _insert(transaction: Transaction, queued: QueuedMessage, content: int, octets: int) -> None:
+    sender = queued.reversePath
+    message = transaction.execute(
+        "INSERT INTO queued (queue_id, content, prefix, octets, sender, sender_folded,"
+        " sender_domain, parameters, arrived, expires, priority, held, origin, waiting)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(queued.queueId, content, queued.prefix, octets + len(queued.prefix)),
+            "" if sender is None else sender.localPart,
+            "" if sender is None else foldLocalPart(sender.localPart),
+            None if sender is None else sender.domain,
+            *(_dump(queued.parameters), queued.arrived, queued.expires, queued.priority),
+            *(queued.held, queued.origin, len(queued.recipients)),
+        ),
+    ).lastrowid
+    transaction.executemany(
+        "INSERT INTO queued_recipient (message, number, local_part, folded, domain, parameters,"
+        " destination, priority, held, next_attempt, check_at, attempts, last_reply,"
+        " delay_notified) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                *(message, each.number, each.address.localPart),
+                *(foldLocalPart(each.address.localPart), each.address.domain),
+                *(_dump(each.parameters), each.destination, queued.priority, queued.held),
+                *(each.nextAttempt, each.checkAt, each.attempts, each.lastReply),
+                each.delayNotified,
+            )
+            for each in queued.recipients
+        ],
+    )
+    transaction.changed.add(SPOOL)
+
+
+def _settle(transaction: Transaction, outcomes: Sequence[Outcome]) -> int:
+    """
+    @return: how many of the recipients were there.
+    """
+    known = 0
+    for outcome in outcomes:
+        key = (outcome.spoolId, outcome.number)
+        if not outcome.final:
+            known += transaction.execute(
+                "UPDATE queued_recipient SET last_reply = coalesce(nullif(?, ''), last_reply),"
+                " next_attempt = coalesce(?, next_attempt), attempts = coalesce(?, attempts),"
+                " check_at = coalesce(?, check_at), delay_notified = max(delay_notified, ?)"
+                " WHERE message = ? AND number = ?",
+                (
+                    *(outcome.reply, outcome.nextAttempt, outcome.attempts, outcome.checkAt),
+                    *(outcome.delayNotified, *key),
+                ),
+            ).rowcount
+            continue
+        if transaction.execute(
+            "DELETE FROM queued_recipient WHERE message = ? AND number = ?", key
+        ).rowcount:
+            known += 1
+            (waiting,) = transaction.execute(
+                "UPDATE queued SET waiting = waiting - 1 WHERE message = ? RETURNING waiting",
+                (outcome.spoolId,),
+            ).fetchone()
+            if not waiting:
+                _removeMessage(transaction, outcome.spoolId)
+    return known
+
+
+def _removeMessage(transaction: Transaction, message: int) -> None:
+    (content,) = transaction.execute(
+        "DELETE FROM queued WHERE message = ? RETURNING content", (message,)
+    ).fetchone()
+    transaction.execute("UPDATE content SET copies = copies - 1 WHERE content = ?", (content,))
+    transaction.unplaced = True
