@@ -168,6 +168,9 @@ _CHARSETS = {
 }
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 def decodeCharset(data: bytes, charset: bytes | str) -> str:
     """
     @param charset: as named in the message; unknown ones are guessed.
@@ -182,7 +185,8 @@ def decodeCharset(data: bytes, charset: bytes | str) -> str:
         except UnicodeDecodeError:
             return _cp1252(data) if found is not None else data.decode("latin-1")
     try:
-        return found.decode(data, "replace")[0]
+        # UTF-7 can name half a surrogate pair, which is no text: nobody could store or send it.
+        return _SURROGATE.sub("\ufffd", found.decode(data, "replace")[0])
     except (UnicodeError, ValueError, AssertionError, LookupError):
         return data.decode("latin-1")
 
