@@ -140,9 +140,7 @@ class View:
                     changed.append(at)
                 self.flags[at] = flags
                 self.modSeqs[at] = modSeq
-        for uid in changes.vanished:
-            if self.index(uid) is not None:
-                self._gone.add(uid)
+        self._gone.update(changes.vanished.select(self.uids))
         self.highestModSeq = changes.highestModSeq
         self.uidNext = changes.uidNext
         self.keywords = changes.keywords

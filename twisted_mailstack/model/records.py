@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.flags import NO_FLAGS, Flags
+from twisted_mailstack.model.sequence import NumberSet
 
 #: The special uses of RFC 6154 §2 that a mailbox made by us can have.
 SPECIAL_USES = ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash")
@@ -106,8 +107,8 @@ class Changes(NamedTuple):
     @ivar uids: of the entries that are new or changed and still there, C{array("I")}.
     @ivar flags: their flags.
     @ivar modSeqs: their modSeqs, C{array("Q")}.
-    @ivar vanished: UIDs of entries that were expunged after it, ascending. May name UIDs that the
-        asker never saw.
+    @ivar vanished: UIDs of entries that were expunged after it. May name UIDs that were gone before
+        it or that the asker never saw; never one that is there.
     @ivar highestModSeq: where to go on: the next call's argument.
     @ivar uidNext: of the same instant.
     @ivar keywords: every keyword the mailbox has seen.
@@ -116,7 +117,7 @@ class Changes(NamedTuple):
     uids: array[int]
     flags: list[Flags]
     modSeqs: array[int]
-    vanished: array[int]
+    vanished: NumberSet
     highestModSeq: int
     uidNext: int
     keywords: tuple[str, ...]

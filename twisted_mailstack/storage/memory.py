@@ -235,12 +235,12 @@ class MemoryMailbox:
         """See L{IMailbox}."""
         box = self._box
         entries = [entry for entry in box.entries if entry.modSeq > modSeq]
-        gone = sorted(uid for at, uid in box.vanished if modSeq and at > modSeq)
+        gone = NumberSet.of(uid for at, uid in box.vanished if modSeq and at > modSeq)
         return Changes(
             array("I", [entry.uid for entry in entries]),
             [entry.flags for entry in entries],
             array("Q", [entry.modSeq for entry in entries]),
-            array("I", gone),
+            gone,
             box.modSeq,
             box.uidNext,
             box.spelling.keywords(),

@@ -400,7 +400,7 @@ class SQLMailbox:
             array("I", [entry[0] for entry in entries]),
             [fromText(entry[1]) for entry in entries],
             array("Q", [entry[2] for entry in entries]),
-            array("I", NumberSet(gone)),
+            NumberSet(gone),
             row[0],
             row[1],
             tuple(row[2].split()),
