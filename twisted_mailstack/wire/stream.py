@@ -8,8 +8,8 @@ message's text is never taken for a command, and commands run strictly in order 
 pipelined. What a session writes is sent in one piece when it next waits.
 
 Bounds: input that the session hasn't taken is at most C{HIGH_WATER} and what one read of the
-transport brings; a line is bounded by its caller; output waits in L{Stream.drain} when the peer
-doesn't read.
+transport brings; a line is bounded by its caller; a peer that doesn't read its replies isn't read
+from either, so output is bounded by what one command writes, and in L{Stream.drain} by less.
 
 A session is never cancelled from outside. When the peer is gone, its next read raises
 L{ConnectionClosed}, so what it is committing is committed.
@@ -34,6 +34,25 @@ from twisted_mailstack.model.records import ConnectionInfo
 HIGH_WATER = 64 * 1024
 #: Output gathered above which it is sent without waiting for the session to wait.
 FLUSH_AT = 64 * 1024
+#: Octets that are kept of each end of a line that is too long.
+KEPT = 256
+
+
+class LineTooLong(LimitExceeded):
+    """
+    A line was longer than its reader allows. IMAP needs to know how it began (the tag) and how it
+    ended (whether a literal follows, RFC 7888 §3).
+
+    @ivar beginning: its first octets, at most L{KEPT}; C{ending} likewise its last, without the
+        line's end.
+    """
+
+    text = "Line too long"
+
+    def __init__(self, beginning: bytes = b"", ending: bytes = b"") -> None:
+        super().__init__()
+        self.beginning = beginning
+        self.ending = ending
 
 
 class IWire(Protocol):
@@ -160,17 +179,17 @@ class Stream:
         @param strict: only CRLF ends a line (SMTP: a bare LF must not, RFC 5321 §2.3.8). Without
             it a bare LF does too.
         @return: the next line without its end, or C{None} if it isn't there yet.
-        @raise LimitExceeded: if it is longer. What was buffered of it stays; see L{readLine}.
+        @raise LineTooLong: if it is longer. What was buffered of it stays; see L{readLine}.
         """
         end = self._buffer.find(b"\r\n" if strict else b"\n", self._at)
         if end < 0:
             if len(self._buffer) - self._at > limit:
-                raise LimitExceeded("Line too long")
+                raise LineTooLong()
             return None
         start, self._at = self._at, end + (2 if strict else 1)
         if self._at - start > limit:
             self._at = start
-            raise LimitExceeded("Line too long")
+            raise LineTooLong()
         if not strict and self._buffer[end - 1 : end] == b"\r" and end > start:
             end -= 1
         return self._buffer[start:end]
@@ -179,32 +198,38 @@ class Stream:
         """
         As L{takeLine}, waiting for the line.
 
-        @raise LimitExceeded: if the line is too long. All of it, to its end, has been discarded.
+        @raise LineTooLong: if it is. All of it, to its end, has been discarded.
         @raise ConnectionClosed: if the peer is gone.
         @raise SessionEnded: at a timeout, or when the server stops.
         """
-        self._startRead()
+        await self._beginRead()
         try:
             while (line := self.takeLine(limit, strict)) is None:
                 await self._more()
-        except LimitExceeded:
-            await self._discardLine(b"\r\n" if strict else b"\n")
-            raise
+        except LineTooLong:
+            beginning = self._buffer[self._at : self._at + KEPT]
+            ending = await self._discardLine(b"\r\n" if strict else b"\n")
+            raise LineTooLong(beginning.partition(b"\n")[0], ending) from None
         return line
 
-    async def _discardLine(self, ending: bytes) -> None:
-        while (end := self._buffer.find(ending, self._at)) < 0:
+    async def _discardLine(self, terminator: bytes) -> bytes:
+        # Returns the line's last octets.
+        last = b""
+        while (end := self._buffer.find(terminator, self._at)) < 0:
             # A CR at the very end may be the first half of the line's end.
-            keep = 1 if ending[0] == 13 and self._buffer.endswith(b"\r") else 0
-            self._at = len(self._buffer) - keep
+            end = len(self._buffer) - self._buffer.endswith(b"\r")
+            last = (last + self._buffer[max(self._at, end - KEPT) : end])[-KEPT:]
+            self._at = end
             await self._more()
-        self._at = end + len(ending)
+        last = (last + self._buffer[max(self._at, end - KEPT) : end])[-KEPT:]
+        self._at = end + len(terminator)
+        return last.removesuffix(b"\r")
 
     async def readExactly(self, octets: int) -> bytes:
         """
         @return: so many octets. For amounts that may be held in memory; see L{readSome}.
         """
-        self._startRead()
+        await self._beginRead()
         parts = []
         while octets:
             part = self._take(octets)
@@ -219,7 +244,7 @@ class Stream:
         """
         @return: between 1 and C{limit} octets, as soon as there are any.
         """
-        self._startRead()
+        await self._beginRead()
         while not (part := self._take(limit)):
             await self._more()
         return part
@@ -238,7 +263,7 @@ class Stream:
 
         C{stream.timeout} counts from this call.
         """
-        self._startRead()
+        await self._beginRead()
         if self._woken:
             self._woken = False
             return
@@ -276,6 +301,12 @@ class Stream:
             part = self._buffer[start : start + limit]
             self._at = start + len(part)
         return part
+
+    async def _beginRead(self) -> None:
+        if self._blocked:
+            # Or a peer that sends commands and never reads would fill the memory with replies.
+            await self.drain()
+        self._startRead()
 
     def _startRead(self) -> None:
         if self._closed:
