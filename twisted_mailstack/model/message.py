@@ -142,7 +142,11 @@ def _preview(start: bytes, root: Part) -> str:
         return ""
     end = min(found.endOffset, found.bodyOffset + PREVIEW_OCTETS)
     text = partText(start[found.bodyOffset : end], found, plain=True)
-    return _WHITE.sub(" ", text[: 20 * PREVIEW_CHARACTERS]).strip()[:PREVIEW_CHARACTERS]
+    # Ordinary text fills a preview with little more than its length.
+    line = _WHITE.sub(" ", text[: 2 * PREVIEW_CHARACTERS]).strip()
+    if len(line) < PREVIEW_CHARACTERS:
+        line = _WHITE.sub(" ", text[: 20 * PREVIEW_CHARACTERS]).strip()
+    return line[:PREVIEW_CHARACTERS]
 
 
 # --- BODYSTRUCTURE -----------------------------------------------------------------------------
