@@ -151,13 +151,13 @@ class IMailbox(Interface):
         The one way to learn what happened. C{changesSince(0)} is the whole mailbox.
         """
 
-    def claimRecent() -> Awaitable[int]:
+    def claimRecent() -> Awaitable[tuple[int, int]]:
         r"""
         Take the recent messages for the calling session (RFC 3501 §2.3.2): every UID is claimed by
-        exactly one call.
+        exactly one call. It is no change: it takes no modSeq, and nobody is told.
 
-        @return: the smallest UID that is C{\Recent} for this session; later ones are too, up to
-            the uidNext of that instant.
+        @return: the first and the last UID that are C{\Recent} for this session; the last is below
+            the first if there is none.
         """
 
     def fetch(
@@ -225,6 +225,9 @@ class IMailbox(Interface):
         Be called, soon and in the reactor's thread, after any change of this mailbox by anybody,
         other processes included; also when it is deleted. Says only that something changed;
         several changes may make one call. Exceptions of C{changed} are logged and stop nothing.
+
+        Of a change that was made through this store it is called before that change's awaitable
+        fires: whoever made it finds it told.
 
         @return: call it to stop; idempotent.
         """

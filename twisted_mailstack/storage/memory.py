@@ -246,11 +246,11 @@ class MemoryMailbox:
             box.spelling.keywords(),
         )
 
-    async def claimRecent(self) -> int:
+    async def claimRecent(self) -> tuple[int, int]:
         """See L{IMailbox}."""
         box = self._box
         first, box.recentUid = box.recentUid, box.uidNext
-        return first
+        return first, box.uidNext - 1
 
     async def fetch(
         self, uids: NumberSet, attributes: Sequence[Attribute]

@@ -457,30 +457,32 @@ class SQLMailbox:
     async def _change(self, change: Callable[[Transaction], Any], size: int) -> Any:
         return await self._store.writer.submit(change, long=size > LONG)
 
-    async def claimRecent(self) -> int:
+    async def claimRecent(self) -> tuple[int, int]:
         """See L{IMailbox}."""
         key = (self._account, self._mailbox)
+        statement = (
+            "SELECT recent_uid, uid_next - 1 FROM mailbox"
+            " WHERE account = ? AND mailbox = ? AND selectable"
+        )
 
-        def change(transaction: Transaction) -> int:
-            row = transaction.execute(
-                "SELECT recent_uid FROM mailbox WHERE account = ? AND mailbox = ?", key
-            ).fetchone()
+        def change(transaction: Transaction) -> tuple[int, int]:
+            row = transaction.execute(statement, key).fetchone()
             if row is None:
                 raise NoSuchMailbox()
             transaction.execute(
-                "UPDATE mailbox SET recent_uid = uid_next WHERE account = ? AND mailbox = ?", key
+                "UPDATE mailbox SET recent_uid = uid_next"
+                " WHERE account = ? AND mailbox = ?",
+                key,
             )
-            return cast(int, row[0])
+            return cast("tuple[int, int]", row)
 
-        row = self._store.reader.execute(
-            "SELECT recent_uid, uid_next FROM mailbox WHERE account = ? AND mailbox = ?", key
-        ).fetchone()
+        row = self._store.reader.execute(statement, key).fetchone()
         if row is None:
             raise NoSuchMailbox()
         # Nothing to claim: no write.
-        if row[0] == row[1]:
-            return cast(int, row[0])
-        return cast(int, await self._change(change, 0))
+        if row[0] > row[1]:
+            return cast("tuple[int, int]", row)
+        return cast("tuple[int, int]", await self._change(change, 0))
 
     def _rows(
         self, transaction: Transaction, uids: NumberSet | None, columns: str

@@ -219,10 +219,11 @@ class Writer:
             outcomes = [Failure(TemporaryFailure()) for _ in group]
         # The next group's transaction begins before this one's people are answered.
         self._next()
+        if failure is None:
+            # First: who made a change finds its watchers told (IMailbox.watch).
+            self._committed(transaction.changed, transaction.unplaced)
         for (_, _, result), outcome in zip(group, outcomes, strict=True):
             if isinstance(outcome, Failure):
                 result.errback(outcome)
             else:
                 result.callback(outcome)
-        if failure is None:
-            self._committed(transaction.changed, transaction.unplaced)
