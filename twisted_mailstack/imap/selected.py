@@ -22,19 +22,20 @@ class Selected:
     @ivar readOnly: by EXAMINE.
     """
 
+    view: View
+
     def __init__(
-        self, name: str, mailbox: IMailbox, view: View, readOnly: bool, news: Callable[[], None]
+        self, name: str, mailbox: IMailbox, readOnly: bool, news: Callable[[], None]
     ) -> None:
         """
-        @param news: called when there may be something to tell.
+        For L{open}, which gives it its view.
         """
         self.name = name
         self.mailbox = mailbox
-        self.view = view
         self.readOnly = readOnly
         self._news = news
         self._stale = False
-        self._toldKeywords = view.keywords
+        self._toldKeywords: tuple[str, ...] = ()
         self._stop = mailbox.watch(self._changed)
 
     @classmethod
@@ -43,19 +44,26 @@ class Selected:
     ) -> Selected:
         """
         Select a mailbox.
+
+        @param news: called when there may be something to tell.
+        @raise NoSuchMailbox: if it was deleted.
         """
-        if readOnly:
-            # EXAMINE sees what is recent and takes none of it (RFC 3501 §6.3.2).
-            recent = (await mailbox.status()).recent
-            first = 0
-        else:
-            first, recent = await mailbox.claimRecent(), 0
-        view = View(await mailbox.changesSince(0))
-        if recent:
-            view.claim(view.uids[-min(recent, len(view.uids))] if view.uids else view.uidNext)
-        elif first:
-            view.claim(first)
-        return cls(name, mailbox, view, readOnly, news)
+        selected = cls(name, mailbox, readOnly, news)
+        try:
+            # Watched already: what happens after the question makes it stale.
+            selected.view = view = View(await mailbox.changesSince(0))
+            if readOnly:
+                # EXAMINE sees what is recent and takes none of it (RFC 3501 §6.3.2).
+                recent = min((await mailbox.status()).recent, len(view.uids))
+                if recent:
+                    view.claim(view.uids[-recent], view.uidNext - 1)
+            else:
+                view.claim(*await mailbox.claimRecent())
+        except BaseException:
+            selected.close()
+            raise
+        selected._toldKeywords = view.keywords
+        return selected
 
     def _changed(self) -> None:
         self._stale = True
@@ -79,29 +87,34 @@ class Selected:
         @param mayExpunge: whether EXPUNGE may be told now.
         @return: the untagged responses that tell of it.
         @raise NoSuchMailbox: if it was deleted.
+        @raise MailError: if it couldn't be found out. The next call tells it.
         """
-        if not self._stale and not (mayExpunge and self.view.hasGone):
-            return b""
         view = self.view
         parts: list[bytes] = []
         new = 0
-        changed: list[int] = []
         if self._stale:
             # Before the question: what happens after it makes it stale again.
             self._stale = False
-            changes = await self.mailbox.changesSince(view.highestModSeq)
-            before = view.uidNext
+            try:
+                changes = await self.mailbox.changesSince(view.highestModSeq)
+                if changes.uidNext > view.uidNext:
+                    if self.readOnly:
+                        # Recent for all that we know; the next session that selects takes them.
+                        view.claim(view.uidNext, changes.uidNext - 1)
+                    else:
+                        view.claim(*await self.mailbox.claimRecent())
+            except BaseException:
+                self._stale = True
+                raise
             new, changed = view.apply(changes)
-            if view.uidNext > before and not self.readOnly:
-                view.claim(max(before, await self.mailbox.claimRecent()))
-        parts += self.flagResponses(changed)
-        if mayExpunge:
+            if view.keywords != self._toldKeywords:
+                self._toldKeywords = view.keywords
+                parts.append(self.flagsResponse())
+            parts += self.flagResponses(changed)
+        if mayExpunge and view.hasGone:
             parts += [b"* %d EXPUNGE\r\n" % number for number in view.expunge()]
         if new:
             parts.append(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view.uids), view.recent))
-        if view.keywords != self._toldKeywords:
-            self._toldKeywords = view.keywords
-            parts.insert(0, self.flagsResponse())
         return b"".join(parts)
 
     def flagResponses(self, indexes: Iterable[int], withUID: bool = False) -> list[bytes]:

@@ -38,16 +38,26 @@ class View:
         self.keywords = changes.keywords
         # UIDs that are gone, and the client doesn't know.
         self._gone: set[int] = set()
+        # Ascending ranges (first, last) of UIDs, those of messages yet to come included.
         self._recent: list[tuple[int, int]] = []
 
     # --- recent messages -----------------------------------------------------------------------
 
-    def claim(self, first: int) -> None:
+    def claim(self, first: int, last: int) -> None:
         r"""
-        Messages from this UID on, as far as the view goes, are C{\Recent} in this session.
+        Messages with these UIDs are C{\Recent} in this session, now or once they are seen.
+
+        @param first: not below any that was claimed before.
+        @param last: the last one; below C{first} for none.
         """
-        if first < self.uidNext:
-            self._recent.append((first, self.uidNext - 1))
+        if first > last:
+            return
+        recent = self._recent
+        if recent and first <= recent[-1][1] + 1:
+            # One range, not one for each delivery.
+            recent[-1] = recent[-1][0], max(last, recent[-1][1])
+        else:
+            recent.append((first, last))
 
     def isRecent(self, uid: int) -> bool:
         r"""
