@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.imap.test_registry -*-
 """
 The records of which an IMAP server is made: commands, FETCH items, SEARCH keys, STATUS items, and
 the extensions that bring them.
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from twisted_mailstack.imap.grammar import Cursor
     from twisted_mailstack.imap.search import SearchKey
     from twisted_mailstack.imap.session import IMAPSession
+    from twisted_mailstack.interfaces import IContentWriter
     from twisted_mailstack.model.records import MailboxInfo, MailboxStatus
 
 
@@ -31,6 +33,7 @@ LOGGED_IN = frozenset((State.AUTHENTICATED, State.SELECTED))
 ONLY_SELECTED = frozenset((State.SELECTED,))
 
 Execute = Callable[["IMAPSession", "Cursor"], Awaitable["bytes | None"]]
+LiteralSink = Callable[["IMAPSession", "Cursor", int], Awaitable["IContentWriter | None"]]
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class Command:
         L{MailError<twisted_mailstack.errors.MailError>}.
     @ivar mayExpunge: whether EXPUNGE responses may be sent during it (RFC 9051 §7.5.1).
     @ivar synchronises: whether what others changed is told at its end.
+    @ivar literalSink: C{await literalSink(session, cursor, size)}: asked before each of the
+        command's literals is accepted, with a cursor behind the name over what there is of the
+        command. Returns a writer for the literal (C{Cursor.content} gives it back), or C{None} if
+        it is an ordinary argument and kept in memory; raises to refuse the command at once.
+        C{None}: all are ordinary.
     """
 
     name: bytes
@@ -51,6 +59,7 @@ class Command:
     execute: Execute
     mayExpunge: bool = True
     synchronises: bool = True
+    literalSink: LiteralSink | None = None
 
 
 @dataclass(frozen=True)

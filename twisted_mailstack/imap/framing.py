@@ -11,20 +11,21 @@ literal is kept: what is too large is read past, in bounded memory.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from twisted_mailstack.errors import LimitExceeded, MailError, SessionEnded, SyntaxProblem
+from twisted_mailstack.errors import CannotDoThat, LimitExceeded, SessionEnded
 from twisted_mailstack.interfaces import IContentWriter
-from twisted_mailstack.wire.stream import Stream
+from twisted_mailstack.wire.stream import LineTooLong, Stream
 
 #   literal = "{" number64 ["+"] "}" CRLF *CHAR8
+#   "The protocol receiver of an IMAP server MUST check the end of every received line" (RFC 7888
+#   §3), whatever stands before it.
 _LITERAL = re.compile(rb"\{(\d+)(\+?)\}\Z")
-_LITERAL_LIKE = re.compile(rb"\{[^{}\s\"]*\}\Z")
 #: Octets of a literal that go to the store at a time.
 WINDOW = 64 * 1024
 #: A refused non-synchronising literal of more octets than this isn't read past: the client, which
-#: sends it anyway, is disconnected.
+#: sends it anyway, is disconnected (RFC 7888 §4).
 MAX_SKIPPED = 64 * 1024 * 1024
 
 
@@ -46,101 +47,135 @@ BEFORE_LOGIN = FramingLimits(line=8192, literal=4096, command=16384)
 #: RFC 9051 §4 (RFC 7162 §4): at least 8,192 octets; clients send long UID sets.
 AFTER_LOGIN = FramingLimits(line=128 * 1024, literal=128 * 1024, command=512 * 1024)
 
-#: Given the command so far and the size of a literal: a writer for it, or C{None} to keep it in
-#: memory. Raises MailError to refuse it.
-SinkFor = Callable[[bytes, int], "IContentWriter | None"]
+#: Given the command up to one of its literals and that one's size: a writer for it, or C{None} to
+#: keep it in memory. Raises to refuse the command.
+SinkFor = Callable[[bytes, int], Awaitable["IContentWriter | None"]]
+#: Given a command up to its first literal: what is to be asked about each of its literals, or
+#: C{None} if all are kept in memory. Raises to refuse the command.
+SinksOf = Callable[[bytes], "SinkFor | None"]
 
 
 class Refused(Exception):
     """
     The command was discarded.
 
-    @ivar text: what there is of it, for its tag.
+    @ivar text: how it began, for its tag.
+    @ivar error: why: a L{MailError<twisted_mailstack.errors.MailError>}, or what failed in a sink.
     """
 
-    def __init__(self, text: bytes, error: MailError) -> None:
-        super().__init__(error.text)
+    def __init__(self, text: bytes, error: Exception) -> None:
+        super().__init__(str(error))
         self.text = text
         self.error = error
 
 
 async def readCommand(
-    stream: Stream, limits: FramingLimits, sinkFor: SinkFor
+    stream: Stream, limits: FramingLimits, sinksOf: SinksOf
 ) -> tuple[bytes, list[IContentWriter]]:
     """
     @return: the command without its final CRLF, and the writers to which literals went; in the
-        text they stand as C{{$0}}, C{{$1}}...
-    @raise Refused: if it was malformed or too large; all of it is read then.
+        text they stand as C{{$0}}, C{{$1}}... and a bare LF, which a client can't send there.
+    @raise Refused: if it was too large, or refused by C{sinksOf}, its answer or a writer. All that
+        the client sends of it without being asked has been read then.
     """
     parts: list[bytes] = []
     sinks: list[IContentWriter] = []
+    sinkFor: SinkFor | None = None
     length = 0
     try:
         while True:
             try:
                 line = await stream.readLine(limits.line)
-            except LimitExceeded as error:
-                raise Refused(b"".join(parts), error) from None
+            except LineTooLong as error:
+                await _skip(stream, limits, error.ending)
+                raise Refused(parts[0] if parts else error.beginning, error) from None
             length += len(line)
             match = _LITERAL.search(line)
-            if match is None:
+            if match is None and length <= limits.command:
                 parts.append(line)
-                text = b"".join(parts)
-                if length > limits.command:
-                    raise Refused(text[: limits.line], LimitExceeded("The command is too long"))
-                if _LITERAL_LIKE.search(line) and line.count(b'"') % 2 == 0:
-                    raise Refused(text, SyntaxProblem("Invalid literal"))
-                return text, sinks
-            size = int(match.group(1)) if len(match.group(1)) <= 18 else 1 << 62
-            waits = not match.group(2)
-            text = b"".join(parts) + line[: match.start()]
+                return b"".join(parts), sinks
+            text = line if match is None else line[: match.start()]
             try:
                 if length > limits.command:
                     raise LimitExceeded("The command is too long")
-                sink = sinkFor(text, size)
+                assert match is not None
+                size = _size(match)
+                if not parts:
+                    sinkFor = sinksOf(text)
+                sink = None if sinkFor is None else await sinkFor(b"".join(parts) + text, size)
                 if sink is None and (size > limits.literal or length + size > limits.command):
                     raise LimitExceeded("The literal is too long")
-            except MailError as error:
-                if not waits:
-                    await _skip(stream, limits, size)
-                raise Refused(text[: limits.line], error) from None
-            if waits:
+            except Exception as error:
+                await _skip(stream, limits, line)
+                raise Refused(parts[0] if parts else line, error) from None
+            if not match.group(2):
                 stream.write(b"+ Ready\r\n")
             if sink is None:
                 parts.append(line + b"\r\n" + await stream.readExactly(size))
                 length += size
             else:
-                parts.append(line[: match.start()] + b"{$%d}" % len(sinks))
+                parts.append(text + b"{$%d}\n" % len(sinks))
                 sinks.append(sink)
-                await _stream(stream, sink, size)
+                failed = await _stream(stream, sink, size)
+                if failed is not None:
+                    await _skip(stream, limits, await _lineEnd(stream, limits))
+                    raise Refused(parts[0], failed)
     except BaseException:
         for sink in sinks:
             sink.abort()
         raise
 
 
-async def _stream(stream: Stream, sink: IContentWriter, size: int) -> None:
+def _size(match: re.Match[bytes]) -> int:
+    # More digits than any size has: int() takes quadratic time for thousands of them.
+    return int(match.group(1)) if len(match.group(1)) <= 18 else 1 << 62
+
+
+async def _stream(stream: Stream, sink: IContentWriter, size: int) -> Exception | None:
+    """
+    Read all of a literal into a sink.
+
+    @return: what failed, but for the connection itself.
+    """
+    failed: Exception | None = None
     while size:
         data = await stream.readSome(min(WINDOW, size))
         size -= len(data)
-        waiting = sink.write(data)
-        if waiting is not None:
-            await waiting
+        if failed is not None:
+            continue
+        try:
+            # CHAR8 = any OCTET except NUL; nobody could be sent it back (RFC 3501 §4.3.1).
+            if b"\0" in data:
+                raise CannotDoThat("A literal can't have NUL octets")
+            waiting = sink.write(data)
+            if waiting is not None:
+                await waiting
+        except Exception as error:
+            failed = error
+            sink.abort()
+    return failed
 
 
-async def _skip(stream: Stream, limits: FramingLimits, size: int) -> None:
-    # The rest of a command whose literal the client sends without asking: it and what follows.
-    while True:
+async def _skip(stream: Stream, limits: FramingLimits, line: bytes) -> None:
+    """
+    Read past the rest of a refused command: literals that the client sends without being asked,
+    and what follows them.
+
+    @param line: the line that was read last, or its end.
+    """
+    match = _LITERAL.search(line)
+    while match is not None and match.group(2):
+        size = _size(match)
         if size > MAX_SKIPPED:
-            stream.write(b"* BYE literal too large\r\n")
+            stream.write(b"* BYE [TOOBIG] the literal is too large\r\n")
             raise SessionEnded("refused")
         while size:
             size -= len(await stream.readSome(min(WINDOW, size)))
-        try:
-            line = await stream.readLine(limits.line)
-        except LimitExceeded:
-            return
-        match = _LITERAL.search(line)
-        if match is None or not match.group(2):
-            return
-        size = int(match.group(1)) if len(match.group(1)) <= 18 else 1 << 62
+        match = _LITERAL.search(await _lineEnd(stream, limits))
+
+
+async def _lineEnd(stream: Stream, limits: FramingLimits) -> bytes:
+    try:
+        return await stream.readLine(limits.line)
+    except LineTooLong as error:
+        return error.ending

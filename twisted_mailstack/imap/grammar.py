@@ -4,7 +4,8 @@ Reading a command (RFC 9051 §9, RFC 3501 §9): one method an ABNF element, one 
 
 A L{Cursor} walks over a command that was cut from the stream whole (C{imap.framing}): literals
 stand in it as they came, C{{n}CRLF} and the octets, or as a reference to a content that was
-streamed to the store. Nothing here reads from a connection.
+streamed to the store. Nothing here reads from a connection. Every method raises
+L{SyntaxProblem<twisted_mailstack.errors.SyntaxProblem>} where its element isn't.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from twisted_mailstack.model.mailboxname import decodeName, normaliseName
 from twisted_mailstack.model.sequence import SequenceSet
 
 #   tag = 1*<any ASTRING-CHAR except "+">
-TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]+")
+TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]+(?= |\Z)")
 #   ATOM-CHAR = <any CHAR except atom-specials>
 _ATOM = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
 #   ASTRING-CHAR = ATOM-CHAR / resp-specials
@@ -32,7 +33,8 @@ _LIST = re.compile(rb"[^\x00-\x20\x7f(){\"\\]+")
 _QUOTED = re.compile(rb'"((?:[^\x00\r\n"\\]|\\["\\])*)"')
 _ESCAPED = re.compile(rb"\\(.)")
 _LITERAL = re.compile(rb"\{(\d+)\+?\}\r\n")
-_SINK = re.compile(rb"\{\$(\d+)\}")
+# Only imap.framing writes this: a client's line has no LF.
+_SINK = re.compile(rb"\{\$(\d+)\}\n")
 _NUMBER = re.compile(rb"\d{1,20}")
 _SET = re.compile(rb"[\d*:,]+")
 _FLAG = re.compile(rb"\\?[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
@@ -70,6 +72,13 @@ class Cursor:
     def atEnd(self) -> bool:
         """Whether all is read."""
         return self.at >= len(self.text)
+
+    def rest(self) -> bytes:
+        """
+        @return: all that is left; it is read then.
+        """
+        at, self.at = self.at, len(self.text)
+        return self.text[at:]
 
     def end(self) -> None:
         """
@@ -114,7 +123,11 @@ class Cursor:
         return self._match(_ATOM, "Atom").group()
 
     def string(self) -> bytes:
-        """string = quoted / literal"""
+        """
+        string = quoted / literal
+
+        "The ASCII NUL character, %x00, MUST NOT be used at any time" (RFC 3501 §9).
+        """
         following = self.peek()
         if following == b'"':
             value = self._match(_QUOTED, "Quoted string").group(1)
@@ -123,6 +136,8 @@ class Cursor:
             size = int(self._match(_LITERAL, "Literal").group(1))
             value = self.text[self.at : self.at + size]
             self.at += size
+            if b"\0" in value:
+                raise SyntaxProblem("NUL is not allowed")
             return value
         raise SyntaxProblem("String expected")
 
@@ -141,11 +156,8 @@ class Cursor:
         return self.string()
 
     def text_(self) -> bytes:
-        """A string that is to be searched for: astring without NUL."""
-        value = self.astring()
-        if b"\0" in value:
-            raise SyntaxProblem("NUL is not allowed")
-        return value
+        """A string that is to be searched for."""
+        return self.astring()
 
     def number(self) -> int:
         """number: unsigned, 32 bits (64 where an extension says so; the larger is accepted)"""

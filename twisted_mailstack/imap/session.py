@@ -16,27 +16,33 @@ from typing import Any
 
 from twisted.cred.portal import Portal
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from twisted_mailstack.auth.login import Login
 from twisted_mailstack.errors import (
     ConnectionClosed,
     LimitExceeded,
     MailError,
-    MessageTooLarge,
     NoSuchMailbox,
     PlaintextInjected,
     SessionEnded,
     SyntaxProblem,
 )
 from twisted_mailstack.imap.extension import Command, Extension, State
-from twisted_mailstack.imap.framing import AFTER_LOGIN, BEFORE_LOGIN, Refused, readCommand
+from twisted_mailstack.imap.framing import (
+    AFTER_LOGIN,
+    BEFORE_LOGIN,
+    Refused,
+    SinkFor,
+    readCommand,
+)
 from twisted_mailstack.imap.grammar import TAG, Cursor
 from twisted_mailstack.imap.selected import Selected
 from twisted_mailstack.interfaces import IAccount, IContentWriter, IServerMechanism
 from twisted_mailstack.wire.stream import Stream
 
-_APPEND = re.compile(rb"[^ ]+ APPEND ", re.IGNORECASE)
-_ENDS_IN_SPACE = re.compile(rb" \Z")
+#   text = 1*TEXT-CHAR; TEXT-CHAR = any CHAR but CR and LF; CHAR = %x01-7F
+_NOT_TEXT = re.compile(r"[^\x01-\x09\x0b\x0c\x0e-\x7f]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,13 +179,7 @@ class IMAPSession:
         """
         @raise AuthenticationFailed: after a delay.
         """
-        try:
-            self.account = await self.login.attempt(credentials, mechanism, self.stream.info)
-        except MailError:
-            if self.login.exhausted:
-                self.stream.write(b"* BYE too many failed logins\r\n")
-                self.closing = True
-            raise
+        self.account = await self.login.attempt(credentials, mechanism, self.stream.info)
         self.state = State.AUTHENTICATED
         self.stream.timeout = self.settings.timeout
 
@@ -210,8 +210,10 @@ class IMAPSession:
                 news = await self.selected.synchronise(mayExpunge)
             except NoSuchMailbox:
                 # RFC 2180 §3.3: the mailbox was deleted by another session.
-                self.stream.write(b"* BYE the selected mailbox was deleted\r\n")
-                self.closing = True
+                self._goodbye("the selected mailbox was deleted")
+            except Exception:
+                # The command under way is answered all the same; this is told with a later one.
+                self.log.failure("what changed in {name} can't be told", name=self.selected.name)
             else:
                 if news:
                     self.stream.write(news)
@@ -233,9 +235,9 @@ class IMAPSession:
                 await self._command()
         except SessionEnded as ended:
             if ended.reason == SessionEnded.TIMEOUT:
-                stream.write(b"* BYE autologout: idle for too long\r\n")
+                self._goodbye("autologout: idle for too long")
             elif ended.reason == SessionEnded.SHUTDOWN:
-                stream.write(b"* BYE shutting down\r\n")
+                self._goodbye("shutting down")
         finally:
             self.unselect()
             if self.account is not None:
@@ -248,24 +250,12 @@ class IMAPSession:
                     octetsOut=stream.bytesOut,
                 )
 
-    def _sinkFor(self, text: bytes, size: int) -> IContentWriter | None:
-        # APPEND's message goes straight to the store. A literal that isn't preceded by a space, or
-        # is the mailbox's name, is not the message.
-        if self.account is None or not _APPEND.match(text) or not _ENDS_IN_SPACE.search(text):
-            return None
-        if _APPEND.sub(b"", text, count=1) == b"":
-            return None
-        if size > self.settings.maxMessageOctets:
-            raise MessageTooLarge()
-        return self.account.newContent(size)
-
     async def _command(self) -> None:
         limits = BEFORE_LOGIN if self.account is None else AFTER_LOGIN
         try:
-            text, sinks = await readCommand(self.stream, limits, self._sinkFor)
+            text, sinks = await readCommand(self.stream, limits, self._sinksOf)
         except Refused as refused:
-            tag = TAG.match(refused.text)
-            self._failed(tag.group() if tag else b"*", refused.error)
+            self._failed(refused.text, refused.error)
             return
         try:
             await self._run(text, sinks)
@@ -274,53 +264,85 @@ class IMAPSession:
                 # Does nothing to one that was finished.
                 sink.abort()
 
-    async def _run(self, text: bytes, sinks: Sequence[IContentWriter]) -> None:
-        match = TAG.match(text)
-        if match is None:
-            self._failed(b"*", SyntaxProblem("A command begins with its tag"))
-            return
-        tag = match.group()
-        cursor = Cursor(text, sinks, match.end())
+    def _sinksOf(self, text: bytes) -> SinkFor | None:
+        # What is no command now is refused before its literal is asked for (RFC 3501 §7.5).
+        command, _ = self._parse(text)
+        sink = command.literalSink
+        if sink is None:
+            return None
+        return lambda text, size: sink(self, self._parse(text)[1], size)
+
+    def _parse(self, text: bytes, sinks: Sequence[IContentWriter] = ()) -> tuple[Command, Cursor]:
+        """
+        @return: the command, and a cursor behind its name.
+        @raise SyntaxProblem: if there is none of that name in this state.
+        """
+        tag = TAG.match(text)
+        if tag is None:
+            raise SyntaxProblem("A command begins with its tag")
+        cursor = Cursor(text, sinks, tag.end())
         cursor.utf8 = b"IMAP4REV2" in self.enabled or b"UTF8=ACCEPT" in self.enabled
-        name = b"command"
-        mayExpunge = synchronises = False
-        try:
+        cursor.space()
+        name = cursor.atom().upper()
+        if name == b"UID":
             cursor.space()
-            name = cursor.atom().upper()
-            if name == b"UID":
-                cursor.space()
-                name = b"UID " + cursor.atom().upper()
-            command = self.registry.commands[self.state].get(name)
-            if command is None:
-                if name in self.registry.known:
-                    raise SyntaxProblem(f"Not when {self.state.value}")
-                raise SyntaxProblem("Unknown command")
-            mayExpunge, synchronises = command.mayExpunge, command.synchronises
+            name = b"UID " + cursor.atom().upper()
+        command = self.registry.commands[self.state].get(name)
+        if command is None:
+            if name in self.registry.known:
+                raise SyntaxProblem(f"Not when {self.state.value}")
+            raise SyntaxProblem("Unknown command")
+        return command, cursor
+
+    async def _run(self, text: bytes, sinks: Sequence[IContentWriter]) -> None:
+        command: Command | None = None
+        try:
+            command, cursor = self._parse(text, sinks)
             done = await command.execute(self, cursor)
-        except MailError as error:
-            if synchronises:
-                await self.tellNews(mayExpunge)
-            self._failed(tag, error)
         except (ConnectionClosed, SessionEnded, PlaintextInjected):
             raise
-        except Exception:
-            self.log.failure("{name} failed", name=name.decode("ascii", "replace"))
-            self.stream.write(b"%b NO [SERVERBUG] internal error, try later\r\n" % tag)
+        except Exception as error:
+            if command is not None and command.synchronises:
+                await self.tellNews(command.mayExpunge)
+            self._failed(text, error, command)
         else:
-            if synchronises:
-                await self.tellNews(mayExpunge)
-            self.stream.write(b"%b OK %b\r\n" % (tag, done or name + b" completed"))
+            if command.synchronises:
+                await self.tellNews(command.mayExpunge)
+            self.stream.write(b"%b OK %b\r\n" % (_tag(text), done or command.name + b" completed"))
             after, self.afterResponse = self.afterResponse, None
             if after is not None:
                 after()
 
-    def _failed(self, tag: bytes, error: MailError) -> None:
-        text = error.text.encode("utf-8").replace(b"\r", b" ").replace(b"\n", b" ")
-        code = b"" if error.imapCode is None else b"[%b] " % error.imapCode.encode("ascii")
+    def _failed(self, text: bytes, error: Exception, command: Command | None = None) -> None:
+        """
+        Answer a command that failed.
+
+        @param text: the command, or how it began.
+        """
+        if not isinstance(error, MailError):
+            name = b"command" if command is None else command.name
+            self.log.failure("{name} failed", Failure(error), name=name.decode("ascii"))
+            error = MailError("internal error, try later", imapCode="SERVERBUG")
         bad = isinstance(error, SyntaxProblem | LimitExceeded)
-        self.stream.write(b"%b %b %b%b\r\n" % (tag, b"BAD" if bad else b"NO", code, text))
-        if bad and self.account is None:
-            self._errors += 1
+        code = "" if error.imapCode is None else f"[{error.imapCode}] "
+        #   resp-text = ["[" resp-text-code "]" SP] text
+        said = _NOT_TEXT.sub("?", f"{'BAD' if bad else 'NO'} {code}{error.text}")
+        self.stream.write(b"%b %b\r\n" % (_tag(text), said.encode("ascii")))
+        if self.account is None:
+            self._errors += bad
             if self._errors >= self.settings.maxErrors:
-                self.stream.write(b"* BYE too many errors\r\n")
-                self.closing = True
+                self._goodbye("too many errors")
+            elif self.login.exhausted:
+                self._goodbye("too many failed logins")
+
+    def _goodbye(self, why: str) -> None:
+        self.stream.write(b"* BYE %b\r\n" % why.encode("ascii"))
+        self.closing = True
+
+
+def _tag(text: bytes) -> bytes:
+    """
+    @return: the tag of a command, C{*} if it has none.
+    """
+    match = TAG.match(text)
+    return match.group() if match is not None else b"*"

@@ -7,50 +7,85 @@ from __future__ import annotations
 
 from time import time
 
-from twisted_mailstack.errors import MailError, NoSuchMailbox
+from twisted_mailstack.errors import (
+    MailboxNotSelectable,
+    MailError,
+    MessageTooLarge,
+    NoSuchMailbox,
+    OverQuota,
+)
 from twisted_mailstack.imap.extension import LOGGED_IN, Command
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
-from twisted_mailstack.interfaces import IMailbox
-from twisted_mailstack.model.flags import NO_FLAGS
+from twisted_mailstack.interfaces import IContentWriter, IMailbox
+from twisted_mailstack.model.flags import NO_FLAGS, Flags
 
 
 async def openDestination(session: IMAPSession, name: str) -> IMailbox:
     """
     The mailbox to which APPEND, COPY or MOVE puts something.
 
-    @raise NoSuchMailbox: with TRYCREATE: it could be created (RFC 9051 §7.1).
+    @raise NoSuchMailbox: with TRYCREATE: it could be created (RFC 9051 §7.1). Likewise
+        L{MailboxNotSelectable}: CREATE makes a mailbox of a name that only held children.
     """
     try:
         return await session.theAccount().openMailbox(name)
-    except NoSuchMailbox:
-        raise NoSuchMailbox(imapCode="TRYCREATE") from None
+    except (NoSuchMailbox, MailboxNotSelectable) as error:
+        raise type(error)(imapCode="TRYCREATE") from None
 
 
-async def append(session: IMAPSession, cursor: Cursor) -> bytes:
-    """append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal"""
-    cursor.space()
+def _arguments(cursor: Cursor) -> tuple[str, Flags, tuple[int, int]]:
+    """
+    @return: what stands before the message: the mailbox, flags, internal date and its zone.
+    """
     name = cursor.mailbox()
     cursor.space()
     flags = NO_FLAGS
     if cursor.peek() == b"(":
         flags = cursor.flagList()
         cursor.space()
-    date, zone = int(time()), 0
+    date = int(time()), 0
     if cursor.peek() == b'"':
-        date, zone = cursor.dateTime()
+        date = cursor.dateTime()
         cursor.space()
+    return name, flags, date
+
+
+async def literalSink(session: IMAPSession, cursor: Cursor, size: int) -> IContentWriter | None:
+    """
+    The message goes straight to the store; a mailbox's name may be a literal too. What is bound to
+    fail is refused before the message is sent.
+    """
+    cursor.space()
+    if cursor.atEnd:
+        return None
+    name, _, _ = _arguments(cursor)
+    cursor.end()
+    if size == 0:
+        raise MailError("An empty message can't be appended")
+    if size > session.settings.maxMessageOctets:
+        raise MessageTooLarge()
+    account = session.theAccount()
+    await openDestination(session, name)
+    quota = await account.quota()
+    if quota.octetLimit is not None and quota.octets + size > quota.octetLimit:
+        raise OverQuota()
+    return account.newContent(size)
+
+
+async def append(session: IMAPSession, cursor: Cursor) -> bytes:
+    """append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal"""
+    cursor.space()
+    name, flags, date = _arguments(cursor)
     writer = cursor.content()
     cursor.end()
-    if writer.size == 0:
-        raise MailError("An empty message can't be appended")
     mailbox = await openDestination(session, name)
     staged = await writer.finish()
     try:
-        result = await mailbox.append([(staged, flags, date, zone)])
+        result = await mailbox.append([(staged, flags, *date)])
     finally:
         staged.discard()
     return b"[APPENDUID %d %d] APPEND completed" % (result.uidValidity, result.uids[0])
 
 
-COMMANDS = (Command(b"APPEND", LOGGED_IN, append),)
+COMMANDS = (Command(b"APPEND", LOGGED_IN, append, literalSink=literalSink),)

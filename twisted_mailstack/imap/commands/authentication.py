@@ -37,8 +37,11 @@ async def authenticate(session: IMAPSession, cursor: Cursor) -> bytes:
     name = cursor.atom().upper()
     response: bytes | None = None
     if cursor.skip(b" "):
-        response = b"" if cursor.skip(b"=") else _decode(cursor.text[cursor.at :])
-        cursor.at = len(cursor.text)
+        #   authenticate = "AUTHENTICATE" SP auth-type [SP (base64 / "=")] *(CRLF base64)
+        given = cursor.rest()
+        if not given:
+            raise SyntaxProblem("Initial response expected")
+        response = b"" if given == b"=" else _decode(given)
     cursor.end()
     known = {mechanism.name: mechanism for mechanism in session.mechanisms}
     mechanism = known.get(name)
