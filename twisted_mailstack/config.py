@@ -19,7 +19,8 @@ from typing import Any, get_type_hints
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.model.address import Address
 
-#: The services, their protocol, whether TLS is implicit, and where they listen by default.
+#: The services, their protocol, whether TLS is implicit (RFC 8314 §3), and where they listen by
+#: default.
 SERVICES: dict[str, tuple[str, bool, str]] = {
     "smtp": ("smtp", False, "tcp:2525:interface=127.0.0.1"),
     "submission": ("smtp", False, "tcp:2587:interface=127.0.0.1"),
