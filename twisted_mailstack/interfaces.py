@@ -558,6 +558,24 @@ class ISpool(Interface):
         @param limit: recipients.
         """
 
+    def earliest(destination: str) -> Awaitable[int | None]:
+        """
+        @return: the earliest C{nextAttempt} of a destination, C{None} if nothing waits for it.
+        """
+
+    def place(
+        spoolId: int, placements: Sequence[tuple[int, Placement]], internalDate: int
+    ) -> Awaitable[Sequence[Exception | None]]:
+        """
+        Give accounts copies of a queued message (for the destination C{model.queue.LOCAL}). In the
+        same step the recipients whose copies were placed are final.
+
+        @param placements: the recipient's number and where its copy goes; the queued prefix comes
+            behind the placement's.
+        @return: for each C{None}, or why it was not placed.
+        @raise MessageExpunged: if the message is not in the spool (any more).
+        """
+
     def overdue(now: int, limit: int) -> Awaitable[Sequence[QueuedMessage]]:
         """
         Messages with those of their recipients whose C{checkAt} has come, the oldest first. Held

@@ -75,6 +75,12 @@ class QueuedMessage(NamedTuple):
     octets: int = 0
     spoolId: int = 0
 
+    @property
+    def mustNotBeLate(self) -> bool:
+        """Whether it is to be returned rather than delivered late (RFC 2852 §4, by-mode R)."""
+        _, _, mode = (self.parameters.get("BY") or "").partition(";")
+        return mode[:1] in ("R", "r")
+
 
 class Outcome(NamedTuple):
     """

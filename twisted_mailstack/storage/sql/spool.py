@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from zope.interface import implementer
 
-from twisted_mailstack.errors import MessageExpunged, NoSuchAccount, OverQuota
+from twisted_mailstack.errors import MessageExpunged, NoSuchAccount, NoSuchMailbox, OverQuota
 from twisted_mailstack.interfaces import ISpool, IStagedContent
 from twisted_mailstack.model.address import Address, foldLocalPart
+from twisted_mailstack.model.header import Header, parseMessageIds
 from twisted_mailstack.model.queue import (
     DestinationState,
     Outcome,
@@ -31,7 +32,11 @@ from twisted_mailstack.model.queue import (
     QueueFilter,
 )
 from twisted_mailstack.model.records import Placement
-from twisted_mailstack.storage.sql.content import MessageContent, StagedContent
+from twisted_mailstack.storage.sql.content import MessageContent, StagedContent, readChunks
+from twisted_mailstack.storage.sql.directory import accountNumber
+from twisted_mailstack.storage.sql.mailbox import checkQuota, takeIds
+from twisted_mailstack.storage.sql.schema import CHUNK
+from twisted_mailstack.storage.sql.thread import threadOf
 from twisted_mailstack.storage.sql.writer import Transaction
 
 if TYPE_CHECKING:
@@ -184,7 +189,7 @@ class SQLSpool:
             ") SELECT name FROM each WHERE name IS NOT NULL"
         ).fetchall()
         return [
-            DestinationState(name, self._earliest(name), *postponed.get(name, (0, 0, "")))
+            DestinationState(name, self._earliest(name) or 0, *postponed.get(name, (0, 0, "")))
             for (name,) in names
         ]
 
@@ -200,7 +205,7 @@ class SQLSpool:
         ).fetchall()
         return [row[0] for row in rows]
 
-    def _earliest(self, destination: str) -> int:
+    def _earliest(self, destination: str) -> int | None:
         found: list[int] = [
             self._store.reader.execute(
                 "SELECT min(next_attempt) FROM queued_recipient"
@@ -209,7 +214,11 @@ class SQLSpool:
             ).fetchone()[0]
             for priority in self._priorities(destination)
         ]
-        return min(found)
+        return min(found, default=None)
+
+    async def earliest(self, destination: str) -> int | None:
+        """See L{ISpool}."""
+        return self._earliest(destination)
 
     async def due(self, destination: str, now: int, limit: int) -> Sequence[QueuedMessage]:
         """See L{ISpool}."""
@@ -237,6 +246,75 @@ class SQLSpool:
             (now, limit),
         ).fetchall()
         return _messages(rows)
+
+    async def place(
+        self, spoolId: int, placements: Sequence[tuple[int, Placement]], internalDate: int
+    ) -> Sequence[Exception | None]:
+        """See L{ISpool}."""
+        store = self._store
+        now = int(store.now())
+
+        def change(transaction: Transaction) -> list[Exception | None]:
+            row = transaction.execute(
+                "SELECT content, prefix FROM queued WHERE message = ?", (spoolId,)
+            ).fetchone()
+            if row is None:
+                raise MessageExpunged()
+            content, prefix = row
+            results: list[Exception | None] = []
+            for number, placement in placements:
+                if not transaction.execute(
+                    "SELECT 1 FROM queued_recipient WHERE message = ? AND number = ?",
+                    (spoolId, number),
+                ).fetchone():
+                    # Settled meanwhile: not twice.
+                    results.append(None)
+                    continue
+                try:
+                    complete = placement._replace(prefix=placement.prefix + prefix)
+                    self._placeStored(transaction, content, complete, internalDate, now)
+                except (NoSuchAccount, OverQuota) as error:
+                    results.append(error)
+                else:
+                    results.append(None)
+                    _settle(transaction, [Outcome(spoolId, number, True)])
+            return results
+
+        return await store.writer.submit(change, long=len(placements) > STEP)
+
+    def _placeStored(
+        self,
+        transaction: Transaction,
+        content: int,
+        placement: Placement,
+        internalDate: int,
+        now: int,
+    ) -> None:
+        account = accountNumber(placement.accountId)
+        size, headerSize = transaction.execute(
+            "SELECT octets, header_octets FROM content WHERE content = ?", (content,)
+        ).fetchone()
+        octets = size + len(placement.prefix)
+        try:
+            checkQuota(transaction, account, 1, octets)
+        except NoSuchMailbox:
+            raise NoSuchAccount() from None
+        box = self._store.boxFor(transaction, account, placement.mailbox)
+        header = Header(readChunks(transaction.connection, content, 0, min(headerSize, CHUNK)))
+        identities = [
+            identity
+            for name in (b"references", b"in-reply-to", b"message-id")
+            for identity in parseMessageIds(header.get(name) or b"")
+        ]
+        message = takeIds(transaction, account, 2)
+        thread = threadOf(transaction, account, identities, message + 1)
+        transaction.execute("UPDATE content SET copies = copies + 1 WHERE content = ?", (content,))
+        transaction.execute(
+            "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, 1)",
+            (account, message, content, placement.prefix, octets, thread),
+        )
+        box.insert(message, box.spell(placement.flags), octets, internalDate, 0, now)
+        box.write()
 
     async def openContent(self, spoolId: int) -> MessageContent:
         """See L{ISpool}."""

@@ -339,7 +339,7 @@ class SQLMailStore:
             checkQuota(transaction, account, 1, octets)
         except NoSuchMailbox:
             raise NoSuchAccount() from None
-        box = self._box(transaction, account, placement.mailbox)
+        box = self.boxFor(transaction, account, placement.mailbox)
         if placed is None:
             placed = staged.place(transaction, 1)
         else:
@@ -352,7 +352,10 @@ class SQLMailStore:
         return placed
 
     @staticmethod
-    def _box(transaction: Transaction, account: int, name: str) -> Box:
+    def boxFor(transaction: Transaction, account: int, name: str) -> Box:
+        """
+        @return: the mailbox of that name, or INBOX where it is missing.
+        """
         for wanted in (name, INBOX):
             row = transaction.execute(
                 "SELECT mailbox FROM mailbox WHERE account = ? AND name = ? AND selectable",
