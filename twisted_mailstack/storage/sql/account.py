@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from zope.interface import implementer
 
@@ -37,6 +37,8 @@ from twisted_mailstack.storage.sql.writer import Transaction
 if TYPE_CHECKING:
     from twisted_mailstack.storage.sql.store import SQLMailStore
 
+T = TypeVar("T")
+
 #: Mailboxes of one account. Bounds what a client can make the server list.
 MAX_MAILBOXES = 20_000
 
@@ -53,11 +55,7 @@ def newMailbox(
     """
     mailbox = takeIds(transaction, account)
     modSeq = nextModSeq(transaction, account)
-    uidValidity = transaction.execute(
-        "UPDATE account SET uid_validity = uid_validity + 1 WHERE account = ?"
-        " RETURNING uid_validity",
-        (account,),
-    ).fetchone()[0]
+    uidValidity = nextUidValidity(transaction, account)
     transaction.execute(
         "INSERT INTO mailbox (account, mailbox, name, selectable, special_use, uid_validity,"
         " mod_seq) VALUES (?, ?, ?, 1, ?, ?, ?)",
@@ -65,6 +63,18 @@ def newMailbox(
     )
     transaction.changed.add((account, 0))
     return MailboxInfo(name, f"M{account}-{mailbox}", True, False, specialUse)
+
+
+def nextUidValidity(transaction: Transaction, account: int) -> int:
+    """
+    @return: a uidValidity that is higher than any this account ever had.
+    """
+    (uidValidity,) = transaction.execute(
+        "UPDATE account SET uid_validity = uid_validity + 1 WHERE account = ?"
+        " RETURNING uid_validity",
+        (account,),
+    ).fetchone()
+    return cast(int, uidValidity)
 
 
 def newPlaceholder(transaction: Transaction, account: int, name: str) -> None:
@@ -99,17 +109,37 @@ class SQLAccount:
         self.accountId = f"A{number}"
         self.address = address
 
+    def _require(self, connection: Any) -> None:
+        if not connection.execute(
+            "SELECT 1 FROM account WHERE account = ?", (self.number,)
+        ).fetchone():
+            raise NoSuchAccount()
+
+    async def _change(self, change: Callable[[Transaction], T], long: bool = False) -> T:
+        def guarded(transaction: Transaction) -> T:
+            self._require(transaction)
+            return change(transaction)
+
+        return await self.store.writer.submit(guarded, long)
+
     async def listMailboxes(self) -> Sequence[MailboxInfo]:
         """See L{IAccount}."""
         read = self.store.reader.execute
-        rows = read(
-            "SELECT name, mailbox, selectable, special_use FROM mailbox WHERE account = ?",
-            (self.number,),
-        ).fetchall()
-        subscribed = {
-            row[0]
-            for row in read("SELECT name FROM subscription WHERE account = ?", (self.number,))
-        }
+        # Both tables at one instant.
+        read("BEGIN")
+        try:
+            rows = read(
+                "SELECT name, mailbox, selectable, special_use FROM mailbox WHERE account = ?",
+                (self.number,),
+            ).fetchall()
+            subscribed = {
+                row[0]
+                for row in read("SELECT name FROM subscription WHERE account = ?", (self.number,))
+            }
+        finally:
+            read("COMMIT")
+        if not rows:
+            raise NoSuchAccount()
         infos = [
             MailboxInfo(
                 name,
@@ -135,6 +165,7 @@ class SQLAccount:
         """See L{IAccount}."""
         found = self._find(self.store.reader, name)
         if found is None:
+            self._require(self.store.reader)
             raise NoSuchMailbox()
         if not found[1]:
             raise MailboxNotSelectable()
@@ -168,7 +199,7 @@ class SQLAccount:
                 raise CannotDoThat("Too many mailboxes", imapCode="LIMIT")
             return newMailbox(transaction, self.number, name, specialUse)
 
-        return await self.store.writer.submit(change)
+        return await self._change(change)
 
     def _makeParents(self, transaction: Transaction, name: str) -> None:
         for parent in parents(name):
@@ -201,6 +232,7 @@ class SQLAccount:
                 raise HasChildren()
             if selectable:
                 self._empty(transaction, mailbox)
+                self._noteFormer(transaction, mailbox)
             transaction.execute(
                 "DELETE FROM mailbox WHERE account = ? AND mailbox = ?", (self.number, mailbox)
             )
@@ -208,7 +240,7 @@ class SQLAccount:
                 newPlaceholder(transaction, self.number, name)
             transaction.changed |= {(self.number, mailbox), (self.number, 0)}
 
-        await self.store.writer.submit(change, long=True)
+        await self._change(change, long=True)
 
     def _empty(self, transaction: Transaction, mailbox: int) -> None:
         key = (self.number, mailbox)
@@ -249,14 +281,39 @@ class SQLAccount:
                 # Raises InvalidMailboxName if it gets too long.
                 if normaliseName(target) != target or self._find(transaction, target) is not None:
                     raise AlreadyExists("That mailbox exists already")
+                self._noteFormer(transaction, mailbox)
                 transaction.execute(
                     "UPDATE mailbox SET name = ? WHERE account = ? AND mailbox = ?",
                     (target, self.number, mailbox),
                 )
+                self._outdoFormer(transaction, mailbox, target)
             nextModSeq(transaction, self.number)
             transaction.changed.add((self.number, 0))
 
-        await self.store.writer.submit(change, long=True)
+        await self._change(change, long=True)
+
+    def _noteFormer(self, transaction: Transaction, mailbox: int) -> None:
+        # A mailbox is about to lose its name. Only RENAME has to know: CREATE takes a uidValidity
+        # that is higher than any.
+        transaction.execute(
+            "INSERT OR REPLACE INTO former_name SELECT account, name, uid_validity FROM mailbox"
+            " WHERE account = ? AND mailbox = ? AND selectable",
+            (self.number, mailbox),
+        )
+
+    def _outdoFormer(self, transaction: Transaction, mailbox: int, name: str) -> None:
+        # RFC 9051 §2.3.1.1: under one name the uidValidity only grows.
+        outdone = transaction.execute(
+            "SELECT 1 FROM former_name f JOIN mailbox b ON b.account = f.account AND b.mailbox = ?"
+            " WHERE f.account = ? AND f.name = ? AND f.uid_validity > b.uid_validity"
+            " AND b.selectable",
+            (mailbox, self.number, name),
+        ).fetchone()
+        if outdone is not None:
+            transaction.execute(
+                "UPDATE mailbox SET uid_validity = ? WHERE account = ? AND mailbox = ?",
+                (nextUidValidity(transaction, self.number), self.number, mailbox),
+            )
 
     def _renameInbox(self, transaction: Transaction, inbox: int, new: str) -> None:
         # RFC 9051 §6.3.6: the messages go to the new mailbox, INBOX stays and is empty.
@@ -293,7 +350,7 @@ class SQLAccount:
                 )
             transaction.changed.add((self.number, 0))
 
-        await self.store.writer.submit(change)
+        await self._change(change)
 
     def newContent(self, sizeHint: int | None = None) -> IContentWriter:
         """See L{IAccount}."""
@@ -311,14 +368,18 @@ class SQLAccount:
 
     async def lockMaildrop(self) -> Callable[[], None]:
         """See L{IAccount}."""
+        self._require(self.store.reader)
         # A lock of the file system: it ends with the process, however that ends.
         path = self.store.locks / f"maildrop-{self.number}"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(descriptor)
             raise MaildropLocked() from None
+        except OSError:
+            os.close(descriptor)
+            raise
         held = [descriptor]
 
         def release() -> None:

@@ -3,21 +3,21 @@
 Messages' octets: written as they arrive, read in ranges.
 
 A message of at most L{SMALL_MESSAGE} octets waits in memory until it is placed, in the transaction
-that places it. A larger one is stored in chunks while it arrives; its C{content} row has no copies
-and the name of the writing process in C{owner} until it is placed, so that what a crash leaves can
-be told from what is being written.
+that places it. A larger one is stored in chunks while it arrives; its C{content} row has the name
+of the writing process in C{owner} until it is discarded, so that what a crash leaves can be told
+from what is being written, and what is placed and expunged at once can be placed again.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from twisted_mailstack.errors import MessageExpunged, StoreDamaged
+from twisted_mailstack.errors import MessageExpunged, MessageTooLarge, StoreDamaged
 from twisted_mailstack.interfaces import IContentWriter, IMessageContent, IStagedContent
 from twisted_mailstack.model.message import Summariser, Summary
 from twisted_mailstack.model.mime import Part, unpackStructure
@@ -32,16 +32,32 @@ if TYPE_CHECKING:
 MAX_CHUNKS_WAITING = 2
 
 _INSERT = """
-INSERT INTO content (copies, octets, header_octets, checksum, envelope, body_structure, body,
-    structure, preview, subject, base_subject, sent_date)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO content (copies, octets, checksum, summary_checksum, header_octets, envelope,
+    body_structure, body, structure, preview, subject, base_subject, sent_date)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _COMPLETE = """
-UPDATE content SET owner = NULL, copies = ?, octets = ?, header_octets = ?, checksum = ?,
-    envelope = ?, body_structure = ?, body = ?, structure = ?, preview = ?, subject = ?,
-    base_subject = ?, sent_date = ?
+UPDATE content SET copies = copies + ?, octets = ?, checksum = ?, summary_checksum = ?,
+    header_octets = ?, envelope = ?, body_structure = ?, body = ?, structure = ?, preview = ?,
+    subject = ?, base_subject = ?, sent_date = ?
 WHERE content = ?
 """
+#: The columns of C{content} that L{summaryChecksum} is of.
+SUMMARY = (
+    "header_octets, envelope, body_structure, body, structure, preview, subject, base_subject,"
+    " sent_date"
+)
+
+
+def summaryChecksum(values: Sequence[bytes | str | int | None]) -> int:
+    """
+    @param values: of the columns L{SUMMARY}.
+    """
+    return crc32(
+        b"\0".join(
+            value if isinstance(value, bytes) else str(value).encode("utf-8") for value in values
+        )
+    )
 
 
 @implementer(IContentWriter)
@@ -50,9 +66,10 @@ class ContentWriter:
     See L{IContentWriter}.
     """
 
-    def __init__(self, writer: Writer, owner: str) -> None:
+    def __init__(self, writer: Writer, reader: sqlite3.Connection, owner: str) -> None:
         self.size = 0
         self._writer = writer
+        self._reader = reader
         self._owner = owner
         self._summariser = Summariser()
         self._checksum = 0
@@ -68,19 +85,24 @@ class ContentWriter:
         """See L{IContentWriter}."""
         self.size += len(data)
         self._summariser.feed(data)
-        self._checksum = zlib.crc32(data, self._checksum)
+        self._checksum = crc32(data, self._checksum)
         self._buffer.append(data)
         self._buffered += len(data)
-        waiting = None
-        while self._buffered > CHUNK:
-            joined = b"".join(self._buffer)
-            rest = joined[CHUNK:]
-            self._buffer, self._buffered = [rest], len(rest)
-            waiting = self._store(joined[:CHUNK])
+        if self._buffered <= CHUNK:
+            return None
+        joined = b"".join(self._buffer)
+        at = 0
+        while len(joined) - at > CHUNK:
+            waiting = self._store(joined[at : at + CHUNK])
+            at += CHUNK
+        self._buffer, self._buffered = [joined[at:]], len(joined) - at
         return waiting if len(self._pending) >= MAX_CHUNKS_WAITING else None
 
     def _store(self, chunk: bytes) -> Deferred[None]:
         number, self._chunks = self._chunks, self._chunks + 1
+        if number >= PIECES:
+            # Its key would be another content's.
+            raise MessageTooLarge()
 
         def change(transaction: Transaction) -> None:
             if self._content is None:
@@ -110,16 +132,20 @@ class ContentWriter:
     async def finish(self) -> IStagedContent:
         """See L{IContentWriter}."""
         self._over = True
-        if self._chunks and self._buffered:
-            self._store(b"".join(self._buffer))
-            self._buffer = []
-        while self._pending:
-            await next(iter(self._pending))
-        if self._failure is not None:
+        try:
+            if self._chunks and self._buffered:
+                self._store(b"".join(self._buffer))
+            while self._pending:
+                await next(iter(self._pending))
+            if self._failure is not None:
+                raise self._failure
+        except BaseException:
+            # Also when whoever waits is cancelled: nobody else knows of what was stored.
             self._discard()
-            raise self._failure
+            raise
         return StagedContent(
             self._writer,
+            self._reader,
             self._summariser.finish(),
             self._checksum,
             None if self._chunks else b"".join(self._buffer),
@@ -141,9 +167,7 @@ class ContentWriter:
 
 def _disown(writer: Writer, content: Callable[[], int | None]) -> None:
     def change(transaction: Transaction) -> None:
-        transaction.execute(
-            "UPDATE content SET owner = NULL WHERE content = ? AND copies = 0", (content(),)
-        )
+        transaction.execute("UPDATE content SET owner = NULL WHERE content = ?", (content(),))
         transaction.unplaced = True
 
     # If it fails, the store's next start does it.
@@ -159,6 +183,7 @@ class StagedContent:
     def __init__(
         self,
         writer: Writer,
+        reader: sqlite3.Connection,
         summary: Summary,
         checksum: int,
         data: bytes | None,
@@ -170,6 +195,7 @@ class StagedContent:
         """
         self.summary = summary
         self._writer = writer
+        self._reader = reader
         self._checksum = checksum
         self._data = data
         self._content = content
@@ -181,51 +207,48 @@ class StagedContent:
 
         @return: the content's id.
         """
+        if self._discarded:
+            raise ValueError("a discarded message can't be placed")
         summary = self.summary
-        values = (
-            *(summary.size, summary.headerSize, self._checksum, summary.envelope),
-            *(summary.bodyStructure, summary.body, summary.structure, summary.preview),
-            *(summary.subject, summary.baseSubject, summary.sentDate),
+        details = (
+            *(summary.headerSize, summary.envelope, summary.bodyStructure, summary.body),
+            *(summary.structure, summary.preview, summary.subject, summary.baseSubject),
+            summary.sentDate,
         )
+        values = (copies, summary.size, self._checksum, summaryChecksum(details), *details)
         if self._data is not None:
-            content = transaction.execute(_INSERT, (copies, *values)).lastrowid
+            content = transaction.execute(_INSERT, values).lastrowid
             assert content is not None
             transaction.execute("INSERT INTO chunk VALUES (?, ?)", (content * PIECES, self._data))
             return content
         assert self._content is not None
-        placed = transaction.execute(
-            "SELECT copies FROM content WHERE content = ?", (self._content,)
-        ).fetchone()
-        if placed is None:
+        if not transaction.execute(_COMPLETE, (*values, self._content)).rowcount:
             raise StoreDamaged("a staged message is gone")
-        transaction.execute(_COMPLETE, (copies + placed[0], *values, self._content))
         return self._content
 
     async def read(self, offset: int, length: int) -> bytes:
         """See L{IStagedContent}."""
         if self._data is not None:
             return self._data[offset : offset + length]
-        content = self._content
-        assert content is not None
-
-        def change(transaction: Transaction) -> bytes:
-            return readChunks(transaction.connection, content, offset, length)
-
-        return await self._writer.submit(change)
+        assert self._content is not None
+        return readChunks(
+            self._reader, self._content, offset, min(length, self.summary.size - offset)
+        )
 
     def discard(self) -> None:
         """See L{IStagedContent}."""
         if not self._discarded:
             self._discarded = True
-            self._data = b"" if self._data is not None else None
             if self._content is not None:
                 _disown(self._writer, lambda: self._content)
 
 
 def readChunks(connection: sqlite3.Connection, content: int, offset: int, length: int) -> bytes:
     """
-    @return: the octets of that range of a content, cut at its end.
+    @param length: the content must have so many octets from there on.
+    @return: the octets of that range of a content.
     @raise MessageExpunged: if it isn't there.
+    @raise StoreDamaged: if some of them aren't.
     """
     if length <= 0:
         return b""
@@ -234,20 +257,15 @@ def readChunks(connection: sqlite3.Connection, content: int, offset: int, length
         "SELECT data FROM chunk WHERE piece BETWEEN ? AND ? ORDER BY piece",
         (content * PIECES + first, content * PIECES + last),
     ).fetchall()
-    if not rows:
-        exists = connection.execute(
-            "SELECT octets FROM content WHERE content = ?", (content,)
-        ).fetchone()
-        if exists is None:
-            raise MessageExpunged()
-        if offset < (exists[0] or 0):
-            raise StoreDamaged("the octets of a message are missing")
-        return b""
-    data = rows[0][0] if len(rows) == 1 else b"".join([row[0] for row in rows])
+    data: bytes = rows[0][0] if len(rows) == 1 else b"".join([row[0] for row in rows])
     start = offset - first * CHUNK
-    if start == 0 and len(data) <= length:
-        return bytes(data)
-    return bytes(data[start : start + length])
+    if start or len(data) > length:
+        data = data[start : start + length]
+    if len(rows) != last - first + 1 or len(data) != length:
+        if not connection.execute("SELECT 1 FROM content WHERE content = ?", (content,)).fetchone():
+            raise MessageExpunged()
+        raise StoreDamaged("octets of a message are missing")
+    return data
 
 
 @implementer(IMessageContent)

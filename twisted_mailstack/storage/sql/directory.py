@@ -7,8 +7,8 @@ microseconds, so there is no cache that could be older than the database.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
-from time import time
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
@@ -79,17 +79,19 @@ class SQLDirectory:
 
     async def listAccounts(self, domain: str | None = None) -> Sequence[AccountRecord]:
         """See L{IDirectoryAdmin}."""
-        rows = self._store.reader.execute(
-            _ACCOUNT + "WHERE ?1 IS NULL OR domain = ?1 ORDER BY domain, folded", (domain,)
+        return [_account(row) for row in self._list(_ACCOUNT, domain)]
+
+    def _list(self, statement: str, domain: str | None) -> list[Any]:
+        # Not "? IS NULL OR domain = ?": that would walk all domains for one.
+        if domain is None:
+            return self._store.reader.execute(statement + "ORDER BY domain, folded").fetchall()
+        return self._store.reader.execute(
+            statement + "WHERE domain = ? ORDER BY folded", (domain,)
         ).fetchall()
-        return [_account(row) for row in rows]
 
     async def listAliases(self, domain: str | None = None) -> Sequence[AliasRecord]:
         """See L{IDirectoryAdmin}."""
-        rows = self._store.reader.execute(
-            _ALIAS + "WHERE ?1 IS NULL OR domain = ?1 ORDER BY domain, folded", (domain,)
-        ).fetchall()
-        return [_alias(row) for row in rows]
+        return [_alias(row) for row in self._list(_ALIAS, domain)]
 
     async def _change(self, change: Callable[[Transaction], Any], long: bool = False) -> Any:
         return await self._store.writer.submit(change, long)
@@ -131,11 +133,17 @@ class SQLDirectory:
                     f"SELECT 1 FROM {table} WHERE domain = ? AND folded = ?", _key(address)
                 ).fetchone():
                     raise AlreadyExists(f"{address} exists already")
+            # Who had the address before may have had mailboxes of the same names.
+            former = transaction.execute(
+                "SELECT uid_validity FROM former_account WHERE domain = ? AND folded = ?",
+                _key(address),
+            ).fetchone()
+            uidValidity = max(int(self._store.now()), *(former or (0,)))
             number = transaction.execute(
                 "INSERT INTO account (domain, folded, local_part, password, uid_validity,"
                 " octet_limit, message_limit) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *(*_key(address), address.localPart, passwordHash, int(time())),
+                    *(*_key(address), address.localPart, passwordHash, uidValidity),
                     *(octetLimit, messageLimit),
                 ),
             ).lastrowid
@@ -180,6 +188,12 @@ class SQLDirectory:
             ).fetchone()
             if row is None:
                 raise NoSuchAccount(f"There is no account {address}")
+            transaction.execute(
+                "INSERT OR REPLACE INTO former_account SELECT domain, folded, uid_validity"
+                " FROM account WHERE account = ?",
+                row,
+            )
+            transaction.changed.add((row[0], 0))
             transaction.changed |= {
                 (row[0], each[0])
                 for each in transaction.execute(
@@ -195,7 +209,7 @@ class SQLDirectory:
             transaction.unplaced = True
             for table in (
                 *("entry", "vanished", "message", "reference"),
-                *("mailbox", "subscription", "account"),
+                *("mailbox", "former_name", "subscription", "account"),
             ):
                 transaction.execute(f"DELETE FROM {table} WHERE account = ?", row)
 
@@ -231,11 +245,15 @@ class SQLDirectory:
         await self._change(change)
 
 
+#: One spelling for each, and no number that SQLite has not.
+_ID = re.compile(r"A[1-9][0-9]{0,17}\Z")
+
+
 def accountNumber(accountId: str) -> int:
     """
     @return: the account's key, or one that no account has.
     """
-    return int(accountId[1:]) if accountId[:1] == "A" and accountId[1:].isdecimal() else -1
+    return int(accountId[1:]) if _ID.match(accountId) else -1
 
 
 def _hasDomain(transaction: Transaction, name: str) -> bool:

@@ -2,9 +2,12 @@
 """
 A mailbox of the SQL store: entries, flags and the change log.
 
-Reads are short and indexed, and run where they are asked for; C{changesSince} of a large mailbox
-runs in the store's reader thread. C{_Counters} keeps what STATUS shows in step with every change,
-in the same transaction.
+Reads are short and indexed, and run where they are asked for; a long C{changesSince} runs in the
+store's reader thread. L{Box} keeps what STATUS shows in step with every change, in the same
+transaction.
+
+What vanished is kept as ranges of UIDs. Those that touch become one, with the modSeq of the newest:
+so there is at most one range more than there are messages, however many were ever expunged.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
+from zlib import crc32
 
 from zope.interface import implementer
 
@@ -41,7 +45,7 @@ from twisted_mailstack.model.records import (
     MailboxStatus,
     StoreResult,
 )
-from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet
 from twisted_mailstack.storage.sql.content import MessageContent, StagedContent
 from twisted_mailstack.storage.sql.schema import PIECES
 from twisted_mailstack.storage.sql.thread import threadOf
@@ -50,12 +54,10 @@ from twisted_mailstack.storage.sql.writer import Transaction
 if TYPE_CHECKING:
     from twisted_mailstack.storage.sql.account import SQLAccount
 
-#: Messages from which on reading the whole change log leaves the reactor's thread.
+#: Changed entries from which on reading the change log leaves the reactor's thread.
 MANY = 5000
 #: Entries from which on a change runs in the writer's thread.
 LONG = 200
-#: Ranges of UIDs in one statement.
-RANGES = 100
 
 _COLUMNS = {
     Attribute.UID: "e.uid",
@@ -78,7 +80,8 @@ _COLUMNS = {
     Attribute.BASE_SUBJECT: "c.base_subject",
     # Cut and joined with the prefix below.
     Attribute.HEADER: (
-        "CASE WHEN c.header_octets <= {small} THEN substr(k.data, 1, c.header_octets) END"
+        "CASE WHEN c.header_octets + length(m.prefix) <= {small}"
+        " THEN substr(k.data, 1, c.header_octets) END"
     ),
     Attribute.CONTENT: "CASE WHEN m.octets <= {small} THEN k.data END",
 }
@@ -88,8 +91,8 @@ _PREFIXED = (Attribute.HEADER, Attribute.CONTENT)
 @lru_cache(maxsize=256)
 def _select(attributes: tuple[Attribute, ...]) -> tuple[str, tuple[tuple[int, bool], ...]]:
     """
-    @return: the statement without its condition on UIDs, and the columns that aren't passed on as
-        they are: their index and whether they are flags (or else need the prefix).
+    @return: the statement for one range of UIDs, and the columns that aren't passed on as they are:
+        their index and whether they are flags (or else need the prefix).
     """
     columns = ["e.uid"]
     special = []
@@ -108,9 +111,11 @@ def _select(attributes: tuple[Attribute, ...]) -> tuple[str, tuple[tuple[int, bo
     if "c." in text:
         tables += " JOIN content c ON c.content = m.content"
     if "k." in text:
-        tables += f" JOIN chunk k ON k.piece = m.content * {PIECES}"
+        # An outer join: octets that are missing are None, so that reading them tells of the damage.
+        tables += f" LEFT JOIN chunk k ON k.piece = m.content * {PIECES}"
     return (
-        f"SELECT {', '.join(columns)} FROM {tables} WHERE e.account = ? AND e.mailbox = ? AND (",
+        f"SELECT {', '.join(columns)} FROM {tables} WHERE e.account = ? AND e.mailbox = ?"
+        " AND e.uid BETWEEN ? AND ? ORDER BY e.uid",
         tuple(special),
     )
 
@@ -139,20 +144,20 @@ class Box:
         @raise NoSuchMailbox: if it was deleted.
         """
         row = transaction.execute(
-            "SELECT uid_validity, uid_next, keywords, selectable FROM mailbox"
-            " WHERE account = ? AND mailbox = ?",
+            "SELECT uid_validity, uid_next, keywords, recent_uid FROM mailbox"
+            " WHERE account = ? AND mailbox = ? AND selectable",
             (account, mailbox),
         ).fetchone()
-        if row is None or not row[3]:
+        if row is None:
             raise NoSuchMailbox()
         self.transaction = transaction
         self.account = account
         self.mailbox = mailbox
-        self.uidValidity, self.uidNext, keywords, _ = row
+        self.uidValidity, self.uidNext, keywords, self._recentUid = row
         self.spelling = KeywordSpelling(keywords.split())
         self._newKeywords = False
         self.modSeq = 0
-        self.messages = self.unseen = self.deleted = self.octets = 0
+        self.messages = self.unseen = self.deleted = self.recent = self.octets = 0
 
     def takeModSeq(self) -> int:
         """
@@ -171,16 +176,9 @@ class Box:
             self._newKeywords = True
         return flags
 
-    def added(self, flags: Flags, octets: int) -> None:
-        """Count an entry."""
-        self._count(flags, octets, 1)
-
-    def removed(self, flags: Flags, octets: int) -> None:
-        """Count an entry off."""
-        self._count(flags, octets, -1)
-
-    def _count(self, flags: Flags, octets: int, by: int) -> None:
+    def _count(self, uid: int, flags: Flags, octets: int, by: int) -> None:
         self.messages += by
+        self.recent += by * (uid >= self._recentUid)
         self.octets += by * octets
         if SEEN not in flags:
             self.unseen += by
@@ -199,8 +197,12 @@ class Box:
         Add an entry.
 
         @return: its UID.
+        @raise CannotDoThat: if the mailbox has used up its UIDs.
         """
         uid: int = self.uidNext
+        if uid >= MAX_NUMBER:
+            # UIDNEXT has 32 bits as well (RFC 9051 §9).
+            raise CannotDoThat("The mailbox has no UIDs left: use another", imapCode="LIMIT")
         self.uidNext += 1
         self.transaction.execute(
             "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -209,7 +211,7 @@ class Box:
                 *(self.takeModSeq(), date, zone, now),
             ),
         )
-        self.added(flags, octets)
+        self._count(uid, flags, octets, 1)
         return uid
 
     def remove(self, rows: Sequence[tuple[int, int, str, int]]) -> None:
@@ -217,18 +219,35 @@ class Box:
         Remove entries: C{(uid, message, flags, octets)}. The messages' copies are counted down by
         the caller.
         """
-        execute = self.transaction.execute
         for first, last in NumberSet.of([row[0] for row in rows]).ranges:
-            execute(
-                "INSERT INTO vanished VALUES (?, ?, ?, ?, ?)",
-                (self.account, self.mailbox, self.takeModSeq(), first, last),
-            )
+            self._vanish(first, last)
         self.transaction.executemany(
             "DELETE FROM entry WHERE account = ? AND mailbox = ? AND uid = ?",
             [(self.account, self.mailbox, row[0]) for row in rows],
         )
-        for _, _, flags, octets in rows:
-            self.removed(flagsFromText(flags), octets)
+        for uid, _, flags, octets in rows:
+            self._count(uid, flagsFromText(flags), octets, -1)
+
+    def _vanish(self, first: int, last: int) -> None:
+        execute = self.transaction.execute
+        key = (self.account, self.mailbox)
+        before = execute(
+            "SELECT first, last FROM vanished WHERE account = ? AND mailbox = ? AND first < ?"
+            " ORDER BY first DESC LIMIT 1",
+            (*key, first),
+        ).fetchone()
+        if before is not None and before[1] == first - 1:
+            first = before[0]
+        behind = execute(
+            "DELETE FROM vanished WHERE account = ? AND mailbox = ? AND first = ? RETURNING last",
+            (*key, last + 1),
+        ).fetchone()
+        if behind is not None:
+            last = behind[0]
+        execute(
+            "INSERT OR REPLACE INTO vanished VALUES (?, ?, ?, ?, ?)",
+            (*key, first, last, self.takeModSeq()),
+        )
 
     def write(self) -> None:
         """
@@ -243,11 +262,11 @@ class Box:
             )
         self.transaction.execute(
             "UPDATE mailbox SET uid_next = ?, mod_seq = ?, messages = messages + ?,"
-            " unseen = unseen + ?, deleted = deleted + ?, octets = octets + ?"
-            " WHERE account = ? AND mailbox = ?",
+            " unseen = unseen + ?, deleted = deleted + ?, recent = recent + ?,"
+            " octets = octets + ? WHERE account = ? AND mailbox = ?",
             (
                 *(self.uidNext, self.modSeq, self.messages, self.unseen, self.deleted),
-                *(self.octets, self.account, self.mailbox),
+                *(self.recent, self.octets, self.account, self.mailbox),
             ),
         )
         if self.messages or self.octets:
@@ -285,7 +304,8 @@ def takeIds(transaction: Transaction, account: int, count: int = 1) -> int:
 
 def checkQuota(transaction: Transaction, account: int, messages: int, octets: int) -> None:
     """
-    @raise OverQuota: if so much more doesn't fit.
+    @raise OverQuota: if so much more doesn't fit. Nothing always fits.
+    @raise NoSuchMailbox: if the account was removed.
     """
     row = transaction.execute(
         "SELECT octets, octet_limit, messages, message_limit FROM account WHERE account = ?",
@@ -293,6 +313,8 @@ def checkQuota(transaction: Transaction, account: int, messages: int, octets: in
     ).fetchone()
     if row is None:
         raise NoSuchMailbox("The account was removed")
+    if not messages:
+        return
     used, octetLimit, count, messageLimit = row
     if octetLimit is not None and used + octets > octetLimit:
         raise OverQuota()
@@ -338,29 +360,35 @@ class SQLMailbox:
 
     async def status(self) -> MailboxStatus:
         """See L{IMailbox}."""
-        read = self._store.reader.execute
-        row = read(
-            "SELECT uid_validity, uid_next, mod_seq, messages, unseen, deleted, recent_uid,"
-            " octets, keywords, selectable FROM mailbox WHERE account = ? AND mailbox = ?",
+        row = self._store.reader.execute(
+            "SELECT uid_validity, uid_next, mod_seq, messages, unseen, deleted, recent, octets,"
+            " keywords FROM mailbox WHERE account = ? AND mailbox = ? AND selectable",
             (self._account, self._mailbox),
         ).fetchone()
-        if row is None or not row[9]:
+        if row is None:
             raise NoSuchMailbox()
-        recent = 0
-        if row[6] < row[1]:
-            recent = read(
-                "SELECT count(*) FROM entry WHERE account = ? AND mailbox = ? AND uid >= ?",
-                (self._account, self._mailbox, row[6]),
-            ).fetchone()[0]
-        uidValidity, uidNext, modSeq, messages, unseen, deleted = row[:6]
+        uidValidity, uidNext, modSeq, messages, unseen, deleted, recent = row[:7]
         return MailboxStatus(
-            *(uidValidity, uidNext, modSeq, messages, unseen, deleted),
-            *(recent, row[7], tuple(row[8].split())),
+            *(uidValidity, uidNext, modSeq, messages, unseen, deleted, recent),
+            *(row[7], tuple(row[8].split())),
         )
+
+    def _requireMailbox(self, connection: Any) -> None:
+        if not connection.execute(
+            "SELECT 1 FROM mailbox WHERE account = ? AND mailbox = ? AND selectable",
+            (self._account, self._mailbox),
+        ).fetchone():
+            raise NoSuchMailbox()
 
     async def changesSince(self, modSeq: int) -> Changes:
         """See L{IMailbox}."""
-        if modSeq == 0 and (await self.status()).messages > MANY:
+        # Whether there are that many is seen by walking as many keys of the index, not by counting.
+        many = self._store.reader.execute(
+            "SELECT 1 FROM entry WHERE account = ? AND mailbox = ? AND mod_seq > ?"
+            " ORDER BY mod_seq LIMIT 1 OFFSET ?",
+            (self._account, self._mailbox, modSeq, MANY),
+        ).fetchone()
+        if many is not None:
             changes: Changes = await self._store.readInThread(
                 lambda connection: self._changesSince(connection, modSeq)
             )
@@ -372,11 +400,11 @@ class SQLMailbox:
         connection.execute("BEGIN")
         try:
             row = connection.execute(
-                "SELECT mod_seq, uid_next, keywords, selectable FROM mailbox"
-                " WHERE account = ? AND mailbox = ?",
+                "SELECT mod_seq, uid_next, keywords FROM mailbox"
+                " WHERE account = ? AND mailbox = ? AND selectable",
                 key,
             ).fetchone()
-            if row is None or not row[3]:
+            if row is None:
                 raise NoSuchMailbox()
             entries: list[tuple[int, str, int]] = []
             gone: list[tuple[int, int]] = []
@@ -414,23 +442,18 @@ class SQLMailbox:
         connection = self._store.reader
         ranges = uids.ranges
         rows: list[tuple[Any, ...]] = []
-        # More than one statement must still see one instant.
-        several = len(ranges) > RANGES
+        # One statement for each range: joined by OR, SQLite would walk the whole mailbox for them.
+        # All of them see one instant.
+        several = len(ranges) > 1
         if several:
             connection.execute("BEGIN")
         try:
-            for at in range(0, len(ranges), RANGES):
-                some = ranges[at : at + RANGES]
-                condition = " OR ".join(
-                    "e.uid = ?" if first == last else "e.uid BETWEEN ? AND ?"
-                    for first, last in some
-                )
-                parameters: list[int] = [self._account, self._mailbox]
-                for first, last in some:
-                    parameters += (first,) if first == last else (first, last)
+            for first, last in ranges:
                 rows += connection.execute(
-                    f"{statement}{condition}) ORDER BY e.uid", parameters
+                    statement, (self._account, self._mailbox, first, last)
                 ).fetchall()
+            if not rows:
+                self._requireMailbox(connection)
         finally:
             if several:
                 connection.execute("COMMIT")
@@ -449,6 +472,7 @@ class SQLMailbox:
             (self._account, self._mailbox, uid),
         ).fetchone()
         if row is None:
+            self._requireMailbox(connection)
             raise MessageExpunged()
         return MessageContent(connection, row)
 
@@ -470,7 +494,7 @@ class SQLMailbox:
             if row is None:
                 raise NoSuchMailbox()
             transaction.execute(
-                "UPDATE mailbox SET recent_uid = uid_next"
+                "UPDATE mailbox SET recent_uid = uid_next, recent = 0"
                 " WHERE account = ? AND mailbox = ?",
                 key,
             )
@@ -628,7 +652,7 @@ class SQLMailbox:
             made: list[int] = []
             if rows:
                 box.takeModSeq()
-                if not same and target._account == self._account:
+                if move and target._account == self._account:
                     source.modSeq = box.modSeq
             spelled: dict[str, Flags] = {}
             for _, message, text, octets, date, zone, content, prefix in rows:
@@ -646,8 +670,6 @@ class SQLMailbox:
             if move and rows:
                 source.remove([(row[0], row[1], row[2], row[3]) for row in rows])
                 dropCopies(transaction, self._account, [row[1] for row in rows])
-            elif not move and not same:
-                source.modSeq = 0
             box.write()
             if move and not same:
                 source.write()
@@ -684,9 +706,10 @@ def storeMessage(
         [*summary.references, *summary.inReplyTo, summary.messageId],
         message + 1,
     )
+    octets = summary.size + len(prefix)
     transaction.execute(
-        "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, 1)",
-        (account, message, content, prefix, summary.size + len(prefix), thread),
+        "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
+        (account, message, content, prefix, crc32(prefix), octets, thread),
     )
     return message
 
@@ -700,8 +723,8 @@ def shareMessage(
     transaction.execute("UPDATE content SET copies = copies + 1 WHERE content = ?", (content,))
     message = takeIds(transaction, account, 2)
     transaction.execute(
-        "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, 1)",
-        (account, message, content, prefix, octets, message + 1),
+        "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
+        (account, message, content, prefix, crc32(prefix), octets, message + 1),
     )
     return message
 

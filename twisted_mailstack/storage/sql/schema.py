@@ -40,6 +40,13 @@ CREATE TABLE account (
     UNIQUE (domain, folded)
 );
 
+CREATE TABLE former_account (
+    domain TEXT NOT NULL,
+    folded TEXT NOT NULL,
+    uid_validity INTEGER NOT NULL,
+    PRIMARY KEY (domain, folded)
+) WITHOUT ROWID;
+
 CREATE TABLE alias (
     domain TEXT NOT NULL,
     folded TEXT NOT NULL,
@@ -61,11 +68,19 @@ CREATE TABLE mailbox (
     messages INTEGER NOT NULL DEFAULT 0,
     unseen INTEGER NOT NULL DEFAULT 0,
     deleted INTEGER NOT NULL DEFAULT 0,
+    recent INTEGER NOT NULL DEFAULT 0,
     octets INTEGER NOT NULL DEFAULT 0,
     keywords TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (account, mailbox)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX mailbox_name ON mailbox (account, name);
+
+CREATE TABLE former_name (
+    account INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    uid_validity INTEGER NOT NULL,
+    PRIMARY KEY (account, name)
+) WITHOUT ROWID;
 
 CREATE TABLE subscription (
     account INTEGER NOT NULL,
@@ -90,17 +105,19 @@ CREATE INDEX entry_mod_seq ON entry (account, mailbox, mod_seq);
 CREATE TABLE vanished (
     account INTEGER NOT NULL,
     mailbox INTEGER NOT NULL,
-    mod_seq INTEGER NOT NULL,
     first INTEGER NOT NULL,
     last INTEGER NOT NULL,
-    PRIMARY KEY (account, mailbox, mod_seq, first)
+    mod_seq INTEGER NOT NULL,
+    PRIMARY KEY (account, mailbox, first)
 ) WITHOUT ROWID;
+CREATE INDEX vanished_mod_seq ON vanished (account, mailbox, mod_seq);
 
 CREATE TABLE message (
     account INTEGER NOT NULL,
     message INTEGER NOT NULL,
     content INTEGER NOT NULL,
     prefix BLOB NOT NULL,
+    prefix_checksum INTEGER NOT NULL,
     octets INTEGER NOT NULL,
     thread INTEGER NOT NULL,
     copies INTEGER NOT NULL,
@@ -121,6 +138,7 @@ CREATE TABLE content (
     octets INTEGER,
     header_octets INTEGER,
     checksum INTEGER,
+    summary_checksum INTEGER,
     envelope BLOB,
     body_structure BLOB,
     body BLOB,
@@ -130,7 +148,8 @@ CREATE TABLE content (
     base_subject TEXT,
     sent_date INTEGER
 );
-CREATE INDEX content_unplaced ON content (copies) WHERE copies = 0;
+CREATE INDEX content_unplaced ON content (content) WHERE copies = 0 AND owner IS NULL;
+CREATE INDEX content_owned ON content (owner) WHERE owner IS NOT NULL;
 
 CREATE TABLE chunk (
     piece INTEGER PRIMARY KEY,

@@ -216,7 +216,7 @@ class SQLMailStore:
 
     async def _disownDead(self) -> None:
         owners = self._writing.execute(
-            "SELECT DISTINCT owner FROM content WHERE copies = 0 AND owner IS NOT NULL"
+            "SELECT DISTINCT owner FROM content WHERE owner IS NOT NULL"
         ).fetchall()
         dead = [owner for (owner,) in owners if self._isDead(owner)]
         for path in self.locks.glob("process-*"):
@@ -226,9 +226,7 @@ class SQLMailStore:
 
         def change(transaction: Transaction) -> None:
             for owner in dead:
-                transaction.execute(
-                    "UPDATE content SET owner = NULL WHERE owner = ? AND copies = 0", (owner,)
-                )
+                transaction.execute("UPDATE content SET owner = NULL WHERE owner = ?", (owner,))
 
         if dead:
             await self.writer.submit(change)
@@ -255,10 +253,9 @@ class SQLMailStore:
 
         def change(transaction: Transaction) -> int:
             rows = transaction.execute(
-                "SELECT content, octets FROM content WHERE copies = 0 AND owner IS NULL LIMIT ?",
-                (REAP,),
+                "SELECT content FROM content WHERE copies = 0 AND owner IS NULL LIMIT ?", (REAP,)
             ).fetchall()
-            for content, _ in rows:
+            for (content,) in rows:
                 transaction.execute(
                     "DELETE FROM chunk WHERE piece BETWEEN ? AND ?",
                     (content * PIECES, content * PIECES + PIECES - 1),
@@ -287,7 +284,7 @@ class SQLMailStore:
 
     def newContent(self, sizeHint: int | None = None) -> ContentWriter:
         """See L{IMailStore}."""
-        return ContentWriter(self.writer, self._owner)
+        return ContentWriter(self.writer, self.reader, self._owner)
 
     async def deliver(
         self,
