@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from twisted_mailstack.errors import SyntaxProblem
+from twisted_mailstack.errors import LimitExceeded, SyntaxProblem
 from twisted_mailstack.imap.extension import LOGGED_IN, Command, Extension
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
@@ -18,7 +18,11 @@ async def idle(session: IMAPSession, cursor: Cursor) -> bytes:
     stream.write(b"+ idling\r\n")
     while not session.closing:
         await session.tellNews()
-        line = stream.takeLine(MAX_LINE)
+        try:
+            line = stream.takeLine(MAX_LINE)
+        except LimitExceeded:
+            # Refused as one line, however it came.
+            line = await stream.readLine(MAX_LINE)
         if line is None:
             await stream.wait()
         elif line.upper() == b"DONE":
