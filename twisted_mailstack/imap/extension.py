@@ -71,6 +71,10 @@ class Extension:
     @ivar commands: that it adds.
     @ivar fetchItems: by name; C{searchKeys} and C{statusItems} likewise.
     @ivar listAttributes: given a mailbox and whether it has children, name attributes for LIST.
+    @ivar listSelections: selection options of LIST (RFC 5258 §3) by name: whether a mailbox is
+        selected by it.
+    @ivar listReturns: return options of LIST that may be given; what they ask for is shown
+        always.
     @ivar enables: capabilities that ENABLE may name (RFC 5161).
     """
 
@@ -81,4 +85,6 @@ class Extension:
     searchKeys: Mapping[bytes, SearchKey] = field(default_factory=dict)
     statusItems: Mapping[bytes, Callable[[MailboxStatus], Any]] = field(default_factory=dict)
     listAttributes: Callable[[MailboxInfo, bool], tuple[bytes, ...]] | None = None
+    listSelections: Mapping[bytes, Callable[[MailboxInfo], bool]] = field(default_factory=dict)
+    listReturns: tuple[bytes, ...] = ()
     enables: tuple[bytes, ...] = ()

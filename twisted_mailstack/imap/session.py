@@ -39,6 +39,7 @@ from twisted_mailstack.imap.framing import (
 from twisted_mailstack.imap.grammar import TAG, Cursor
 from twisted_mailstack.imap.selected import Selected
 from twisted_mailstack.interfaces import IAccount, IContentWriter, IServerMechanism
+from twisted_mailstack.model.records import MailboxInfo
 from twisted_mailstack.wire.stream import Stream
 
 #   text = 1*TEXT-CHAR; TEXT-CHAR = any CHAR but CR and LF; CHAR = %x01-7F
@@ -75,7 +76,8 @@ class Registry:
     The tables of a server, made once.
 
     @ivar commands: by state and name.
-    @ivar fetchItems: by name; C{searchKeys} and C{statusItems} likewise.
+    @ivar fetchItems: by name; C{searchKeys}, C{statusItems} and C{listSelections} likewise.
+    @ivar listAttributes: of all extensions; C{listReturns} likewise.
     """
 
     def __init__(
@@ -91,11 +93,13 @@ class Registry:
         self.fetchItems = dict(fetchItems)
         self.searchKeys = dict(searchKeys)
         self.statusItems = dict(statusItems)
+        self.listSelections: dict[bytes, Callable[[MailboxInfo], bool]] = {}
         for extension in self.extensions:
             self.known.update({command.name: command for command in extension.commands})
             self.fetchItems.update(extension.fetchItems)
             self.searchKeys.update(extension.searchKeys)
             self.statusItems.update(extension.statusItems)
+            self.listSelections.update(extension.listSelections)
         self.commands = {
             state: {n: command for n, command in self.known.items() if state in command.states}
             for state in State
@@ -103,6 +107,7 @@ class Registry:
         self.listAttributes = [
             each.listAttributes for each in self.extensions if each.listAttributes is not None
         ]
+        self.listReturns = {name for each in self.extensions for name in each.listReturns}
 
 
 class IMAPSession:

@@ -5,9 +5,9 @@ CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE, LIST, LSUB, STATUS (RFC 9051 §6
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
-from twisted_mailstack.errors import SyntaxProblem
+from twisted_mailstack.errors import MailError, SyntaxProblem
 from twisted_mailstack.imap.encode import mailbox
 from twisted_mailstack.imap.extension import LOGGED_IN, Command
 from twisted_mailstack.imap.grammar import Cursor
@@ -33,14 +33,25 @@ async def create(session: IMAPSession, cursor: Cursor) -> None:
     await session.theAccount().createMailbox(name)
 
 
+async def _isSelected(session: IMAPSession, name: str) -> bool:
+    # By its id: another session may have renamed it, and another mailbox may have its name.
+    if session.selected is None:
+        return False
+    try:
+        mailbox = await session.theAccount().openMailbox(name)
+    except MailError:
+        return False
+    return mailbox.mailboxId == session.selected.mailbox.mailboxId
+
+
 async def delete(session: IMAPSession, cursor: Cursor) -> None:
     """RFC 9051 §6.3.5. Deleting the selected mailbox unselects it."""
     cursor.space()
     name = cursor.mailbox()
     cursor.end()
-    selected = session.selected
+    selected = await _isSelected(session, name)
     await session.theAccount().deleteMailbox(name)
-    if selected is not None and selected.name == name:
+    if selected:
         session.unselect()
 
 
@@ -52,8 +63,6 @@ async def rename(session: IMAPSession, cursor: Cursor) -> None:
     new = cursor.mailbox()
     cursor.end()
     await session.theAccount().renameMailbox(old, new)
-    if session.selected is not None and session.selected.name == old and old != "INBOX":
-        session.selected.name = new
 
 
 async def subscribe(session: IMAPSession, cursor: Cursor) -> None:
@@ -73,7 +82,6 @@ async def unsubscribe(session: IMAPSession, cursor: Cursor) -> None:
 
 
 def _pattern(cursor: Cursor) -> tuple[str, str]:
-    cursor.space()
     reference = cursor.listMailbox()
     cursor.space()
     pattern = cursor.listMailbox()
@@ -81,29 +89,63 @@ def _pattern(cursor: Cursor) -> tuple[str, str]:
 
 
 def _full(reference: str, pattern: str) -> str:
-    # A pattern that begins at the root ignores the reference.
-    return pattern if pattern.startswith(DELIMITER) else reference + pattern
+    # RFC 2683 §3.4.9: as "change directory" does, with one delimiter in between; a pattern that
+    # begins at the root ignores the reference.
+    if not reference or pattern.startswith(DELIMITER):
+        return pattern
+    return reference.removesuffix(DELIMITER) + DELIMITER + pattern
+
+
+def _options(cursor: Cursor, known: Container[bytes]) -> list[bytes]:
+    options: list[bytes] = []
+    cursor.expect(b"(")
+    while not cursor.skip(b")"):
+        if options:
+            cursor.space()
+        option = cursor.atom().upper()
+        if option not in known:
+            raise SyntaxProblem("Unknown LIST option")
+        options.append(option)
+    return options
 
 
 async def list_(session: IMAPSession, cursor: Cursor) -> None:
-    """RFC 3501 §6.3.8."""
+    """
+    RFC 3501 §6.3.8, with the options that extensions bring::
+
+        list = "LIST" [SP list-select-opts] SP mailbox SP list-mailbox [SP list-return-opts]
+        list-select-opts = "(" [list-select-opt *(SP list-select-opt)] ")"
+        list-return-opts = "RETURN" SP "(" [return-option *(SP return-option)] ")"
+    """
+    registry = session.registry
+    cursor.space()
+    selections: list[bytes] = []
+    extended = cursor.peek() == b"("
+    if extended:
+        selections = _options(cursor, registry.listSelections)
+        cursor.space()
     reference, pattern = _pattern(cursor)
+    if cursor.skip(b" "):
+        extended = True
+        if not cursor.skipWord(b"RETURN"):
+            raise SyntaxProblem("RETURN expected")
+        cursor.space()
+        _options(cursor, registry.listReturns)
     cursor.end()
     if not pattern:
-        # The delimiter and the root of the reference.
-        session.stream.write(b'* LIST (\\Noselect) "/" ""\r\n')
+        # A question for the delimiter and the root, but with options (RFC 5258 §3) for nothing.
+        if not extended:
+            session.stream.write(b'* LIST (\\Noselect) "/" ""\r\n')
         return
     matches = compilePattern(_full(reference, pattern))
     infos = [each for each in await session.theAccount().listMailboxes() if each.mailboxId]
-    utf8 = cursor.utf8
-    lines = []
     withChildren = {parent for info in infos for parent in parents(info.name)}
+    lines = []
     for info in infos:
-        if matches(info.name):
+        if matches(info.name) and all(registry.listSelections[each](info) for each in selections):
             attributes = _attributes(session, info, info.name in withChildren)
-            lines.append(
-                b'* LIST (%b) "/" %b\r\n' % (b" ".join(attributes), mailbox(info.name, utf8))
-            )
+            name = mailbox(info.name, cursor.utf8)
+            lines.append(b'* LIST (%b) "/" %b\r\n' % (b" ".join(attributes), name))
     session.stream.write(b"".join(lines))
 
 
@@ -119,6 +161,7 @@ async def lsub(session: IMAPSession, cursor: Cursor) -> None:
     RFC 3501 §6.3.9: with C{%}, a name that isn't subscribed but has subscribed names below it is
     shown with C{\Noselect}.
     """
+    cursor.space()
     reference, pattern = _pattern(cursor)
     cursor.end()
     if not pattern:

@@ -1,4 +1,8 @@
-"""SPECIAL-USE (RFC 6154): LIST says which mailbox is for drafts, sent mail, junk and so on."""
+# -*- test-case-name: tests.imap.test_specialuse -*-
+"""
+SPECIAL-USE (RFC 6154): LIST says which mailbox is for drafts, sent mail, junk and so on, and can be
+asked for those alone.
+"""
 
 from __future__ import annotations
 
@@ -11,4 +15,10 @@ def attributes(info: MailboxInfo, hasChildren: bool) -> tuple[bytes, ...]:
     return (info.specialUse.encode("ascii"),) if info.specialUse else ()
 
 
-EXTENSION = Extension(b"SPECIAL-USE", 6154, listAttributes=attributes)
+EXTENSION = Extension(
+    b"SPECIAL-USE",
+    6154,
+    listAttributes=attributes,
+    listSelections={b"SPECIAL-USE": lambda info: info.specialUse is not None},
+    listReturns=(b"SPECIAL-USE",),
+)
