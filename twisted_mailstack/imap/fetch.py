@@ -15,14 +15,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from twisted_mailstack.errors import ConnectionClosed, MailError, MessageExpunged, SyntaxProblem
+from twisted_mailstack.errors import (
+    ConnectionClosed,
+    MailError,
+    MessageExpunged,
+    SessionEnded,
+    SyntaxProblem,
+)
 from twisted_mailstack.imap.encode import astring, flagList
 from twisted_mailstack.model.dates import formatDateTime
 from twisted_mailstack.model.flags import SEEN, FlagOperation
-from twisted_mailstack.model.header import headerEnd, selectFields
+from twisted_mailstack.model.header import selectFields
 from twisted_mailstack.model.mime import Part, sectionRange, unpackStructure
 from twisted_mailstack.model.records import Attribute
 from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.wire.stream import Stream
 
 if TYPE_CHECKING:
     from twisted_mailstack.imap.grammar import Cursor
@@ -136,7 +143,13 @@ def parseItems(cursor: Cursor, known: Mapping[bytes, FetchItem]) -> tuple[Item, 
             if cursor.skipWord(macro):
                 return tuple(name if name == b"FLAGS" else known[name] for name in names)
         items = [_parseItem(cursor, known)]
-    return tuple(dict.fromkeys(items))
+    once: dict[object, Item] = {}
+    for item in items:
+        # BODY[] and BODY.PEEK[] are one thing in the response.
+        key = (item.label, item.partial) if isinstance(item, Section) else item
+        if key not in once or (isinstance(item, Section) and not item.peek):
+            once[key] = item
+    return tuple(once.values())
 
 
 def _parseItem(cursor: Cursor, known: Mapping[bytes, FetchItem]) -> Item:
@@ -255,25 +268,24 @@ def compileItems(items: tuple[Item, ...]) -> Plan:
 
 
 async def fetch(
-    session: IMAPSession, indexes: Sequence[int], items: tuple[Item, ...], withUID: bool
+    session: IMAPSession, indexes: Sequence[int], items: tuple[Item, ...], byUID: bool
 ) -> None:
     """
     Send the FETCH responses for these messages.
 
-    @param withUID: by UID FETCH: the UID is always told.
-    @raise MessageExpunged: at the end, if some of them are gone.
+    @param byUID: for UID FETCH: the UID is always told, and messages that are gone are ignored.
+    @raise MessageExpunged: at the end, if some of them are gone (RFC 2180 §4.1.2).
     """
     selected = session.theSelected()
     stream = session.stream
     view = selected.view
     plan = compileItems(items)
-    uid = plan.uid or withUID
+    uid = plan.uid or byUID
     missing = False
     for start in range(0, len(indexes), plan.slice):
         some = indexes[start : start + plan.slice]
         if start:
             await stream.breathe()
-        seen = await _setSeen(selected, some) if plan.setsSeen else frozenset()
         if not plan.attributes:
             # Flags and UIDs only: the view knows them.
             stream.write(b"".join(_fromView(selected, some, uid, plan.flags)))
@@ -282,9 +294,13 @@ async def fetch(
             rows = await selected.mailbox.fetch(NumberSet.of(uids), plan.attributes)
             if len(rows) < len(some):
                 missing = True
-            await _sendRows(session, plan, some, uids, rows, uid, seen)
+                there = {row[0] for row in rows}
+                some = [at for at in some if view.uids[at] in there]
+            seen = await _setSeen(selected, some) if plan.setsSeen else set()
+            if not await _sendRows(session, plan, some, rows, uid, seen):
+                missing = True
         await stream.drain()
-    if missing:
+    if missing and not byUID:
         raise MessageExpunged()
 
 
@@ -295,31 +311,33 @@ def _fromView(selected: Selected, indexes: Sequence[int], uid: bool, flags: bool
     return selected.flagResponses(indexes, uid)
 
 
-async def _setSeen(selected: Selected, indexes: Sequence[int]) -> frozenset[int]:
-    # Which messages got \Seen by this: their flags are told with the text (RFC 9051 §6.4.5).
+async def _setSeen(selected: Selected, indexes: Sequence[int]) -> set[int]:
+    # UIDs that got \Seen by this: their flags are told with the text (RFC 9051 §6.4.5).
     if selected.readOnly:
-        return frozenset()
+        return set()
     view = selected.view
-    unseen = [view.uids[at] for at in indexes if SEEN not in view.flags[at]]
+    # Another session may have taken away what the view still shows.
+    trusted = not selected.stale
+    unseen = [view.uids[at] for at in indexes if not (trusted and SEEN in view.flags[at])]
     if not unseen:
-        return frozenset()
+        return set()
     result = await selected.mailbox.storeFlags(
         NumberSet.of(unseen), FlagOperation.ADD, frozenset((SEEN,))
     )
     for uid, flags, modSeq in result.changed:
         view.update(uid, flags, modSeq)
-    return frozenset(uid for uid, _, _ in result.changed)
+    return {uid for uid, _, _ in result.changed}
 
 
 async def _sendRows(
     session: IMAPSession,
     plan: Plan,
     indexes: Sequence[int],
-    uids: Sequence[int],
     rows: Sequence[tuple[Any, ...]],
     withUID: bool,
-    seen: frozenset[int],
-) -> None:
+    seen: set[int],
+) -> bool:
+    # Whether all of them could be sent; the others are gone. Index and row belong together.
     selected = session.theSelected()
     view = selected.view
     stream = session.stream
@@ -327,76 +345,105 @@ async def _sendRows(
     columns = plan.columns
     flags = view.flags
     output: list[bytes] = []
-    place = 0
-    for row in rows:
-        uid = row[0]
-        while uids[place] != uid:
-            place += 1
-        at = indexes[place]
-        parts = [b"UID %d" % uid] if withUID else []
-        if plan.flags or uid in seen:
-            parts.append(b"FLAGS " + flagList(flags[at], hasRecent and view.isRecent(uid)))
-        for label, render, where in columns:
-            if len(where) == 1:
-                parts.append(label + render(row[where[0]]))
+    complete = True
+    try:
+        for at, row in zip(indexes, rows, strict=True):
+            uid = row[0]
+            parts = [b"UID %d" % uid] if withUID else []
+            if plan.flags or uid in seen:
+                parts.append(b"FLAGS " + flagList(flags[at], hasRecent and view.isRecent(uid)))
+            for label, render, where in columns:
+                if len(where) == 1:
+                    parts.append(label + render(row[where[0]]))
+                else:
+                    parts.append(label + render(*[row[column] for column in where]))
+            if not plan.sections:
+                output.append(b"* %d FETCH (%b)\r\n" % (at + 1, b" ".join(parts)))
+            elif row[plan.sectionColumn] is not None:
+                parts += _cut(plan, row)
+                output.append(b"* %d FETCH (%b)\r\n" % (at + 1, b" ".join(parts)))
             else:
-                parts.append(label + render(*[row[column] for column in where]))
-        if not plan.sections:
-            output.append(b"* %d FETCH (%b)\r\n" % (at + 1, b" ".join(parts)))
-            continue
-        whole = row[plan.sectionColumn]
-        if whole is not None:
-            parts += [_cut(section, whole, plan, row) for section in plan.sections]
-            output.append(b"* %d FETCH (%b)\r\n" % (at + 1, b" ".join(parts)))
-            continue
-        # Too large to hold: straight from the store.
+                # Too large to hold: straight from the store.
+                try:
+                    content = await selected.mailbox.openMessage(uid)
+                except MessageExpunged:
+                    complete = False
+                    continue
+                stream.write(b"".join(output))
+                output.clear()
+                stream.write(b"* %d FETCH (%b" % (at + 1, b" ".join(parts)))
+                await _sendSections(session, plan.sections, content, bool(parts))
+            seen.discard(uid)
+    except (ConnectionClosed, SessionEnded):
+        raise
+    except Exception:
+        # The flags that were set are told all the same: the client must not come to differ.
         stream.write(b"".join(output))
-        output.clear()
-        content = await selected.mailbox.openMessage(uid)
-        stream.write(b"* %d FETCH (%b" % (at + 1, b" ".join(parts)))
-        for number, section in enumerate(plan.sections):
-            stream.write(b" " if number or parts else b"")
-            await _sendSection(session, section, content)
-        stream.write(b")\r\n")
+        untold = [at for at in indexes if view.uids[at] in seen]
+        stream.write(b"".join(selected.flagResponses(untold, withUID)))
+        raise
     stream.write(b"".join(output))
+    return complete
 
 
-def _cut(section: Section, whole: bytes, plan: Plan, row: tuple[Any, ...]) -> bytes:
-    # A section of a message (or header) that is in memory.
-    if plan.headersOnly:
-        data: bytes | None = whole
-    elif not section.path and not section.kind:
+def _cut(plan: Plan, row: tuple[Any, ...]) -> list[bytes]:
+    # The sections of a message (or header) that is in memory.
+    whole: bytes = row[plan.sectionColumn]
+    root: Part | None = None
+    results = []
+    for section in plan.sections:
         data = whole
-    else:
-        root = unpackStructure(row[plan.sectionColumn + 1])
-        root.shift(row[plan.sectionColumn + 2])
-        where = sectionRange(root, section.path, section.kind)
-        data = None if where is None else whole[where[0] : where[1]]
-    if data is None:
-        return section.label + b" NIL"
-    if section.fields is not None:
-        data = selectFields(data, section.fields, section.exclude)
-    if section.partial is not None:
-        first, count = section.partial
-        data = data[first : first + count]
-    return b"%b {%d}\r\n%b" % (section.label, len(data), data)
+        if not plan.headersOnly and (section.path or section.kind):
+            if root is None:
+                root = unpackStructure(row[plan.sectionColumn + 1])
+                root.shift(row[plan.sectionColumn + 2])
+            where = sectionRange(root, section.path, section.kind)
+            if where is None:
+                results.append(section.label + b" NIL")
+                continue
+            data = whole[where[0] : where[1]]
+        if section.fields is not None:
+            data = selectFields(data, section.fields, section.exclude)
+        if section.partial is not None:
+            first, count = section.partial
+            data = data[first : first + count]
+        results.append(b"%b {%d}\r\n%b" % (section.label, len(data), data))
+    return results
 
 
-async def _sendSection(session: IMAPSession, section: Section, content: IMessageContent) -> None:
-    stream = session.stream
-    root: Part = content.structure
-    where = (
-        sectionRange(root, section.path, section.kind)
-        if section.path or section.kind
-        else (0, content.size)
-    )
+async def _sendSections(
+    session: IMAPSession, sections: Sequence[Section], content: IMessageContent, separate: bool
+) -> None:
+    # The rest of a FETCH response, in windows.
+    try:
+        for section in sections:
+            if separate:
+                session.stream.write(b" ")
+            separate = True
+            await _sendSection(session.stream, section, content)
+        session.stream.write(b")\r\n")
+    except ConnectionClosed:
+        raise
+    except Exception as error:
+        # A response that was begun, octets of a literal that were promised: whatever came next
+        # would be taken for them. Only closing says that they can't be had.
+        if not isinstance(error, MailError | SessionEnded):
+            session.log.failure("a message can't be read to its end")
+        session.stream.close()
+        raise ConnectionClosed() from None
+
+
+async def _sendSection(stream: Stream, section: Section, content: IMessageContent) -> None:
+    where: tuple[int, int] | None = (0, content.size)
+    if section.path or section.kind:
+        where = sectionRange(content.structure, section.path, section.kind)
     if where is None:
         stream.write(section.label + b" NIL")
         return
     start, end = where
     if section.fields is not None:
         data = await content.read(start, min(end - start, MAX_HEADER))
-        data = selectFields(data[: headerEnd(data)], section.fields, section.exclude)
+        data = selectFields(data, section.fields, section.exclude)
         if section.partial is not None:
             data = data[section.partial[0] : sum(section.partial)]
         stream.write(b"%b {%d}\r\n%b" % (section.label, len(data), data))
@@ -406,14 +453,9 @@ async def _sendSection(session: IMAPSession, section: Section, content: IMessage
         end = min(start + section.partial[1], end)
     stream.write(b"%b {%d}\r\n" % (section.label, end - start))
     while start < end:
-        try:
-            data = await content.read(start, min(WINDOW, end - start))
-        except MailError:
-            data = b""
+        data = await content.read(start, min(WINDOW, end - start))
         if not data:
-            # Octets were promised that can't be had any more: only closing says so.
-            stream.close()
-            raise ConnectionClosed()
+            raise MessageExpunged()
         stream.write(data)
         start += len(data)
         await stream.drain()

@@ -10,10 +10,15 @@ encoding they are in, as substrings without regard to case.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from twisted_mailstack.errors import SyntaxProblem, UnsupportedCharset
+from twisted_mailstack.errors import (
+    MailError,
+    MessageExpunged,
+    SyntaxProblem,
+    UnsupportedCharset,
+)
 from twisted_mailstack.imap.view import View
 from twisted_mailstack.interfaces import IMailbox, ISearchableMailbox
 from twisted_mailstack.model.dates import dayOf
@@ -25,49 +30,64 @@ from twisted_mailstack.model.flags import (
     SEEN,
     Flags,
 )
-from twisted_mailstack.model.header import Header, decodeText, findCodec
+from twisted_mailstack.model.header import Header, decodeParameters, decodeText, findCodec
 from twisted_mailstack.model.message import parseFieldDateZone
-from twisted_mailstack.model.mime import unpackStructure
-from twisted_mailstack.model.records import SMALL_MESSAGE, Attribute
-from twisted_mailstack.model.sequence import NumberSet, SequenceSet
-from twisted_mailstack.model.text import fold, partText, textParts
+from twisted_mailstack.model.mime import Part, unpackStructure
+from twisted_mailstack.model.records import Attribute
+from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.model.text import fold, partText
 from twisted_mailstack.wire.stream import Stream
 
 if TYPE_CHECKING:
     from twisted_mailstack.imap.grammar import Cursor
 
-#: Keys within keys.
-MAX_DEPTH = 50
+#: Keys within keys; clients chain OR for each of many names.
+MAX_DEPTH = 100
 #: Keys of one command.
 MAX_KEYS = 1000
 ROWS = 500
 HEADERS = 100
 TEXTS = 16
-#: Octets of one text part of a large message that are searched.
+#: Octets of one text part of a large message that are searched, and of one header.
 MAX_TEXT = 16 * 1024 * 1024
+MAX_HEADER = 1024 * 1024
+#: Characters of a large text that are compared at a time, and how many more, besides those of the
+#: text that is wanted, the piece before reaches into the next: marks that go with a letter.
+PIECE = 256 * 1024
+OVERLAP = 64
 
 
 class Context:
     """
     What a search looks at.
+
+    @ivar gone: indexes of messages that turned out to be gone.
     """
 
     def __init__(self, view: View, mailbox: IMailbox, stream: Stream) -> None:
         self.view = view
         self.mailbox = mailbox
         self.stream = stream
+        self.gone: set[int] = set()
 
     async def rows(
-        self, indexes: Sequence[int], attributes: tuple[Attribute, ...], size: int
-    ) -> list[tuple[int, tuple[Any, ...]]]:
+        self, candidates: Sequence[int], attributes: tuple[Attribute, ...], size: int
+    ) -> AsyncIterator[tuple[int, tuple[Any, ...]]]:
         """
+        In slices of C{size}, with a turn for everyone else between them.
+
         @return: each message's index and its row, C{(uid, *attributes)}; those that are gone are
             missing.
         """
-        uids = [self.view.uids[at] for at in indexes]
-        rows = await self.mailbox.fetch(NumberSet.of(uids), attributes)
-        where = dict(zip(uids, indexes, strict=True))
-        return [(where[row[0]], row) for row in rows]
+        for start in range(0, len(candidates), size):
+            if start:
+                await self.stream.breathe()
+            some = candidates[start : start + size]
+            where = {self.view.uids[at]: at for at in some}
+            rows = await self.mailbox.fetch(NumberSet.of(where), attributes)
+            for row in rows:
+                yield where.pop(row[0]), row
+            self.gone.update(where.values())
 
 
 class Node:
@@ -145,14 +165,12 @@ class InView(Node):
 class Numbers(Node):
     """A set of sequence numbers or UIDs."""
 
-    def __init__(self, numbers: SequenceSet, byUID: bool) -> None:
-        self.numbers = numbers
-        self.byUID = byUID
+    def __init__(self, indexes: Iterable[int]) -> None:
+        self.indexes = frozenset(indexes)
 
     async def narrow(self, context: Context, candidates: list[int]) -> list[int]:
         """See L{Node}."""
-        found = set(context.view.resolve(self.numbers, self.byUID))
-        return [at for at in candidates if at in found]
+        return [at for at in candidates if at in self.indexes]
 
 
 class Columns(Node):
@@ -166,15 +184,8 @@ class Columns(Node):
 
     async def narrow(self, context: Context, candidates: list[int]) -> list[int]:
         """See L{Node}."""
-        found: list[int] = []
-        for start in range(0, len(candidates), ROWS):
-            if start:
-                await context.stream.breathe()
-            some = candidates[start : start + ROWS]
-            for at, row in await context.rows(some, self.attributes, ROWS):
-                if self.test(*row[1:]):
-                    found.append(at)
-        return found
+        rows = context.rows(candidates, self.attributes, ROWS)
+        return [at async for at, row in rows if self.test(*row[1:])]
 
 
 class InHeader(Node):
@@ -188,16 +199,16 @@ class InHeader(Node):
     async def narrow(self, context: Context, candidates: list[int]) -> list[int]:
         """See L{Node}."""
         found: list[int] = []
-        for start in range(0, len(candidates), HEADERS):
-            if start:
-                await context.stream.breathe()
-            some = candidates[start : start + HEADERS]
-            for at, row in await context.rows(some, (Attribute.HEADER,), HEADERS):
-                data = row[1]
-                if data is None:
-                    data = await _largeHeader(context.mailbox, row[0])
-                if self.test(Header(data)):
-                    found.append(at)
+        async for at, (uid, data) in context.rows(candidates, (Attribute.HEADER,), HEADERS):
+            if data is None:
+                try:
+                    content = await context.mailbox.openMessage(uid)
+                    data = await content.read(0, min(content.structure.bodyOffset, MAX_HEADER))
+                except MessageExpunged:
+                    context.gone.add(at)
+                    continue
+            if self.test(Header(data)):
+                found.append(at)
         return found
 
 
@@ -222,65 +233,65 @@ class InText(Node):
                 candidates = [at for at in candidates if context.view.uids[at] in possible]
         found: list[int] = []
         attributes = (Attribute.CONTENT, Attribute.STRUCTURE, Attribute.PREFIX_SIZE)
-        for start in range(0, len(candidates), TEXTS):
-            if start:
-                await context.stream.breathe()
-            some = candidates[start : start + TEXTS]
-            for at, (uid, data, structure, prefix) in await context.rows(some, attributes, TEXTS):
-                if data is None:
+        async for at, (uid, data, structure, prefix) in context.rows(candidates, attributes, TEXTS):
+            if data is not None:
+                root = unpackStructure(structure)
+                root.shift(prefix)
+                matches = self._inSmall(data, root)
+            else:
+                try:
                     matches = await self._inLarge(context, uid)
-                else:
-                    matches = self._inSmall(data, structure, prefix)
-                if matches:
-                    found.append(at)
+                except MessageExpunged:
+                    context.gone.add(at)
+                    continue
+            if matches:
+                found.append(at)
         return found
 
-    def _inSmall(self, data: bytes, structure: bytes, prefix: int) -> bool:
-        root = unpackStructure(structure)
-        root.shift(prefix)
-        if self.withHeader and self._inFields(data[: root.bodyOffset]):
-            return True
-        for part in root.walk():
-            if part is not root and self.text in fold(_partHeader(data, part)):
-                return True
-            if part.isText:
-                text = partText(data[part.bodyOffset : part.endOffset], part)
-                if self.text in fold(text):
-                    return True
-        return False
-
-    def _inFields(self, header: bytes) -> bool:
-        # Each field on one line, words decoded, its name with it.
+    def _inSmall(self, data: bytes, root: Part) -> bool:
         return any(
-            self.text in fold(f"{name.decode('latin-1')}: {decodeText(value)}")
-            for name, value in Header(header).fields()
+            (self._looksAtHeader(part, root) and self._inHeader(data, part, part.headerOffset))
+            or (part.isText and self._in(partText(data[part.bodyOffset : part.endOffset], part)))
+            for part in root.walk()
         )
 
     async def _inLarge(self, context: Context, uid: int) -> bool:
         content = await context.mailbox.openMessage(uid)
         root = content.structure
-        if self.withHeader:
-            if self._inFields(await content.read(0, min(root.bodyOffset, SMALL_MESSAGE))):
-                return True
-        for part in textParts(root):
-            size = min(part.size, MAX_TEXT)
-            text = partText(await content.read(part.bodyOffset, size), part)
-            await context.stream.breathe()
-            if self.text in fold(text):
-                return True
+        for part in root.walk():
+            if self._looksAtHeader(part, root):
+                size = min(part.bodyOffset - part.headerOffset, MAX_HEADER)
+                if self._inHeader(await content.read(part.headerOffset, size), part, 0):
+                    return True
+            if part.isText:
+                octets = await content.read(part.bodyOffset, min(part.size, MAX_TEXT))
+                await context.stream.breathe()
+                text = partText(octets, part)
+                # In pieces that overlap, as folding takes its time.
+                for start in range(0, max(1, len(text)), PIECE):
+                    if start:
+                        await context.stream.breathe()
+                    if self._in(text[start : start + PIECE + len(self.text) + OVERLAP]):
+                        return True
         return False
 
+    def _looksAtHeader(self, part: Part, root: Part) -> bool:
+        # Headers of parts belong to the body: names of attachments, enclosed messages.
+        return self.withHeader or part is not root
 
-def _partHeader(data: bytes, part: Any) -> str:
-    # The fields of parts are part of the body (names of attachments among them).
-    return "\n".join(
-        decodeText(value) for _, value in Header(data[part.headerOffset : part.bodyOffset]).fields()
-    )
+    def _in(self, text: str) -> bool:
+        return self.text in fold(text)
 
-
-async def _largeHeader(mailbox: IMailbox, uid: int) -> bytes:
-    content = await mailbox.openMessage(uid)
-    return await content.read(0, min(content.structure.bodyOffset, 4 * SMALL_MESSAGE))
+    def _inHeader(self, data: bytes, part: Part, start: int) -> bool:
+        # Each field on one line, words decoded, its name with it.
+        header = data[start : start + part.bodyOffset - part.headerOffset]
+        for name, value in Header(header).fields():
+            if self._in(f"{name.decode('latin-1')}: {decodeText(value)}"):
+                return True
+        # Names of attachments may be encoded in a way of their own (RFC 2231).
+        parameters = [*part.parameters, *(part.disposition[1] if part.disposition else ())]
+        encoded = [each for each in parameters if b"*" in each[0]]
+        return any(map(self._in, decodeParameters(encoded).values()))
 
 
 # --- keys --------------------------------------------------------------------------------------
@@ -294,10 +305,14 @@ class Parser:
     Reads search keys.
 
     @ivar cursor: where the arguments are.
+    @ivar view: what numbers of messages refer to.
     """
 
-    def __init__(self, cursor: Cursor, known: Mapping[bytes, SearchKey], charset: str) -> None:
+    def __init__(
+        self, cursor: Cursor, known: Mapping[bytes, SearchKey], view: View, charset: str
+    ) -> None:
         self.cursor = cursor
+        self.view = view
         self._known = known
         self._charset = charset
         self._depth = 0
@@ -317,7 +332,7 @@ class Parser:
         self._keys += 1
         self._depth += 1
         if self._depth > MAX_DEPTH or self._keys > MAX_KEYS:
-            raise SyntaxProblem("The search is too complicated")
+            raise MailError("The search is too complicated", imapCode="LIMIT")
         try:
             if cursor.skip(b"("):
                 nodes = [self.key()]
@@ -327,7 +342,7 @@ class Parser:
                 return And(nodes)
             following = cursor.peek()
             if following.isdigit() or following == b"*":
-                return Numbers(cursor.sequenceSet(), False)
+                return Numbers(self.view.resolve(cursor.sequenceSet(), False))
             name = cursor.atom().upper()
             found = self._known.get(name)
             if found is None:
@@ -339,7 +354,7 @@ class Parser:
     def string(self) -> str:
         """SP astring, decoded from the command's charset."""
         self.cursor.space()
-        value = self.cursor.text_()
+        value = self.cursor.astring()
         try:
             return value.decode(self._charset)
         except (UnicodeDecodeError, LookupError):
@@ -356,11 +371,12 @@ class Parser:
         return self.cursor.number()
 
 
-def parseSearch(cursor: Cursor, known: Mapping[bytes, SearchKey]) -> Node:
+def parseSearch(cursor: Cursor, known: Mapping[bytes, SearchKey], view: View) -> Node:
     """
     search = "SEARCH" [SP "CHARSET" SP charset] 1*(SP search-key): what follows the name.
 
     @raise UnsupportedCharset: if Python doesn't know it.
+    @raise SyntaxProblem: also for a sequence number that doesn't exist.
     """
     charset = "utf-8"
     if cursor.skipWord(b"CHARSET"):
@@ -374,7 +390,7 @@ def parseSearch(cursor: Cursor, known: Mapping[bytes, SearchKey]) -> Node:
             charset = codec.name
         elif name.lower() not in ("us-ascii", "ascii"):
             charset = "cp1252"
-    return Parser(cursor, known, charset).keys()
+    return Parser(cursor, known, view, charset).keys()
 
 
 def _flag(flag: str, wanted: bool) -> SearchKey:
@@ -463,7 +479,7 @@ def _inField(name: bytes, text: str) -> Node:
 
 def _uid(parser: Parser) -> Node:
     parser.cursor.space()
-    return Numbers(parser.cursor.sequenceSet(), True)
+    return Numbers(parser.view.resolve(parser.cursor.sequenceSet(), True))
 
 
 def _not(parser: Parser) -> Node:
@@ -520,6 +536,10 @@ KEYS: dict[bytes, SearchKey] = {
 
 async def search(node: Node, view: View, mailbox: IMailbox, stream: Stream) -> list[int]:
     """
-    @return: the indexes of the messages that match, ascending.
+    @return: the indexes of the messages that match, ascending; none that is gone, so far as that
+        is known (RFC 2180 §4.3).
     """
-    return await node.narrow(Context(view, mailbox, stream), list(range(len(view.uids))))
+    context = Context(view, mailbox, stream)
+    everything = [at for at, uid in enumerate(view.uids) if not view.isGone(uid)]
+    found = await node.narrow(context, everything)
+    return [at for at in found if at not in context.gone]

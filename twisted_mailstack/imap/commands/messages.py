@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twisted_mailstack.errors import MailError, SyntaxProblem
+from twisted_mailstack.errors import MailError, MessageExpunged, SyntaxProblem
 from twisted_mailstack.imap.commands.append import openDestination
 from twisted_mailstack.imap.extension import ONLY_SELECTED, Command
 from twisted_mailstack.imap.fetch import fetch, parseItems
@@ -15,7 +15,7 @@ from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.search import parseSearch, search
 from twisted_mailstack.imap.selected import uidsOf
 from twisted_mailstack.imap.session import IMAPSession
-from twisted_mailstack.model.flags import FlagOperation
+from twisted_mailstack.model.flags import FlagOperation, KeywordSpelling
 from twisted_mailstack.model.records import CopyResult
 from twisted_mailstack.model.sequence import NumberSet, SequenceSet
 
@@ -65,9 +65,10 @@ async def _store(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
     view = selected.view
     indexes = view.resolve(numbers, byUID)
     selected.requireWritable()
-    if operation is not FlagOperation.REMOVE and len(flags) + len(view.keywords) > MAX_KEYWORDS:
-        known = {keyword.lower() for keyword in view.keywords}
-        if any(flag[0] != "\\" and flag.lower() not in known for flag in flags):
+    # As the mailbox spells its keywords.
+    flags, new = KeywordSpelling(view.keywords).apply(flags)
+    if new and operation is not FlagOperation.REMOVE:
+        if len(new) + len(view.keywords) > MAX_KEYWORDS:
             raise MailError("The mailbox has too many keywords", imapCode="LIMIT")
     if not indexes:
         return
@@ -79,14 +80,19 @@ async def _store(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
         if at is None:
             continue
         # What another session changed meanwhile is told although this STORE is silent.
-        known_ = operation.apply(view.flags[at], flags)
+        expected = operation.apply(view.flags[at], flags)
         view.update(uid, after, modSeq)
-        if not silent or known_ != after:
+        if not silent or expected != after:
             told.append(at)
     told.sort()
+    if new:
+        # FLAGS names a new keyword before it is used.
+        await session.tellNews(mayExpunge=False)
     session.stream.write(b"".join(selected.flagResponses(told, byUID)))
-    if len(result.changed) + len(result.unchanged) < len(indexes):
-        raise MailError("Some of the messages were expunged", imapCode="EXPUNGEISSUED")
+    gone = len(indexes) - len(result.changed) - len(result.unchanged)
+    if gone and not byUID and not silent:
+        # RFC 2180 §4.2.2, §4.2.3; with UIDs, those that nobody has are ignored.
+        raise MessageExpunged()
 
 
 async def store(session: IMAPSession, cursor: Cursor) -> None:
@@ -112,6 +118,17 @@ def copyUID(result: CopyResult) -> bytes:
     )
 
 
+def requireSome(result: CopyResult, byUID: bool) -> None:
+    """
+    After COPY and MOVE. What is left of the messages was copied, and the client is told which those
+    are, and which are gone (RFC 2180 §4.4).
+
+    @raise MessageExpunged: if none was left.
+    """
+    if not result.sources and not byUID:
+        raise MessageExpunged()
+
+
 def parseCopy(session: IMAPSession, cursor: Cursor) -> tuple[SequenceSet, str]:
     """
     The arguments of COPY and MOVE.
@@ -133,6 +150,7 @@ async def _copy(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes:
         return b"nothing to copy"
     uids = NumberSet.of(uidsOf(selected.view, indexes))
     result = await selected.mailbox.copyMessages(uids, destination)
+    requireSome(result, byUID)
     return copyUID(result) + b"COPY completed"
 
 
@@ -148,8 +166,8 @@ async def uidCopy(session: IMAPSession, cursor: Cursor) -> bytes:
 
 async def _search(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
     cursor.space()
-    node = parseSearch(cursor, session.registry.searchKeys)
     selected = session.theSelected()
+    node = parseSearch(cursor, session.registry.searchKeys, selected.view)
     found: Sequence[int] = await search(node, selected.view, selected.mailbox, session.stream)
     numbers = uidsOf(selected.view, found) if byUID else [at + 1 for at in found]
     session.stream.write(b"* SEARCH%b\r\n" % b"".join([b" %d" % number for number in numbers]))

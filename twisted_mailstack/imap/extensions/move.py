@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted_mailstack.imap.commands.append import openDestination
-from twisted_mailstack.imap.commands.messages import copyUID, parseCopy
+from twisted_mailstack.imap.commands.messages import copyUID, parseCopy, requireSome
 from twisted_mailstack.imap.extension import ONLY_SELECTED, Command, Extension
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.selected import uidsOf
@@ -40,6 +40,7 @@ async def _move(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes:
     result = await _moveMessages(
         selected.mailbox, NumberSet.of(uidsOf(selected.view, indexes)), destination
     )
+    requireSome(result, byUID)
     # RFC 6851 §4.3: COPYUID goes before the EXPUNGEs, so not into the tagged OK.
     if result.sources:
         session.stream.write(b"* OK %bmoved\r\n" % copyUID(result))
