@@ -31,7 +31,9 @@ def decodeName(wire: bytes, utf8: bool = False) -> str:
     @param wire: the name as the client sent it.
     @param utf8: the session speaks UTF-8 (RFC 6855, RFC 9051): no modified UTF-7. Without it,
         UTF-8 is understood all the same, as many clients send it.
-    @raise InvalidMailboxName: if the octets are in neither encoding.
+    @raise InvalidMailboxName: if the octets are in neither encoding, or not in the one form that
+        modified UTF-7 allows: there are no superfluous shifts, and printable ASCII stands for
+        itself. So the delimiter can't hide, and a name is told as it was given.
     """
     try:
         if utf8 or b"&" not in wire:
@@ -73,7 +75,10 @@ def _fromModifiedUTF7(wire: bytes) -> str:
         octets = b64decode(encoded.replace(b",", b"/") + b"=" * (-len(encoded) % 4))
         parts.append(octets.decode("utf-16-be"))
     parts.append(wire[at:].decode("utf-8"))
-    return "".join(parts)
+    name = "".join(parts)
+    if wire.isascii() and encodeName(name) != wire:
+        raise ValueError("not the one form")
+    return name
 
 
 def normaliseName(name: str) -> str:
