@@ -43,9 +43,11 @@ def unfold(value: bytes) -> bytes:
     """
     @return: the value on one line, without white space around it (RFC 5322 §2.2.3).
     """
+    # The line's own end goes first: only few fields have folds inside.
+    value = value.strip(b" \t\r\n")
     if b"\n" in value or b"\r" in value:
         value = _FOLD.sub(b"", value)
-    return value.strip(b" \t")
+    return value
 
 
 class Header:

@@ -89,7 +89,7 @@ class Summariser:
         @return: what was found. Nothing may be fed after it.
         """
         root = self._scanner.finish()
-        header = Header(self._scanner.header or b"")
+        header = self._scanner.header or Header(b"")
         value = header.get(b"subject") or b""
         subject = decodeText(value)
         messageIds = parseMessageIds(header.get(b"message-id") or b"")

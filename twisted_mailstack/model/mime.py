@@ -141,10 +141,11 @@ class StructureScanner:
     Finds the structure of a message that arrives in chunks.
 
     @ivar header: the message's own header as far as it is kept (L{MAX_HEADER}), once it was read.
+        Its fields are found once, for everybody who asks.
     """
 
     def __init__(self) -> None:
-        self.header: bytes | None = None
+        self.header: Header | None = None
         self._root = Part()
         self._stack = [_Open(self._root)]
         # Boundaries that may come now, and the stack's position of their multipart.
@@ -294,7 +295,7 @@ class StructureScanner:
         parent = None if isRoot else self._stack[-2].part
         isMessage = parent is None or parent.isMessage
         if isRoot:
-            self.header = data
+            self.header = header
         if isMessage:
             part.envelope = renderEnvelope(header)
         _readFields(part, header, parent)
@@ -456,11 +457,15 @@ def scan(data: bytes) -> Part:
 # --- stored form -------------------------------------------------------------------------------
 
 
+# Made once: json.dumps makes one at each call, which costs as much as a small structure.
+_encodeJSON = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def packStructure(root: Part) -> bytes:
     """
     @return: the tree with what is needed to find sections and text without another scan.
     """
-    return json.dumps(_pack(root), separators=(",", ":")).encode("ascii")
+    return _encodeJSON(_pack(root)).encode("ascii")
 
 
 def _pack(part: Part) -> list[Any]:
