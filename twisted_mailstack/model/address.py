@@ -35,7 +35,8 @@ _SOURCE_ROUTE = re.compile(r"@[^,:<>\s]+(?:,@[^,:<>\s]+)*:")
 class Address(NamedTuple):
     """
     @ivar localPart: without quotes or escapes.
-    @ivar domain: lower case, A-labels; an address literal with its brackets.
+    @ivar domain: lower case, A-labels; an address literal with its brackets. Empty for the one
+        address that has none, SMTP's C{<Postmaster>} (RFC 5321 §4.5.1).
     """
 
     localPart: str
@@ -54,6 +55,8 @@ class Address(NamedTuple):
         return self.localPart.isascii()
 
     def __str__(self) -> str:
+        if not self.domain:
+            return self.localPart
         if _DOT_STRING.match(self.localPart):
             return f"{self.localPart}@{self.domain}"
         escaped = self.localPart.replace("\\", "\\\\").replace('"', '\\"')
@@ -149,6 +152,9 @@ def _parseLiteral(text: str) -> str:
     if not text.endswith("]"):
         raise SyntaxProblem("Invalid address literal")
     inside = text[1:-1]
+    if "%" in inside:
+        # A zone (RFC 4007 §11) means nothing to anybody else, and may have any character in it.
+        raise SyntaxProblem("Invalid address literal")
     try:
         if inside[:5].lower() == "ipv6:":
             return f"[IPv6:{ipaddress.IPv6Address(inside[5:])}]"
