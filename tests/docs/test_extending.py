@@ -136,7 +136,11 @@ class SMTPExampleTests(AccountsTestCase):
         policy = Strangers([ip_network("203.0.113.0/24")], ["late.test"], "bob")
         verifyObject(IPolicyStep, policy)
         refused = self.serve([policy], "203.0.113.9")
-        refused.check("S: 554 5.7.1 No mail from there")
+        refused.check("""
+            S: 554 mx.example.test No mail from there
+            C: QUIT
+            S: 221 2.0.0 mx.example.test closing
+        """)
         self.assertTrue(refused.finished)
         conversation = self.serve([policy])
         conversation.send(b"EHLO me.test\r\n")

@@ -25,6 +25,7 @@ class Command:
     @ivar help: one line for HELP.
     @ivar maxLine: octets of the line, CRLF included (RFC 5321 §4.5.3.1.4; extensions add to it).
     @ivar beforeAuthentication: allowed on a submission port before AUTH.
+    @ivar enhanced: whether refusals carry enhanced status codes; RFC 2034 §3 exempts EHLO and HELO.
     """
 
     name: bytes
@@ -32,6 +33,7 @@ class Command:
     help: str
     maxLine: int = 512
     beforeAuthentication: bool = True
+    enhanced: bool = True
 
 
 def _always(session: SMTPSession) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from twisted_mailstack.errors import SyntaxProblem
-from twisted_mailstack.model.address import Address, ReversePath, parseDomain, parsePath
+from twisted_mailstack.model.address import MAX_DOMAIN, Address, ReversePath, parsePath
 
 #   esmtp-param   = esmtp-keyword ["=" esmtp-value]
 #   esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")
@@ -17,14 +17,21 @@ _PARAMETER = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9\-]*)(?:=([\x21-\x3c\x3e-\x7e\u0080-\U0010ffff]+))?\Z"
 )
 _VERB = re.compile(rb"[A-Za-z]+")
+#   C0, DEL, C1, and what Unicode calls the ends of lines and paragraphs
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+#: RFC 5321 §4.5.1: the one address that has no domain, the postmaster of this very server. Its
+#: local-part is compared without regard to case (§4.1.1.3).
+POSTMASTER = Address("postmaster", "")
 
 
 def splitCommand(line: bytes) -> tuple[bytes, bytes]:
     """
     @return: the verb in upper case and what follows it, without white space around. The verb is
-        empty if the line doesn't begin with letters.
+        empty if the line doesn't begin with letters and then a space or its end.
     """
-    verb, _, argument = line.strip(b" \t").partition(b" ")
+    # RFC 5321 §4.1.1: white space at the end is tolerated.
+    verb, _, argument = line.rstrip(b" \t").partition(b" ")
     if not _VERB.fullmatch(verb):
         return b"", argument
     return verb.upper(), argument.strip(b" \t")
@@ -38,7 +45,7 @@ def decodeArgument(argument: bytes) -> str:
         text = argument.decode("utf-8")
     except UnicodeDecodeError:
         raise SyntaxProblem("Not valid UTF-8") from None
-    if not text.isprintable():
+    if _CONTROLS.search(text):
         raise SyntaxProblem("Control characters are not allowed")
     return text
 
@@ -48,23 +55,26 @@ def parseMailArgument(text: str, word: str) -> tuple[ReversePath, dict[str, str 
     Read MAIL's or RCPT's argument: C{FROM:<path> parameters}.
 
     @param word: C{FROM} or C{TO}.
+    @return: the path (L{POSTMASTER} for RCPT's C{<Postmaster>}), and the parameters by keyword in
+        upper case, a value of C{None} for those without one.
     @raise SyntaxProblem: if it is malformed.
     """
     head, colon, rest = text.partition(":")
-    if not colon or head.strip().upper() != word:
+    if not colon or head.upper() != word:
         raise SyntaxProblem(f"Syntax: {'MAIL' if word == 'FROM' else 'RCPT'} {word}:<address>")
     # Deviation: a space behind the colon is let through, as many clients send one.
     rest = rest.lstrip(" ")
     path: ReversePath
     if word == "TO" and rest[:12].lower() == "<postmaster>":
-        # RFC 5321 §4.5.1: postmaster without a domain; the caller gives it one.
-        path, rest = Address("postmaster", ""), rest[12:]
+        path, rest = POSTMASTER, rest[12:]
     else:
         path, rest = parsePath(rest)
     if rest and not rest.startswith(" "):
         raise SyntaxProblem("A space must follow the path")
     parameters: dict[str, str | None] = {}
-    for item in rest.split():
+    for item in rest.split(" "):
+        if not item:
+            continue
         match = _PARAMETER.match(item)
         if match is None:
             raise SyntaxProblem("Malformed parameter")
@@ -75,17 +85,17 @@ def parseMailArgument(text: str, word: str) -> tuple[ReversePath, dict[str, str 
     return path, parameters
 
 
-def parseClientName(text: str, strict: bool = False) -> str:
+def parseClientName(text: str) -> str:
     """
-    EHLO's and HELO's argument: a domain or an address literal.
+    EHLO's and HELO's argument: a domain or an address literal. Text that follows it is tolerated
+    (RFC 5321 §4.1.1.1).
 
-    @param strict: refuse what is neither. Many clients send names that aren't valid, so otherwise
-        anything printable of reasonable length is taken as it stands.
+    Deviation: what is neither is taken as it stands, as many clients don't know their name; only
+    characters that no domain has are refused (RFC 6531 §3.7.1: also with SMTPUTF8).
+
     @raise SyntaxProblem: if there is none.
     """
     name = text.split(" ", 1)[0]
-    if not name or len(name) > 255:
+    if not name or len(name) > MAX_DOMAIN or not name.isascii():
         raise SyntaxProblem("A domain name or an address literal is needed")
-    if strict:
-        parseDomain(name)
     return name

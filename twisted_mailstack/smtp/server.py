@@ -73,6 +73,6 @@ class SMTPFactory(MailFactory):
             clock,
             tls=tls,
             timeout=settings.timeout,
-            refusal=reply(421, f"{settings.hostname} too many connections, try later", "4.7.0"),
+            refusal=reply(421, f"{settings.hostname} too many connections, try later"),
             **limits,
         )

@@ -4,15 +4,18 @@ The server's side of an SMTP session (RFC 5321), for receiving (port 25) and sub
 
 One coroutine runs it: commands in order, each answered before the next is looked at, however they
 were pipelined. Every command and parameter comes from the tables of L{Registry}; this module knows
-what a session and a transaction are, and turns errors into replies.
+what a session and a transaction are, and turns errors into replies: a L{MailError} becomes its
+reply in one place; anything else is a defect, is logged whole and answered as a temporary failure.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from time import time
+from types import coroutine
+from typing import Any
 
 from twisted.cred.portal import Portal
 from twisted.logger import Logger
@@ -20,6 +23,7 @@ from twisted.logger import Logger
 from twisted_mailstack.auth.login import Login
 from twisted_mailstack.delivery.policy import Policies
 from twisted_mailstack.errors import (
+    AuthenticationRequired,
     ConnectionClosed,
     LimitExceeded,
     MailError,
@@ -51,7 +55,9 @@ class SMTPSettings:
     @ivar maxRecipients: of one message; at least 100 (RFC 5321 §4.5.3.1.8).
     @ivar maxLineOctets: of a text line, CRLF included; longer ones are refused. RFC 5321
         §4.5.3.1.6 guarantees 1,000; real mail has longer ones. C{None}: any length.
-    @ivar maxErrors: commands that may fail before the session is closed.
+    @ivar maxErrors: commands that may fail for good before the session is closed (RFC 5321 §7.8).
+        A recipient that is accepted makes up for one failure, a message for all, so that a list
+        with some dead addresses gets through.
     @ivar maxTransactions: messages of one connection.
     @ivar maxLoginFailures: before the session is closed.
     @ivar timeout: seconds to wait for a command or for data (RFC 5321 §4.5.3.2.7: 5 minutes).
@@ -75,9 +81,16 @@ class SMTPSettings:
     verify: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("maxMessageOctets", 65536), ("maxRecipients", 100)):
-            if getattr(self, name) < least:
+        for name, least in (
+            ("maxMessageOctets", 65536),
+            ("maxRecipients", 100),
+            ("maxLineOctets", 1000),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least} (RFC 5321 §4.5.3.1)")
+        if self.bareNewlines not in ("refuse", "keep"):
+            raise ValueError('bareNewlines must be "refuse" or "keep"')
 
 
 class Registry:
@@ -106,6 +119,31 @@ class Registry:
         self.longestLine = max(self.lineLimits.values())
 
 
+@coroutine
+def flushing(stream: Stream, serving: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
+    """
+    Run a session, and send what it has written whenever it waits for anything: a client that has
+    sent all its commands gets the replies to those that are done, however long the last one takes
+    (RFC 2920 §3.2: "MUST send all pending responses immediately").
+    """
+    value: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            waiting = serving.send(value) if error is None else serving.throw(error)
+        except StopIteration:
+            return
+        stream.flush()
+        error = None
+        try:
+            value = yield waiting
+        except GeneratorExit:
+            serving.close()
+            raise
+        except BaseException as raised:
+            error = raised
+
+
 class Transaction:
     """
     From MAIL to the end of data.
@@ -126,6 +164,9 @@ class SMTPSession:
     @ivar account: whose session it is, C{None} before AUTH.
     @ivar transaction: the one under way.
     @ivar closing: set to end the session after this command.
+    @ivar turnedAway: the greeting was a refusal: only QUIT is left.
+    @ivar errors: commands that failed for good, less what made up for them.
+    @ivar transactions: how many were begun.
     """
 
     log = Logger()
@@ -158,6 +199,7 @@ class SMTPSession:
         self.account: IAccount | None = None
         self.transaction: Transaction | None = None
         self.closing = False
+        self.turnedAway = False
         self.errors = 0
         self.transactions = 0
 
@@ -165,60 +207,91 @@ class SMTPSession:
         """
         Serve the connection to its end.
         """
+        await flushing(self.stream, self._serve())
+
+    async def _serve(self) -> None:
         stream = self.stream
         stream.timeout = self.settings.timeout
         try:
-            try:
-                await self.policies.connection(stream.info)
-            except MailError as error:
-                stream.write(errorReply(error))
-                return
-            stream.write(reply(220, f"{self.settings.hostname} ESMTP"))
+            await self._greet()
             while not self.closing:
                 await self._command()
         except SessionEnded as ended:
-            text = "closing: timeout" if ended.reason == SessionEnded.TIMEOUT else "shutting down"
-            stream.write(reply(421, f"{self.settings.hostname} {text}", "4.4.2"))
+            if ended.reason == SessionEnded.TIMEOUT:
+                error = MailError("closing: timeout", smtpCode=421, enhancedStatus="4.4.2")
+            else:
+                error = MailError("shutting down", smtpCode=421, enhancedStatus="4.3.2")
+            self._refuse(error)
         finally:
             self.reset()
 
-    async def _command(self) -> None:
-        stream = self.stream
+    async def _greet(self) -> None:
+        hostname = self.settings.hostname
+        error: MailError
         try:
-            line = await stream.readLine(self.registry.longestLine, strict=True)
+            await self.policies.connection(self.stream.info)
+        except MailError as refusal:
+            error = refusal
+        except Exception:
+            self.log.failure("a policy failed at the connection")
+            error = TemporaryFailure()
+        else:
+            self.stream.write(reply(220, f"{hostname} ESMTP"))
+            return
+        # RFC 5321 §4.3.2: a greeting is 220, 554 or 421; §4.3.1: our name comes first.
+        self.turnedAway = not error.temporary
+        self.closing = error.temporary
+        code = 421 if error.temporary else 554
+        self.stream.write(reply(code, f"{hostname} {error.text}"))
+
+    async def _command(self) -> None:
+        try:
+            line = await self.stream.readLine(self.registry.longestLine, strict=True)
         except LimitExceeded:
-            self._failed(LimitExceeded("Line too long"))
+            self._refuse(LimitExceeded("Line too long"))
             return
         verb, argument = splitCommand(line)
         command = self.registry.commands.get(verb)
-        if command is None:
-            self._failed(MailError("Command not recognised", smtpCode=500, enhancedStatus="5.5.1"))
-            return
-        if len(line) + 2 > self.registry.lineLimits[verb]:
-            self._failed(LimitExceeded("Line too long"))
-            return
-        if self.settings.submission and not command.beforeAuthentication and self.account is None:
-            self._failed(MailError("Authentication required", smtpCode=530, enhancedStatus="5.7.0"))
-            return
+        if self.turnedAway and verb != b"QUIT":
+            # RFC 5321 §3.1: after a 554 we wait for QUIT, and this is the answer until it comes.
+            self._refuse(MailError("No service here", smtpCode=503, enhancedStatus="5.5.1"))
+        elif command is None:
+            self._refuse(MailError("Command not recognised", smtpCode=500, enhancedStatus="5.5.1"))
+        elif len(line) + 2 > self.registry.lineLimits[verb]:
+            self._refuse(LimitExceeded("Line too long"), command.enhanced)
+        elif self.settings.submission and not command.beforeAuthentication and self.account is None:
+            self._refuse(AuthenticationRequired())
+        else:
+            await self._execute(command, argument)
+
+    async def _execute(self, command: Command, argument: bytes) -> None:
         try:
             await command.execute(self, argument)
         except MailError as error:
-            self._failed(error)
+            self._refuse(error, command.enhanced)
         except (ConnectionClosed, SessionEnded, PlaintextInjected):
             raise
         except Exception:
-            self.log.failure("{verb} failed", verb=verb.decode("ascii"))
+            self.log.failure("{verb} failed", verb=command.name.decode("ascii"))
             # What state the transaction is in isn't known any more.
             self.reset()
-            self._failed(TemporaryFailure())
+            self.errors += 1
+            self._refuse(TemporaryFailure(), command.enhanced)
 
-    def _failed(self, error: MailError) -> None:
-        self.errors += 1
-        if self.errors > self.settings.maxErrors:
-            self.stream.write(reply(421, f"{self.settings.hostname} too many errors", "4.7.0"))
+    def _refuse(self, error: MailError, enhanced: bool = True) -> None:
+        if not error.temporary:
+            self.errors += 1
+        if self.errors > self.settings.maxErrors and error.smtpCode != 421:
+            error = MailError("too many errors", smtpCode=421, enhancedStatus="4.7.0")
+        if error.smtpCode == 421:
+            # RFC 5321 §4.2.2: "421 <domain> Service not available, closing".
             self.closing = True
-        else:
-            self.stream.write(errorReply(error))
+            error = MailError(
+                f"{self.settings.hostname} {error.text}",
+                smtpCode=421,
+                enhancedStatus=error.enhancedStatus,
+            )
+        self.stream.write(errorReply(error, enhanced))
 
     def reset(self) -> None:
         """
@@ -226,7 +299,16 @@ class SMTPSession:
         """
         transaction, self.transaction = self.transaction, None
         if transaction is not None:
+            self.abort(transaction)
+
+    def abort(self, transaction: Transaction) -> None:
+        """
+        Tell the target that nothing will come of it; what goes wrong there is only logged.
+        """
+        try:
             transaction.delivery.abort()
+        except Exception:
+            self.log.failure("{queueId}: abort failed", queueId=transaction.envelope.queueId)
 
     def forget(self) -> None:
         """
@@ -237,11 +319,17 @@ class SMTPSession:
         self.extended = False
         self.account = None
 
-    def ok(self, text: str = "OK", enhancedStatus: str = "2.0.0", code: int = 250) -> None:
+    def ok(
+        self,
+        text: str = "OK",
+        enhancedStatus: str = "2.0.0",
+        code: int = 250,
+        utf8: bool = False,
+    ) -> None:
         """
         Write a reply of success.
         """
-        self.stream.write(reply(code, text, enhancedStatus))
+        self.stream.write(reply(code, text, enhancedStatus, utf8))
 
     def newQueueId(self) -> str:
         """

@@ -5,34 +5,30 @@ Commands of a mail transaction: MAIL, RCPT, DATA (RFC 5321 §3.3).
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from time import time
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv6Address, ip_address
+from time import localtime, time
 
 from twisted_mailstack.errors import (
     AuthenticationRequired,
     ConnectionClosed,
     MailError,
     MessageTooLarge,
-    NoSuchDomain,
-    SessionEnded,
     SyntaxProblem,
     TemporaryFailure,
 )
 from twisted_mailstack.interfaces import IStagedContent
-from twisted_mailstack.model.address import Address, formatPath
+from twisted_mailstack.model.address import formatPath, parseDomain
 from twisted_mailstack.model.dates import formatFieldDate
 from twisted_mailstack.model.records import Envelope, Recipient
 from twisted_mailstack.smtp.extension import CheckParameter, Command
-from twisted_mailstack.smtp.grammar import decodeArgument, parseMailArgument
+from twisted_mailstack.smtp.grammar import POSTMASTER, decodeArgument, parseMailArgument
 from twisted_mailstack.smtp.reply import reply
 from twisted_mailstack.smtp.session import SMTPSession, Transaction
 from twisted_mailstack.wire.dots import DotReader
 
 #: Octets of data taken at a time.
 WINDOW = 64 * 1024
-#: What a client may call itself without it being put into a comment or lost in Received.
-_NAME = re.compile(r"[A-Za-z0-9.\-_:\[\]]+\Z")
 
 
 def _outOfOrder(text: str) -> MailError:
@@ -47,14 +43,15 @@ async def mail(session: SMTPSession, argument: bytes) -> None:
         raise _outOfOrder("A transaction is under way")
     if session.settings.submission and session.account is None:
         raise AuthenticationRequired()
-    path, parameters = parseMailArgument(decodeArgument(argument), "FROM")
+    text = decodeArgument(argument)
+    path, parameters = parseMailArgument(text, "FROM")
     _check(session, parameters, session.registry.mailParameters)
-    if path is not None:
-        _checkASCII(path, parameters)
+    if not text.isascii() and "SMTPUTF8" not in parameters:
+        # RFC 6531 §3.5
+        raise MailError("The address needs SMTPUTF8", smtpCode=550, enhancedStatus="5.6.7")
     session.transactions += 1
     if session.transactions > session.settings.maxTransactions:
-        session.closing = True
-        raise MailError("Too many messages", smtpCode=421, enhancedStatus="4.7.0")
+        raise MailError("too many messages", smtpCode=421, enhancedStatus="4.7.0")
     envelope = Envelope(
         session.stream.info,
         session.helo,
@@ -73,13 +70,14 @@ async def rcpt(session: SMTPSession, argument: bytes) -> None:
     transaction = session.transaction
     if transaction is None:
         raise _outOfOrder("Say MAIL first")
-    path, parameters = parseMailArgument(decodeArgument(argument), "TO")
+    text = decodeArgument(argument)
+    path, parameters = parseMailArgument(text, "TO")
     if path is None:
         raise SyntaxProblem("The null path is no recipient")
-    if not path.domain:
-        path = path._replace(domain=session.settings.hostname)
     _check(session, parameters, session.registry.rcptParameters)
-    _checkASCII(path, transaction.envelope.parameters)
+    if not text.isascii() and "SMTPUTF8" not in transaction.envelope.parameters:
+        # RFC 6531 §3.5
+        raise MailError("The address needs SMTPUTF8", smtpCode=553, enhancedStatus="5.6.7")
     if len(transaction.recipients) >= session.settings.maxRecipients:
         # RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.
         raise MailError("Too many recipients", smtpCode=452, enhancedStatus="4.5.3")
@@ -96,10 +94,9 @@ async def rcpt(session: SMTPSession, argument: bytes) -> None:
             peer=transaction.envelope.connection.peer,
             text=f"{error.smtpCode} {error.enhancedStatus} {error.text}",
         )
-        if isinstance(error, NoSuchDomain):
-            raise NoSuchDomain("Relaying denied") from None
         raise
     transaction.recipients.append(recipient)
+    session.errors = max(0, session.errors - 1)
     session.ok("OK", "2.1.5")
 
 
@@ -122,12 +119,6 @@ def _check(
         check(session, value)
 
 
-def _checkASCII(path: Address, parameters: Mapping[str, str | None]) -> None:
-    if not path.isASCII and "SMTPUTF8" not in parameters:
-        # RFC 6531 §3.5
-        raise MailError("The address needs SMTPUTF8", smtpCode=553, enhancedStatus="5.6.7")
-
-
 async def data(session: SMTPSession, argument: bytes) -> None:
     """RFC 5321 §4.1.1.4."""
     if argument:
@@ -138,6 +129,14 @@ async def data(session: SMTPSession, argument: bytes) -> None:
     if not transaction.recipients:
         # RFC 2920 §3.1: also if all recipients were refused and DATA was pipelined.
         raise MailError("No valid recipients", smtpCode=554, enhancedStatus="5.5.1")
+    try:
+        # The trace field goes first, so that a store that takes nothing refuses DATA, not the text.
+        waiting = transaction.delivery.write(receivedField(session, transaction))
+        if waiting is not None:
+            await waiting
+    except BaseException:
+        session.reset()
+        raise
     session.stream.write(reply(354, "End data with <CR><LF>.<CR><LF>"))
     octets, refusal = await _receive(session, transaction)
     await finishMessage(session, transaction, octets, refusal)
@@ -146,48 +145,47 @@ async def data(session: SMTPSession, argument: bytes) -> None:
 async def _receive(session: SMTPSession, transaction: Transaction) -> tuple[int, MailError | None]:
     # Reads the text to its end, come what may: nothing of it may ever be taken for a command.
     stream = session.stream
-    settings = session.settings
-    delivery = transaction.delivery
     reader = DotReader()
     refusal: MailError | None = None
     octets = 0
-    trace = receivedField(session, transaction)
-    try:
-        delivery.write(trace)
-    except MailError as error:
-        refusal = error
     while not reader.finished:
         text = reader.feed(await stream.readSome(WINDOW))
         octets += len(text)
-        if refusal is not None or not text:
-            continue
-        if octets > settings.maxMessageOctets:
-            refusal = MessageTooLarge()
-        elif reader.nul or ((reader.bareCR or reader.bareLF) and settings.bareNewlines == "refuse"):
-            refusal = MailError(
-                "The message has a NUL, or a CR or LF by itself: lines must end in CRLF",
-                smtpCode=550,
-                enhancedStatus="5.6.0",
-            )
-        elif settings.maxLineOctets is not None and reader.longestLine > settings.maxLineOctets:
-            refusal = MailError("A line is too long", smtpCode=550, enhancedStatus="5.6.0")
-        else:
-            try:
-                waiting = delivery.write(text)
-                if waiting is not None:
-                    await waiting
-                continue
-            except MailError as error:
-                refusal = error
-            except (ConnectionClosed, SessionEnded):
-                raise
-            except Exception:
-                session.log.failure("storing a message failed")
-                refusal = TemporaryFailure()
-        delivery.abort()
+        if refusal is None and text:
+            refusal = _judge(session, reader, octets) or await _write(session, transaction, text)
+            if refusal is not None:
+                session.abort(transaction)
     if reader.rest:
         stream.unread(reader.rest)
     return octets, refusal
+
+
+def _judge(session: SMTPSession, reader: DotReader, octets: int) -> MailError | None:
+    settings = session.settings
+    if octets > settings.maxMessageOctets:
+        return MessageTooLarge()
+    if reader.nul or ((reader.bareCR or reader.bareLF) and settings.bareNewlines == "refuse"):
+        return MailError(
+            "The message has a NUL, or a CR or LF by itself: lines must end in CRLF",
+            smtpCode=550,
+            enhancedStatus="5.6.0",
+        )
+    if settings.maxLineOctets is not None and reader.longestLine > settings.maxLineOctets:
+        return MailError("A line is too long", smtpCode=550, enhancedStatus="5.6.0")
+    return None
+
+
+async def _write(session: SMTPSession, transaction: Transaction, text: bytes) -> MailError | None:
+    try:
+        waiting = transaction.delivery.write(text)
+        if waiting is not None:
+            await waiting
+    except MailError as error:
+        return error
+    except Exception:
+        session.log.failure("{queueId}: storing failed", queueId=transaction.envelope.queueId)
+        return TemporaryFailure()
+    return None
 
 
 async def finishMessage(
@@ -202,20 +200,26 @@ async def finishMessage(
     envelope = transaction.envelope
 
     async def inspect(content: IStagedContent) -> bytes:
-        return await session.policies.message(envelope, transaction.recipients, content)
+        lines = await session.policies.message(envelope, transaction.recipients, content)
+        if session.stream.closed:
+            # RFC 5321 §4.1.1.10: what is pending is cancelled when the client goes away. It would
+            # not learn that we took the message, and send it again.
+            raise ConnectionClosed()
+        return lines
 
     # From here on the delivery is the target's: an abort would come too late.
     session.transaction = None
     if refusal is None:
         try:
-            await transaction.delivery.commit(inspect)
+            refusal = _failures(session, transaction, await transaction.delivery.commit(inspect))
         except MailError as error:
             refusal = error
-        except Exception:
-            session.log.failure("{queueId}: delivery failed", queueId=envelope.queueId)
+        except Exception as error:
+            if not isinstance(error, ConnectionClosed) or not session.stream.closed:
+                session.log.failure("{queueId}: delivery failed", queueId=envelope.queueId)
             refusal = TemporaryFailure()
     else:
-        transaction.delivery.abort()
+        session.abort(transaction)
     outcome = "accepted" if refusal is None else f"refused: {refusal.smtpCode} {refusal.text}"
     session.log.info(
         "{queueId}: {outcome}: from={reversePath} to={recipients} size={octets} peer={peer}"
@@ -231,7 +235,30 @@ async def finishMessage(
     )
     if refusal is not None:
         raise refusal
+    session.errors = 0
     session.ok(f"OK: {envelope.queueId}", "2.0.0")
+
+
+def _failures(
+    session: SMTPSession, transaction: Transaction, results: Sequence[Exception | None]
+) -> MailError | None:
+    # One reply is for all recipients (RFC 5321 §4.1.1.4): a refusal only if nobody got it.
+    failures = [
+        (recipient, error)
+        for recipient, error in zip(transaction.recipients, results, strict=False)
+        if error is not None
+    ]
+    for recipient, error in failures:
+        session.log.error(
+            "{queueId}: not delivered: to=<{recipient}>: {error}",
+            queueId=transaction.envelope.queueId,
+            recipient=str(recipient.address),
+            error=str(error),
+        )
+    if not failures or len(failures) < len(transaction.recipients):
+        return None
+    first = failures[0][1]
+    return first if isinstance(first, MailError) else TemporaryFailure()
 
 
 def _names(recipients: list[Recipient]) -> str:
@@ -242,7 +269,8 @@ def _names(recipients: list[Recipient]) -> str:
 def receivedField(session: SMTPSession, transaction: Transaction) -> bytes:
     """
     @return: the trace field (RFC 5321 §4.4), its line end included. Names a recipient only if it is
-        the only one, so that nobody learns of a Bcc (§7.2).
+        the only one, so that nobody learns of a Bcc (§7.2). Nothing that the client said gets into
+        it but a valid domain or address literal and a parsed address.
     """
     envelope = transaction.envelope
     info = session.stream.info
@@ -252,23 +280,40 @@ def receivedField(session: SMTPSession, transaction: Transaction) -> bytes:
         protocol = "UTF8SMTP"
     if session.extended:
         protocol += ("S" if info.secure else "") + ("A" if session.account else "")
-    helo = envelope.helo if _NAME.match(envelope.helo) else "unknown"
-    peer = f"IPv6:{info.peer}" if ":" in info.peer else info.peer
+    try:
+        parseDomain(envelope.helo)
+        name = envelope.helo
+    except SyntaxProblem:
+        name = "unknown"
+    peer = _literal(info.peer)
     tls = f" ({info.tlsVersion} {info.cipher})" if info.secure else ""
-    single = (
-        f"\r\n\tfor <{transaction.recipients[0].address}>"
-        if len(transaction.recipients) == 1
-        else ""
-    )
+    recipients = transaction.recipients
+    single = len(recipients) == 1 and recipients[0].address != POSTMASTER
+    now = int(time())
     return (
         (
-            f"Received: from {helo} ([{peer}])\r\n"
+            f"Received: from {name}{peer and f' ({peer})'}\r\n"
             f"\tby {session.settings.hostname} with {protocol}{tls}\r\n"
-            f"\tid {envelope.queueId}{single};\r\n\t"
+            f"\tid {envelope.queueId}"
+            + (f"\r\n\tfor <{recipients[0].address}>" if single else "")
+            + ";\r\n\t"
         ).encode()
-        + formatFieldDate(int(time()))
+        # RFC 5321 §4.4: "Local time (with an offset) SHOULD be used rather than UT".
+        + formatFieldDate(now, localtime(now).tm_gmtoff // 60)
         + b"\r\n"
     )
+
+
+def _literal(peer: str) -> str:
+    # RFC 5321 §4.1.3; empty for what has no IP address.
+    try:
+        address = ip_address(peer.partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(address, IPv6Address):
+        # What a dual-stack socket calls an IPv4 peer.
+        return f"[{address.ipv4_mapped or f'IPv6:{address}'}]"
+    return f"[{address}]"
 
 
 COMMANDS = (

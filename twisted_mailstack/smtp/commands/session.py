@@ -5,12 +5,17 @@ Commands that are about the session: EHLO, HELO, NOOP, RSET, HELP, VRFY, EXPN, Q
 
 from __future__ import annotations
 
+import re
+
 from twisted_mailstack.errors import MailError, SyntaxProblem
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.smtp.extension import Command
-from twisted_mailstack.smtp.grammar import decodeArgument, parseClientName
+from twisted_mailstack.smtp.grammar import POSTMASTER, decodeArgument, parseClientName
 from twisted_mailstack.smtp.reply import reply
 from twisted_mailstack.smtp.session import SMTPSession
+
+#   vrfy = "VRFY" SP String [ SP "SMTPUTF8" ] CRLF   (RFC 6531 §3.7.4.2)
+_SMTPUTF8 = re.compile(r" +SMTPUTF8\Z", re.IGNORECASE)
 
 
 async def ehlo(session: SMTPSession, argument: bytes) -> None:
@@ -72,19 +77,29 @@ async def help(session: SMTPSession, argument: bytes) -> None:
 
 
 async def vrfy(session: SMTPSession, argument: bytes) -> None:
-    """RFC 5321 §3.5, §4.1.1.6. Without C{settings.verify} it doesn't tell (§7.3)."""
-    if not argument:
+    """
+    RFC 5321 §3.5, §4.1.1.6. Without C{settings.verify} it doesn't tell (§7.3). A name without
+    domain is one of the server's own name.
+    """
+    text = decodeArgument(argument)
+    bare = _SMTPUTF8.sub("", text)
+    utf8 = bare != text
+    if not bare:
         raise SyntaxProblem("An address is needed")
     if not session.settings.verify:
         session.ok("Cannot VRFY user; try to deliver", "2.5.0", 252)
         return
-    text = decodeArgument(argument).strip().removesuffix(" SMTPUTF8")
-    if text.startswith("<") and text.endswith(">"):
-        text = text[1:-1]
-    if "@" not in text:
-        text = f"{text}@{session.settings.hostname}"
-    found = await session.target.verify(Address.parse(text))
-    session.ok(f"<{found}>", "2.1.5")
+    if bare.startswith("<") and bare.endswith(">"):
+        bare = bare[1:-1]
+    if bare.lower() == POSTMASTER.localPart:
+        address = POSTMASTER
+    else:
+        address = Address.parse(bare if "@" in bare else f"{bare}@{session.settings.hostname}")
+    found = await session.target.verify(address)
+    if not utf8 and not found.isascii():
+        session.ok("Cannot show the address without SMTPUTF8", "2.6.8", 252)
+        return
+    session.ok(f"<{found}>", "2.1.5", utf8=utf8)
 
 
 async def expn(session: SMTPSession, argument: bytes) -> None:
@@ -93,8 +108,8 @@ async def expn(session: SMTPSession, argument: bytes) -> None:
 
 
 COMMANDS = (
-    Command(b"EHLO", ehlo, "EHLO domain"),
-    Command(b"HELO", helo, "HELO domain"),
+    Command(b"EHLO", ehlo, "EHLO domain", enhanced=False),
+    Command(b"HELO", helo, "HELO domain", enhanced=False),
     Command(b"NOOP", noop, "NOOP"),
     Command(b"RSET", rset, "RSET"),
     Command(b"QUIT", quit, "QUIT"),

@@ -16,6 +16,7 @@ from twisted_mailstack.errors import (
     LimitExceeded,
     MailError,
     SyntaxProblem,
+    TemporaryFailure,
 )
 from twisted_mailstack.sasl.registry import offered
 from twisted_mailstack.smtp.extension import Command, Extension
@@ -73,7 +74,8 @@ async def auth(session: SMTPSession, argument: bytes) -> None:
         try:
             line = await session.stream.readLine(MAX_LINE, strict=True)
         except LimitExceeded:
-            raise LimitExceeded("Line too long") from None
+            # RFC 4954 §6
+            raise LimitExceeded("Line too long", enhancedStatus="5.5.6") from None
         if line == b"*":
             raise SyntaxProblem("Authentication cancelled", enhancedStatus="5.7.0")
         step = exchange.respond(_decode(line))
@@ -81,11 +83,13 @@ async def auth(session: SMTPSession, argument: bytes) -> None:
         account = await login.attempt(step, mechanism.name.decode("ascii"), info)
     except AuthenticationFailed:
         if login.exhausted:
-            session.closing = True
             raise MailError(
                 "Too many failed logins", smtpCode=421, enhancedStatus="4.7.0"
             ) from None
         raise
+    except TemporaryFailure as error:
+        # RFC 4954 §6
+        raise MailError(error.text, smtpCode=454, enhancedStatus="4.7.0") from error
     session.account = account
     session.ok("Authenticated", "2.7.0", 235)
 
@@ -102,6 +106,8 @@ def check(session: SMTPSession, value: str | None) -> None:
     AUTH= of MAIL (RFC 4954 §5): taken and not trusted, as the RFC allows: nothing is derived from
     it.
     """
+    if session.login is None:
+        raise MailError("AUTH is not available", smtpCode=555, enhancedStatus="5.5.4")
     if value is None or (value != "<>" and not _XTEXT.match(value)):
         raise SyntaxProblem("AUTH= needs an xtext or <>")
 

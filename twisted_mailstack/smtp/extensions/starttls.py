@@ -5,9 +5,8 @@ clear is never run: the connection is dropped.
 
 from __future__ import annotations
 
-from twisted_mailstack.errors import MailError, SyntaxProblem
+from twisted_mailstack.errors import MailError, PlaintextInjected, SyntaxProblem
 from twisted_mailstack.smtp.extension import Command, Extension
-from twisted_mailstack.smtp.reply import reply
 from twisted_mailstack.smtp.session import SMTPSession
 
 
@@ -23,8 +22,11 @@ async def starttls(session: SMTPSession, argument: bytes) -> None:
     if session.stream.info.secure:
         raise MailError("TLS is active", smtpCode=503, enhancedStatus="5.5.1")
     if not session.hasTLS:
-        raise MailError("TLS is not available", smtpCode=454, enhancedStatus="4.7.0")
-    session.stream.write(reply(220, "Ready to start TLS", "2.0.0"))
+        # Not 454, which says that it may be there later: it isn't offered.
+        raise MailError("TLS is not available", smtpCode=502, enhancedStatus="5.5.1")
+    if session.stream.buffered:
+        raise PlaintextInjected()
+    session.ok("Ready to start TLS", "2.0.0", 220)
     session.stream.startTLS()
     session.forget()
 
