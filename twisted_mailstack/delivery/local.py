@@ -8,6 +8,9 @@ Resolution, in order: the account; the alias; both again without the subaddress 
 §4.5.1). An account that is reached in several ways gets one copy. Aliases may name other domains;
 what leads there goes to the spool, and where there is none it is refused at RCPT.
 
+A message gets a Return-Path field and a Delivered-To field in front. Return-Path fields that it
+came with are removed, whatever else is in it stays (RFC 5321 §4.4).
+
 A reply to the end of data is for all recipients (RFC 5321 §4.1.1.4), so all of them get their copy
 or none does: if one account has filled up since RCPT, the client is told to try again later, and
 what it sends then is no duplicate for anybody. Quotas are checked at RCPT, so this takes a race.
@@ -15,17 +18,21 @@ what it sends then is no duplicate for anybody. Quotas are checked at RCPT, so t
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from time import time
 
 from zope.interface import implementer
 
+from twisted_mailstack.delivery.returnpath import ReturnPathRemover
 from twisted_mailstack.errors import (
     CannotDoThat,
     MailError,
+    MessageTooLarge,
     NoSuchAccount,
     NoSuchDomain,
     OverQuota,
+    TemporaryFailure,
 )
 from twisted_mailstack.interfaces import (
     IContentWriter,
@@ -39,8 +46,7 @@ from twisted_mailstack.model.address import Address, formatPath
 from twisted_mailstack.model.mailboxname import INBOX
 from twisted_mailstack.model.records import AccountRecord, Envelope, Placement, Recipient
 
-#: Aliases that lead to aliases, and recipients that one address may become.
-MAX_ALIAS_DEPTH = 10
+#: Targets that one address may have, those of aliases that lead to aliases among them.
 MAX_EXPANSION = 1000
 
 Inspect = Callable[[IStagedContent], Awaitable[bytes]]
@@ -71,75 +77,77 @@ class Resolver:
 
     async def resolve(self, address: Address) -> tuple[list[AccountRecord], list[Address]]:
         """
+        @param address: without a domain it is the postmaster of this server (RFC 5321 §4.5.1).
         @return: the accounts, and the addresses elsewhere.
         @raise NoSuchDomain: if the domain isn't ours.
         @raise NoSuchAccount: if nobody has that address.
+        @raise CannotDoThat: if it leads to too many.
         """
         accounts: dict[str, AccountRecord] = {}
-        elsewhere: dict[Address, None] = {}
-        await self._follow(address, accounts, elsewhere, (), True)
-        return list(accounts.values()), list(elsewhere)
-
-    async def _postmasters(self, domain: str) -> Sequence[Address]:
-        if self._postmaster is not None:
-            return (self._postmaster,)
-        records = await self._directory.listAccounts(domain)
-        records = records or await self._directory.listAccounts()
-        if not records:
+        elsewhere: list[Address] = []
+        # Each address is looked at once, whatever leads to it, so loops end.
+        seen = {address}
+        waiting = deque(seen)
+        while waiting:
+            each = waiting.popleft()
+            targets = await self._look(each, accounts)
+            if targets is None:
+                if each is address:
+                    raise NoSuchDomain()
+                elsewhere.append(each)
+                continue
+            fresh = [target for target in dict.fromkeys(targets) if target not in seen]
+            seen.update(fresh)
+            waiting.extend(fresh)
+            if len(seen) > MAX_EXPANSION + 1:
+                raise CannotDoThat("The alias leads to too many addresses", enhancedStatus="5.2.4")
+        if not accounts and not elsewhere:
+            # If some targets of several are dead, that is the alias owner's business.
             raise NoSuchAccount()
-        return (records[0].address,)
+        return list(accounts.values()), elsewhere
 
-    async def _follow(
-        self,
-        address: Address,
-        accounts: dict[str, AccountRecord],
-        elsewhere: dict[Address, None],
-        path: tuple[Address, ...],
-        first: bool,
-    ) -> None:
+    async def _look(
+        self, address: Address, accounts: dict[str, AccountRecord]
+    ) -> Sequence[Address] | None:
+        # Enters the account if it is one; else gives what the address leads to, None if the domain
+        # isn't ours.
         directory = self._directory
+        if not address.domain:
+            return await self._postmasters("")
         account = await directory.findAccount(address)
         if account is not None:
             accounts[account.accountId] = account
-            return
+            return ()
         if await directory.findDomain(address.domain) is None:
-            if first:
-                raise NoSuchDomain()
-            elsewhere[address] = None
-            return
+            return None
+        alias = await directory.findAlias(address)
         user, separator, _ = (
             address.localPart.partition(self._separator) if self._separator else ("", "", "")
         )
         plain = address._replace(localPart=user) if separator and user else None
-        alias = await directory.findAlias(address)
         if alias is None and plain is not None:
             account = await directory.findAccount(plain)
             if account is not None:
                 accounts[account.accountId] = account
-                return
+                return ()
             alias = await directory.findAlias(plain)
         if alias is None:
             alias = await directory.findAlias(address._replace(localPart="*"))
-        targets: Sequence[Address]
         if alias is not None:
-            targets = alias.targets
-        elif address.localPart.lower() == "postmaster":
-            targets = await self._postmasters(address.domain)
-        else:
-            raise NoSuchAccount()
-        for target in targets:
-            if target in path or target == address or len(path) >= MAX_ALIAS_DEPTH:
-                # A loop, or so deep that it may as well be one: the rest still gets its copy.
-                continue
-            if len(accounts) + len(elsewhere) >= MAX_EXPANSION:
-                raise CannotDoThat("The alias leads to too many addresses", enhancedStatus="5.4.6")
-            try:
-                await self._follow(target, accounts, elsewhere, (*path, address), False)
-            except NoSuchAccount:
-                # One dead target of several is the alias owner's business, not the client's.
-                continue
-        if first and not accounts and not elsewhere:
-            raise NoSuchAccount()
+            return alias.targets
+        if (plain or address).localPart.lower() == "postmaster":
+            return await self._postmasters(address.domain)
+        return ()
+
+    async def _postmasters(self, domain: str) -> Sequence[Address]:
+        if self._postmaster is not None:
+            return (self._postmaster,)
+        if not domain:
+            domains = await self._directory.listDomains()
+            return [Address("postmaster", each.name) for each in domains[:1]]
+        records = await self._directory.listAccounts(domain)
+        records = records or await self._directory.listAccounts()
+        return [record.address for record in records[:1]]
 
 
 @implementer(IDeliveryTarget)
@@ -184,10 +192,11 @@ class LocalDelivery:
         self._target = target
         self._envelope = envelope
         self._recipients: list[Recipient] = []
-        # By account: the recipient that reached it first, and the address it was reached by.
+        # By account: which recipient reached it first.
         self._accounts: dict[str, tuple[int, AccountRecord]] = {}
         self._elsewhere: dict[Address, int] = {}
         self._writer: IContentWriter | None = None
+        self._remover = ReturnPathRemover()
         self._spooled: IDelivery | None = None
 
     async def addRecipient(self, recipient: Recipient) -> None:
@@ -201,59 +210,75 @@ class LocalDelivery:
             accounts, elsewhere = [], [recipient.address]
         if elsewhere and target.spool is None:
             raise MailError(
-                f"{recipient.address}: this server does not relay mail to other domains yet",
+                f"{recipient.address}: this server does not relay mail to other domains",
                 smtpCode=550,
                 enhancedStatus="5.7.1",
             )
         for account in accounts:
             await self._checkRoom(account)
-        if elsewhere and target.spool is not None:
-            if self._spooled is None:
-                self._spooled = target.spool.begin(self._envelope)
-            for address in elsewhere:
-                if address not in self._elsewhere:
-                    await self._spooled.addRecipient(recipient._replace(address=address))
         index = len(self._recipients)
+        for address in elsewhere:
+            if address not in self._elsewhere:
+                await self._spool().addRecipient(recipient._replace(address=address))
+                self._elsewhere[address] = index
         self._recipients.append(recipient)
         for account in accounts:
             self._accounts.setdefault(account.accountId, (index, account))
-        for address in elsewhere:
-            self._elsewhere.setdefault(address, index)
 
     async def _checkRoom(self, account: AccountRecord) -> None:
         quota = await (await self._target.store.openAccount(account.accountId)).quota()
-        size = self._envelope.parameters.get("SIZE")
-        octets = quota.octets + max(1, int(size or 0))
-        if quota.octetLimit is not None and octets > quota.octetLimit:
+        size = max(1, int(self._envelope.parameters.get("SIZE") or 0))
+        if quota.octetLimit is not None and size > quota.octetLimit:
+            # RFC 1870 §6.4: for good, since no room that can be made is enough.
+            raise MessageTooLarge("The message is larger than the account", enhancedStatus="5.2.3")
+        if quota.octetLimit is not None and quota.octets + size > quota.octetLimit:
             raise OverQuota()
         if quota.messageLimit is not None and quota.messages >= quota.messageLimit:
             raise OverQuota()
 
+    def _spool(self) -> IDelivery:
+        if self._spooled is None:
+            assert self._target.spool is not None
+            self._spooled = self._target.spool.begin(self._envelope)
+        return self._spooled
+
     def write(self, data: bytes) -> Awaitable[None] | None:
         """See L{IDelivery}."""
+        if self._spooled is not None:
+            return self._writeBoth(self._spooled, data)
+        return self._content().write(self._remover.feed(data))
+
+    async def _writeBoth(self, spooled: IDelivery, data: bytes) -> None:
+        # What is passed on is passed on as it came (RFC 5321 §3.6.3).
+        waiting = self._content().write(self._remover.feed(data))
+        if waiting is not None:
+            await waiting
+        waiting = spooled.write(data)
+        if waiting is not None:
+            await waiting
+
+    def _content(self) -> IContentWriter:
         if self._writer is None:
             self._writer = self._target.store.newContent()
-        waiting = self._writer.write(data)
-        if self._spooled is not None:
-            other = self._spooled.write(data)
-            if waiting is not None and other is not None:
-                return _both(waiting, other)
-            return waiting or other
-        return waiting
+        return self._writer
 
     async def commit(self, inspect: Inspect | None = None) -> Sequence[Exception | None]:
         """See L{IDelivery}."""
-        writer = self._writer or self._target.store.newContent()
-        staged = await writer.finish()
+        staged: IStagedContent | None = None
         try:
+            writer = self._content()
+            waiting = writer.write(self._remover.finish())
+            if waiting is not None:
+                await waiting
+            staged = await writer.finish()
             added = b"" if inspect is None else await inspect(staged)
             return await self._place(staged, added)
         except BaseException:
-            if self._spooled is not None:
-                self._spooled.abort()
+            self.abort()
             raise
         finally:
-            staged.discard()
+            if staged is not None:
+                staged.discard()
 
     async def _place(self, staged: IStagedContent, added: bytes) -> Sequence[Exception | None]:
         envelope = self._envelope
@@ -262,26 +287,34 @@ class LocalDelivery:
             Placement(
                 accountId,
                 INBOX,
-                returnPath
-                + f"Delivered-To: {self._recipients[index].address}\r\n".encode()
-                + added,
+                returnPath + self._deliveredTo(index, account) + added,
             )
-            for accountId, (index, _) in self._accounts.items()
+            for accountId, (index, account) in self._accounts.items()
         ]
         if placements:
-            await self._target.store.deliver(staged, placements, int(self._target.now()))
-        if self._spooled is not None:
-            await self._spooled.commit()
+            try:
+                await self._target.store.deliver(staged, placements, int(self._target.now()))
+            except NoSuchAccount:
+                # Deleted since RCPT: the next attempt will say so of that recipient alone.
+                raise TemporaryFailure() from None
+        spooled, self._spooled = self._spooled, None
+        if spooled is not None:
+
+            async def alreadyInspected(content: IStagedContent) -> bytes:
+                return added
+
+            await spooled.commit(alreadyInspected)
         return [None] * len(self._recipients)
+
+    def _deliveredTo(self, index: int, account: AccountRecord) -> bytes:
+        # As the client named the recipient; the postmaster without domain is nobody's address.
+        address = self._recipients[index].address
+        return f"Delivered-To: {address if address.domain else account.address}\r\n".encode()
 
     def abort(self) -> None:
         """See L{IDelivery}."""
         if self._writer is not None:
             self._writer.abort()
-        if self._spooled is not None:
-            self._spooled.abort()
-
-
-async def _both(one: Awaitable[None], other: Awaitable[None]) -> None:
-    await one
-    await other
+        spooled, self._spooled = self._spooled, None
+        if spooled is not None:
+            spooled.abort()

@@ -84,6 +84,9 @@ class Policies:
             found = step.message(envelope, recipients, content)
             if not isinstance(found, bytes):
                 found = await found
+            if found and not found.endswith(b"\r\n"):
+                # It would run into the next field: rather no message than a damaged one.
+                raise ValueError(f"{step!r} gave header lines without CRLF at the end")
             lines = found + lines
         return lines
 
@@ -99,13 +102,15 @@ class HopLimit(PolicyStep):
 
     def __init__(self, limit: int = 100) -> None:
         """
-        @param limit: Received fields that are too many. The RFC wants at least 100.
+        @param limit: a message that came with so many Received fields is refused. RFC 5321 §6.3
+            wants at least 100.
         """
         self._limit = limit
 
     async def _count(self, content: IStagedContent) -> bytes:
         header = await content.read(0, min(content.summary.headerSize, 1024 * 1024))
-        if len(_RECEIVED.findall(header)) >= self._limit:
+        # Our own is one of them.
+        if len(_RECEIVED.findall(header)) > self._limit:
             raise MailError("Too many hops", smtpCode=554, enhancedStatus="5.4.6")
         return b""
 
