@@ -97,6 +97,7 @@ class Stream:
         self._timer: IDelayedCall | None = None
         self._deadline: float | None = None
         self._closed = False
+        self._losing = False
         self._ending: SessionEnded | None = None
         self._woken = False
         self._output: list[bytes] = []
@@ -108,9 +109,11 @@ class Stream:
 
     def received(self, data: bytes) -> None:
         """
-        Octets came in.
+        Octets came in. Behind L{close} nobody wants them.
         """
         self.bytesIn += len(data)
+        if self._losing:
+            return
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
         self._at = 0
         if len(self._buffer) > HIGH_WATER and not self._paused:
@@ -207,23 +210,24 @@ class Stream:
             while (line := self.takeLine(limit, strict)) is None:
                 await self._more()
         except LineTooLong:
-            beginning = self._buffer[self._at : self._at + KEPT]
+            # No more than is there however the line came, so that nothing depends on chunks.
+            beginning = self._buffer[self._at : self._at + min(KEPT, limit)]
             ending = await self._discardLine(b"\r\n" if strict else b"\n")
-            raise LineTooLong(beginning.partition(b"\n")[0], ending) from None
+            raise LineTooLong(beginning.partition(b"\n")[0].removesuffix(b"\r"), ending) from None
         return line
 
     async def _discardLine(self, terminator: bytes) -> bytes:
-        # Returns the line's last octets.
+        # Returns the line's last octets. One more is kept for the CR of its end.
         last = b""
         while (end := self._buffer.find(terminator, self._at)) < 0:
             # A CR at the very end may be the first half of the line's end.
             end = len(self._buffer) - self._buffer.endswith(b"\r")
-            last = (last + self._buffer[max(self._at, end - KEPT) : end])[-KEPT:]
+            last = (last + self._buffer[max(self._at, end - KEPT - 1) : end])[-KEPT - 1 :]
             self._at = end
             await self._more()
-        last = (last + self._buffer[max(self._at, end - KEPT) : end])[-KEPT:]
+        last = (last + self._buffer[max(self._at, end - KEPT - 1) : end])[-KEPT - 1 :]
         self._at = end + len(terminator)
-        return last.removesuffix(b"\r")
+        return last.removesuffix(b"\r")[-KEPT:]
 
     async def readExactly(self, octets: int) -> bytes:
         """
@@ -337,10 +341,13 @@ class Stream:
 
     async def _suspend(self) -> None:
         self._waiter = Deferred()
-        if self._deadline is not None and self._timer is None:
-            self._timer = self.clock.callLater(
-                max(0, self._deadline - self.clock.seconds()), self._timerFired
-            )
+        if self._deadline is not None:
+            left = max(0, self._deadline - self.clock.seconds())
+            if self._timer is None:
+                self._timer = self.clock.callLater(left, self._timerFired)
+            elif self._timer.getTime() > self._deadline:
+                # The timeout was longer when the timer was started.
+                self._timer.reset(left)
         await self._waiter
 
     def _fire(self) -> None:
@@ -361,7 +368,9 @@ class Stream:
         if left > 0:
             self._timer = self.clock.callLater(left, self._timerFired)
         else:
-            self.end(SessionEnded.TIMEOUT)
+            # Also if the session was told of a shutdown: it still waits, for a peer that is silent.
+            self._ending = SessionEnded(SessionEnded.TIMEOUT)
+            self._fire()
 
     # --- the session's side: output ------------------------------------------------------------
 
@@ -419,7 +428,10 @@ class Stream:
 
     def close(self) -> None:
         """
-        Send what was written and close the connection.
+        Send what was written and close the connection. What the peer still sends is dropped.
         """
         self.flush()
+        self._losing = True
+        self._buffer = b""
+        self._at = 0
         self.wire.lose()
