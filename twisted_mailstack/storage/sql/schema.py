@@ -211,19 +211,16 @@ MIGRATIONS: tuple[str, ...] = (_FIRST, _SPOOL)
 
 def upgrade(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:
     """
-    Bring a database to the current version, in one transaction.
+    Bring a database to the current version, in one transaction. Writes nothing if it has it.
 
     @raise StoreDamaged: if it was made by a newer release.
     """
+    if _version(connection, migrations) == len(migrations):
+        return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(migrations):
-            raise StoreDamaged(
-                f"the database has schema version {version}, this release knows {len(migrations)}:"
-                " it was used with a newer release"
-            )
-        for script in migrations[version:]:
+        # Again: another process may have been faster.
+        for script in migrations[_version(connection, migrations) :]:
             # executescript would commit first.
             for statement in script.split(";"):
                 if statement.strip():
@@ -231,5 +228,16 @@ def upgrade(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRAT
         connection.execute(f"PRAGMA user_version = {len(migrations)}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
+
+
+def _version(connection: sqlite3.Connection, migrations: tuple[str, ...]) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(migrations):
+        raise StoreDamaged(
+            f"the database has schema version {version}, this release knows {len(migrations)}:"
+            " it was used with a newer release"
+        )
+    return version

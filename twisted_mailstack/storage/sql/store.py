@@ -24,13 +24,26 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_mailstack.errors import NoSuchAccount, NoSuchMailbox, OverQuota, StoreDamaged
+from twisted_mailstack.errors import (
+    MailError,
+    NoSuchAccount,
+    NoSuchMailbox,
+    OverQuota,
+    StoreDamaged,
+    TemporaryFailure,
+)
 from twisted_mailstack.interfaces import ISpoolingStore, IStagedContent
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.mailboxname import INBOX
 from twisted_mailstack.model.records import Damage, Placement
 from twisted_mailstack.storage.sql.account import SQLAccount
 from twisted_mailstack.storage.sql.check import checkDatabase
+from twisted_mailstack.storage.sql.connection import (
+    ClosedConnection,
+    ReadingConnection,
+    connect,
+    explain,
+)
 from twisted_mailstack.storage.sql.content import ContentWriter, StagedContent
 from twisted_mailstack.storage.sql.directory import SQLDirectory, accountNumber
 from twisted_mailstack.storage.sql.mailbox import Box, checkQuota, storeMessage
@@ -93,47 +106,48 @@ class SQLMailStore:
 
     # --- opening and closing -------------------------------------------------------------------
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self, factory: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
         """
         @return: a new connection to the database, in autocommit mode.
         """
-        connection = sqlite3.connect(
-            self.path / FILE,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=500,
-            timeout=30,
-        )
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -16000")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        # Freed pages are overwritten only where that costs no more writes.
-        connection.execute("PRAGMA secure_delete = FAST")
-        return connection
+        return connect(self.path / FILE, factory)
 
     async def start(self) -> None:
         """See L{IMailStore}."""
         try:
             self._open()
-        except (sqlite3.Error, OSError) as error:
-            raise StoreDamaged(f"{self.path / FILE} can't be opened: {error}") from error
+        except BaseException as error:
+            self._close()
+            if isinstance(error, OSError):
+                raise StoreDamaged(
+                    f"{error.filename or self.path / FILE} can't be opened: {error.strerror}"
+                ) from error
+            if isinstance(error, sqlite3.Error):
+                raise StoreDamaged(f"{self.path / FILE} can't be opened: {error}") from error
+            raise
         self._threads = ThreadPoolExecutor(1, "mailstack-writer")
         self._readers = ThreadPoolExecutor(2, "mailstack-reader")
         self.writer = Writer(self._writing, self._runInWriter, self._committed)
         self._started = True
-        await self._disownDead()
-        self._dataVersion = self._readDataVersion()
+        self._dataVersion = _dataVersion(self._writing)
         self._poll = self._clock.callLater(POLL_SECONDS, self._lookAround)
+        try:
+            await self._disownDead()
+        except MailError:
+            # It is logged. What can be read of a damaged store, or one whose disk is full, is read.
+            pass
+        self._reap()
 
     def _open(self) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.locks.mkdir(mode=0o700, exist_ok=True)
         # Made before SQLite makes it, with no rights for others; -wal and -shm follow it.
         os.close(os.open(self.path / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._lock = os.open(
-            self.locks / f"process-{self._owner}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
+        # Locked before it has its name: another process must not take it for a dead one's.
+        fresh = self.locks / f"fresh-{self._owner}"
+        self._lock = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        fresh.rename(self.locks / f"process-{self._owner}")
         self._writing = self.connect()
         # Fewer overflow pages for ordinary messages; has effect on a new database only.
         self._writing.execute("PRAGMA page_size = 8192")
@@ -141,8 +155,19 @@ class SQLMailStore:
         self._writing.execute("PRAGMA wal_autocheckpoint = 4000")
         self._writing.execute("PRAGMA journal_size_limit = 67108864")
         upgrade(self._writing)
-        self.reader = self.connect()
+        self.reader = self.connect(ReadingConnection)
         self.reader.execute("PRAGMA query_only = 1")
+
+    def _close(self) -> None:
+        for name in ("reader", "_writing"):
+            connection = self.__dict__.get(name)
+            if connection is not None:
+                setattr(self, name, ClosedConnection())
+                connection.close()
+        if self._lock is not None:
+            (self.locks / f"process-{self._owner}").unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
 
     async def stop(self) -> None:
         """See L{IMailStore}."""
@@ -154,12 +179,7 @@ class SQLMailStore:
         await self.writer.finish()
         self._readers.shutdown(wait=True)
         self._threads.shutdown(wait=True)
-        self.reader.close()
-        self._writing.close()
-        if self._lock is not None:
-            (self.locks / f"process-{self._owner}").unlink(missing_ok=True)
-            os.close(self._lock)
-            self._lock = None
+        self._close()
 
     # --- threads -------------------------------------------------------------------------------
 
@@ -183,12 +203,16 @@ class SQLMailStore:
                     result = function(connection)
                 finally:
                     connection.close()
-            except BaseException:
-                self._callFromThread(done.errback, Failure())
+            except BaseException as error:
+                failure = Failure(explain(error)) if isinstance(error, sqlite3.Error) else Failure()
+                self._callFromThread(done.errback, failure)
             else:
                 self._callFromThread(done.callback, result)
 
-        self._readers.submit(work)
+        if self._started:
+            self._readers.submit(work)
+        else:
+            done.errback(TemporaryFailure("The store is closed"))
         return done
 
     # --- change notification -------------------------------------------------------------------
@@ -198,16 +222,18 @@ class SQLMailStore:
         if unplaced:
             self._reap()
 
-    def _readDataVersion(self) -> int:
-        # Of the writer's connection: its own commits don't count.
-        version: int = self._writing.execute("PRAGMA data_version").fetchone()[0]
-        return version
-
     def _lookAround(self) -> None:
         self._poll = self._clock.callLater(POLL_SECONDS, self._lookAround)
+        # Of the writer's connection: its own commits don't count there. While that is busy, the
+        # question goes into the next group, or it would never be asked under load.
         if self.writer.busy:
-            return
-        version = self._readDataVersion()
+            self.writer.submit(
+                lambda transaction: _dataVersion(transaction.connection)
+            ).addCallback(self._sawVersion).addErrback(lambda _: None)
+        else:
+            self._sawVersion(_dataVersion(self._writing))
+
+    def _sawVersion(self, version: int) -> None:
         if version != self._dataVersion:
             self._dataVersion = version
             self.watchers.tellAll()
@@ -215,7 +241,7 @@ class SQLMailStore:
     # --- clearing up ---------------------------------------------------------------------------
 
     async def _disownDead(self) -> None:
-        owners = self._writing.execute(
+        owners = self.reader.execute(
             "SELECT DISTINCT owner FROM content WHERE owner IS NOT NULL"
         ).fetchall()
         dead = [owner for (owner,) in owners if self._isDead(owner)]
@@ -230,7 +256,6 @@ class SQLMailStore:
 
         if dead:
             await self.writer.submit(change)
-        self._reap()
 
     def _isDead(self, owner: str) -> bool:
         try:
@@ -382,18 +407,30 @@ class SQLMailStore:
         """
         Write a consistent copy of the whole store into another directory while this one is used.
 
-        @raise OSError: if it can't be written.
+        @raise OSError: if it can't be made.
+        @raise TemporaryFailure: if there is no room for it.
         """
         target = Path(path)
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(target / FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        os.close(descriptor)
+        file = target / FILE
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
         def copy(connection: sqlite3.Connection) -> None:
-            destination = sqlite3.connect(target / FILE)
+            destination = sqlite3.connect(file, isolation_level=None)
             try:
+                # In one step: in several it would begin again after each change of the source.
                 connection.backup(destination)
             finally:
                 destination.close()
 
-        await self.readInThread(copy)
+        try:
+            await self.readInThread(copy)
+        except BaseException:
+            # Half a copy must not be taken for one.
+            file.unlink(missing_ok=True)
+            raise
+
+
+def _dataVersion(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA data_version").fetchone()[0]
+    return version

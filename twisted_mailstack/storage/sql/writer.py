@@ -23,7 +23,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_mailstack.errors import TemporaryFailure
+from twisted_mailstack.errors import MailError, TemporaryFailure
+from twisted_mailstack.storage.sql.connection import explain
 
 T = TypeVar("T")
 
@@ -197,8 +198,9 @@ class Writer:
         execute("SAVEPOINT one")
         try:
             result = change(transaction)
-        except BaseException:
-            failure = Failure()
+        except BaseException as error:
+            failure = Failure(explain(error)) if isinstance(error, sqlite3.Error) else Failure()
+            # If SQLite has rolled back everything, this fails, and the group with it.
             execute("ROLLBACK TO one")
             execute("RELEASE one")
             transaction.changed, transaction.unplaced = changed, unplaced
@@ -215,8 +217,13 @@ class Writer:
         transaction: Transaction,
     ) -> None:
         if failure is not None:
-            self.log.failure("a transaction failed", failure=failure)
-            outcomes = [Failure(TemporaryFailure()) for _ in group]
+            told: MailError
+            if isinstance(failure.value, sqlite3.Error):
+                told = explain(failure.value)
+            else:
+                self.log.failure("a transaction failed", failure=failure)
+                told = TemporaryFailure()
+            outcomes = [Failure(told) for _ in group]
         # The next group's transaction begins before this one's people are answered.
         self._next()
         if failure is None:
