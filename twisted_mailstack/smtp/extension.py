@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from twisted_mailstack.model.records import Recipient
+    from twisted_mailstack.smtp.clientsession import OutgoingMessage, SMTPClientSession
     from twisted_mailstack.smtp.session import SMTPSession
 
 Execute = Callable[["SMTPSession", bytes], Awaitable[None]]
@@ -36,6 +38,21 @@ class Command:
     enhanced: bool = True
 
 
+#: The client's halves: given the session, the message, and what stood behind the keyword in the
+#: server's EHLO reply (C{None}: it doesn't offer the extension). They raise a MailError where a
+#: message can't go to that server, which becomes its recipients' result.
+ClientPrepare = Callable[
+    ["SMTPClientSession", "OutgoingMessage", "str | None"], Awaitable["OutgoingMessage"]
+]
+ClientMail = Callable[
+    ["SMTPClientSession", "OutgoingMessage", "str | None"], "Mapping[str, str | None]"
+]
+ClientRcpt = Callable[
+    ["SMTPClientSession", "OutgoingMessage", "Recipient", "str | None"],
+    "Mapping[str, str | None]",
+]
+
+
 def _always(session: SMTPSession) -> str | None:
     return ""
 
@@ -50,6 +67,8 @@ class Extension:
     @ivar commands: that it adds.
     @ivar mailParameters: of MAIL that it adds, and their checks; C{rcptParameters} likewise.
     @ivar mailOctets: how much longer MAIL's line may be; C{rcptOctets} likewise.
+    @ivar clientPrepare: before a message is sent: the message, or another that the server can take.
+    @ivar clientMail: parameters for MAIL; C{clientRcpt} likewise for RCPT.
     """
 
     keyword: str
@@ -60,3 +79,6 @@ class Extension:
     rcptParameters: Mapping[str, CheckParameter] = field(default_factory=dict)
     mailOctets: int = 0
     rcptOctets: int = 0
+    clientPrepare: ClientPrepare | None = None
+    clientMail: ClientMail | None = None
+    clientRcpt: ClientRcpt | None = None
