@@ -5,18 +5,22 @@ L{Stream<twisted_mailstack.wire.stream.Stream>} to a session, which is one corou
 
 The factory counts connections and ends them all when the server stops: each session says its
 protocol's goodbye when it next waits; what is being committed is committed.
+
+No connection lasts without a session: one that doesn't finish its TLS handshake, isn't closed by
+its peer, or was refused and stays, is cut off after a time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succeed
 from twisted.internet.interfaces import (
     IAddress,
+    IDelayedCall,
     IHandshakeListener,
     IOpenSSLServerConnectionCreator,
     IPushProducer,
@@ -35,6 +39,9 @@ from twisted_mailstack.wire.stream import Stream
 
 Serve = Callable[[Stream], Awaitable[None]]
 
+#: Connections that are told at a time that there is no room; more are just closed.
+MAX_REFUSALS = 100
+
 
 @implementer(IHandshakeListener, IPushProducer)
 class MailProtocol(Protocol):
@@ -51,39 +58,69 @@ class MailProtocol(Protocol):
     def __init__(self, factory: MailFactory) -> None:
         self.factory = factory
         self.done: Deferred[None] = Deferred()
+        self.peer = "local"
         self._lost = False
+        self._started = False
         self._serving = False
         self._losing = False
+        self._handshake: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         """
-        Start the session.
+        Start the session, or wait for the handshake of implicit TLS.
         """
         if ITCPTransport.providedBy(self.transport):
             # Replies are small and go out whole: waiting to fill a segment only delays them.
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
+        self.peer = getattr(self.transport.getPeer(), "host", None) or "local"
         self.stream = Stream(self, self.factory.clock, self.factory.timeout)
         self.transport.registerProducer(self, True)
         self.factory.connected(self)
-        if not ISSLTransport.providedBy(self.transport):
+        if ISSLTransport.providedBy(self.transport):
+            self._awaitHandshake()
+        else:
             self._start()
+
+    def _awaitHandshake(self) -> None:
+        # Until it is done nobody reads from the stream, or a session with long timeouts does.
+        self._handshake = self.factory.clock.callLater(
+            self.factory.handshakeTimeout, self._handshakeTimedOut
+        )
+
+    def _handshakeTimedOut(self) -> None:
+        self._handshake = None
+        self.log.info(
+            "{service}: no TLS handshake: peer={peer}",
+            service=self.factory.service,
+            peer=self.peer,
+        )
+        self._abort()
+
+    def _handshakeOver(self) -> None:
+        handshake, self._handshake = self._handshake, None
+        if handshake is not None:
+            handshake.cancel()
 
     def handshakeCompleted(self) -> None:
         """
         Implicit TLS is up: now the session can say who it talks to. After STARTTLS it runs
         already.
         """
-        if not self._serving:
+        self._handshakeOver()
+        if not self._started:
             self._start()
 
     def _start(self) -> None:
-        self._serving = True
+        self._started = self._serving = True
         ensureDeferred(self._serve())
 
     async def _serve(self) -> None:
         try:
             await self.factory.serve(self.stream)
+            # Closing gives a peer that doesn't read little time, so what it is still taking of a
+            # large response goes first.
+            await self.stream.drain()
         except (ConnectionClosed, SessionEnded):
             pass
         except PlaintextInjected:
@@ -92,11 +129,11 @@ class MailProtocol(Protocol):
                 service=self.factory.service,
                 peer=self.peer,
             )
-            self.transport.abortConnection()
+            self._abort()
         except Exception:
             self.log.failure("{service}: session failed", service=self.factory.service)
         finally:
-            if not self._lost:
+            if not self._lost and not self._losing:
                 self.stream.close()
             self._serving = False
             self._finishIfOver()
@@ -108,19 +145,31 @@ class MailProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The peer is gone."""
         self._lost = True
+        if self._handshake is not None:
+            self._handshakeOver()
+            self.log.info(
+                "{service}: the TLS handshake failed: peer={peer} {reason}",
+                service=self.factory.service,
+                peer=self.peer,
+                reason=reason.getErrorMessage(),
+            )
         self.stream.lost()
         self._finishIfOver()
+
+    def end(self, reason: str) -> None:
+        """
+        Ask the session to end with its goodbye; without a session, cut the connection off.
+        """
+        if self._started:
+            self.stream.end(reason)
+        else:
+            self._abort()
 
     def _finishIfOver(self) -> None:
         # Over when the peer is gone and the session has returned: it may still be committing.
         if self._lost and not self._serving and not self.done.called:
             self.factory.disconnected(self)
             self.done.callback(None)
-
-    @property
-    def peer(self) -> str:
-        """The peer's IP address as text, C{local} if it has none."""
-        return getattr(self.transport.getPeer(), "host", None) or "local"
 
     # --- IPushProducer: the transport says whether the peer keeps up ---------------------------
 
@@ -154,6 +203,7 @@ class MailProtocol(Protocol):
         """See L{twisted_mailstack.wire.stream.IWire}."""
         # The producer belongs to the plain transport; TLS puts its own buffer in front of it.
         self.transport.unregisterProducer()
+        self._awaitHandshake()
         self.transport.startTLS(self.factory.tls)
         self.transport.registerProducer(self, True)
 
@@ -161,15 +211,22 @@ class MailProtocol(Protocol):
         """See L{twisted_mailstack.wire.stream.IWire}."""
         if self._losing or self._lost:
             return
+        if self._handshake is not None:
+            # In the midst of a handshake nothing can be said, not even goodbye.
+            self._abort()
+            return
         self._losing = True
         # loseConnection waits for a registered streaming producer for ever.
         self.transport.unregisterProducer()
+        # Only who reads sees the peer close.
+        self.transport.resumeProducing()
         self.transport.loseConnection()
         # A peer that neither reads nor closes must not keep the connection.
         timer = self.factory.clock.callLater(self.factory.closeTimeout, self._abort)
         self.done.addCallback(lambda _: timer.cancel() if timer.active() else None)
 
     def _abort(self) -> None:
+        self._losing = True
         if not self._lost:
             self.transport.abortConnection()
 
@@ -178,8 +235,9 @@ class MailProtocol(Protocol):
         peer = self.transport.getPeer()
         secure = ISSLTransport.providedBy(self.transport)
         version = cipher = None
-        if secure:
-            handle = self.transport.getHandle()
+        handle = self.transport.getHandle() if secure else None
+        # There is none any more when the connection is lost.
+        if handle is not None:
             version = handle.get_protocol_version_name()
             cipher = handle.get_cipher_name()
         return ConnectionInfo(
@@ -196,13 +254,16 @@ class MailFactory(Factory):
     @ivar clock: for timeouts.
     @ivar tls: the context factory for STARTTLS, C{None} if there is none.
     @ivar timeout: seconds that a read may take, until the session says otherwise.
+    @ivar handshakeTimeout: seconds that a TLS handshake may take.
+    @ivar closeTimeout: seconds that a peer has to take what is left and close, after the session.
     @ivar refusal: sent to a client for which there is no room, with C{closeTimeout} to read it.
     @ivar maxConnections: at a time, in all.
     @ivar maxConnectionsPerPeer: at a time from one IPv4 address or IPv6 /64; loopback is exempt.
+    @ivar protocols: the connections.
+    @ivar refusals: connections that are being refused.
     """
 
     noisy = False
-    closeTimeout = 10.0
 
     def __init__(
         self,
@@ -212,6 +273,8 @@ class MailFactory(Factory):
         *,
         tls: IOpenSSLServerConnectionCreator | None = None,
         timeout: float = 300.0,
+        handshakeTimeout: float = 30.0,
+        closeTimeout: float = 10.0,
         refusal: bytes = b"",
         maxConnections: int = 10_000,
         maxConnectionsPerPeer: int = 100,
@@ -221,14 +284,17 @@ class MailFactory(Factory):
         self.clock = clock
         self.tls = tls
         self.timeout = timeout
+        self.handshakeTimeout = handshakeTimeout
+        self.closeTimeout = closeTimeout
         self.refusal = refusal
         self.maxConnections = maxConnections
         self.maxConnectionsPerPeer = maxConnectionsPerPeer
         self.protocols: set[MailProtocol] = set()
+        self.refusals: set[Refusal] = set()
         self._perPeer: Counter[str] = Counter()
         self._stopping = False
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """
         @return: a connection, or one that only says that there is no room.
         """
@@ -238,7 +304,7 @@ class MailFactory(Factory):
             or len(self.protocols) >= self.maxConnections
             or (peer and self._perPeer[peer] >= self.maxConnectionsPerPeer)
         ):
-            return Refusal(self.refusal)
+            return Refusal(self)
         return MailProtocol(self)
 
     def connected(self, protocol: MailProtocol) -> None:
@@ -262,11 +328,13 @@ class MailFactory(Factory):
         @return: fires when none is left and nothing is being committed any more.
         """
         self._stopping = True
-        if not self.protocols:
-            return succeed(None)
+        for refusal in list(self.refusals):
+            refusal.transport.abortConnection()
         waiting = [protocol.done for protocol in self.protocols]
+        if not waiting:
+            return succeed(None)
         for protocol in list(self.protocols):
-            protocol.stream.end(SessionEnded.SHUTDOWN)
+            protocol.end(SessionEnded.SHUTDOWN)
 
         def cutOff() -> None:
             for protocol in list(self.protocols):
@@ -286,30 +354,44 @@ class Refusal(Protocol):
     Says one line and closes.
     """
 
+    factory: MailFactory
     transport: Any
 
-    def __init__(self, line: bytes) -> None:
-        self.line = line
+    def __init__(self, factory: MailFactory) -> None:
+        self.factory = factory
+        self._timer: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        """Say it."""
-        if self.line:
-            self.transport.write(self.line)
+        """Say it. When very many are told already, say nothing."""
+        if len(self.factory.refusals) >= MAX_REFUSALS:
+            self.transport.abortConnection()
+            return
+        self.factory.refusals.add(self)
+        # Under TLS the line waits for a handshake that may never come.
+        self._timer = self.factory.clock.callLater(
+            self.factory.closeTimeout, self.transport.abortConnection
+        )
+        self.transport.write(self.factory.refusal)
         self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """It is over."""
+        self.factory.refusals.discard(self)
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
 
 
 def _network(host: str | None) -> str:
     """
     @return: what counts as one peer; empty for what isn't counted.
     """
-    if host is None or host == "local":
-        return ""
     try:
-        address = ip_address(host.partition("%")[0])
+        address = ip_address((host or "").partition("%")[0])
     except ValueError:
         return ""
-    if address.is_loopback:
-        return ""
-    if address.version == 6:
-        return str(ip_network((address, 64), strict=False))
-    return str(address)
+    if isinstance(address, IPv6Address):
+        # An IPv6 socket that takes IPv4 too shows it so; all of IPv4 isn't one network.
+        if address.ipv4_mapped is None:
+            return "" if address.is_loopback else str(ip_network((address, 64), strict=False))
+        address = address.ipv4_mapped
+    return "" if address.is_loopback else str(address)
