@@ -407,9 +407,10 @@ class Stream:
         self.flush()
         self._startRead()
         while self._blocked and not self._closed:
-            await self._suspend()
+            # Also one from an earlier wait: a peer that took its time isn't given it twice.
             if self._ending is not None and self._ending.reason == SessionEnded.TIMEOUT:
                 raise self._ending
+            await self._suspend()
         if self._closed:
             raise ConnectionClosed()
 
