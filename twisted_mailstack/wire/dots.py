@@ -22,7 +22,8 @@ class DotReader:
     @ivar finished: whether CRLF.CRLF was seen.
     @ivar rest: once finished, the octets behind it.
     @ivar bareCR: whether the text had a CR that no LF follows; C{bareLF}, C{nul} likewise.
-    @ivar longestLine: octets of the longest line so far, its CRLF included.
+    @ivar longestLine: octets of the longest line so far, its CRLF included; here a bare LF ends one
+        too.
     """
 
     def __init__(self) -> None:
@@ -35,7 +36,6 @@ class DotReader:
         self._held = b"\r\n"
         self._first = True
         self._lineSoFar = 0
-        self._lastCR = False
 
     def feed(self, data: bytes) -> bytes:
         """
@@ -59,25 +59,18 @@ class DotReader:
         text = _STUFFED.sub(b"\r\n", text)
         if self._first and text:
             # Take back the CRLF that was lent before the first octet.
-            if len(text) >= 2:
-                text = text[2:]
-                self._first = False
+            text = text[2:]
+            self._first = False
         if text:
             self._inspect(text)
         return text
 
     def _inspect(self, text: bytes) -> None:
+        # A CR at the end of what was fed is held: no CRLF is cut in two here.
         lines = text.count(b"\r\n")
-        returns = text.count(b"\r")
-        feeds = text.count(b"\n")
-        if self._lastCR and not text.startswith(b"\n"):
-            self.bareCR = True
-        # A CRLF cut by the edge of a chunk counts one LF here, its CR there.
-        edge = 1 if self._lastCR and text.startswith(b"\n") else 0
-        self._lastCR = text.endswith(b"\r")
-        if feeds - edge != lines:
+        if text.count(b"\n") != lines:
             self.bareLF = True
-        if returns - (1 if self._lastCR else 0) != lines:
+        if text.count(b"\r") != lines:
             self.bareCR = True
         if b"\0" in text:
             self.nul = True
