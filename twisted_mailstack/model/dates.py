@@ -90,7 +90,7 @@ def formatFieldDate(seconds: int, zone: int = 0) -> bytes:
 
 def _days(year: int, month: bytes, day: int) -> int:
     number = _MONTH.get(month.lower())
-    if number is None or not 1 <= day <= 31:
+    if number is None or not 1 <= day <= 31 or not year:
         raise SyntaxProblem("Invalid date")
     seconds = timegm((year, number, day, 0, 0, 0))
     if gmtime(seconds).tm_mday != day:
