@@ -2,8 +2,9 @@
 """
 A store in memory: the reference that says in few lines what each call means, and a test double.
 
-Nothing is durable, so it is for tests and experiments. It is not fast: it walks lists where
-that is clearer.
+Nothing is durable and messages are held in memory whole, so it is for tests and experiments. It is
+not fast: it walks lists where that is clearer. Each call first finds out whether it can be done,
+then does it, then tells those who watch.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from itertools import count
 from time import time
 from typing import Any, cast
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_mailstack.errors import (
@@ -61,7 +63,7 @@ from twisted_mailstack.model.records import (
     Quota,
     StoreResult,
 )
-from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet
 
 
 @implementer(IContentWriter)
@@ -278,10 +280,8 @@ class MemoryMailbox:
         """See L{IMailbox}."""
         box = self._box
         entries = self._select(uids)
-        if operation is FlagOperation.REMOVE:
-            flags, _ = KeywordSpelling(box.spelling.keywords()).apply(flags)
-        elif entries:
-            flags, _ = box.spelling.apply(flags)
+        spelling = KeywordSpelling(box.spelling.keywords())
+        flags, _ = spelling.apply(flags)
         changed, unchanged, modified = [], [], []
         modSeq = 0
         for entry in entries:
@@ -296,7 +296,10 @@ class MemoryMailbox:
             entry.flags, entry.modSeq = new, modSeq
             changed.append((entry.uid, new, modSeq))
         if modSeq:
+            if operation is not FlagOperation.REMOVE:
+                box.spelling = spelling
             self.account.changed(box, modSeq)
+            self.account.store.tell()
         return StoreResult(changed, unchanged, modified)
 
     async def expunge(self, uids: NumberSet | None, onlyDeleted: bool = True) -> Sequence[int]:
@@ -304,6 +307,7 @@ class MemoryMailbox:
         gone = [e for e in self._select(uids) if not onlyDeleted or DELETED in e.flags]
         if gone:
             self._remove(gone, self.account.nextModSeq())
+            self.account.store.tell()
         return [entry.uid for entry in gone]
 
     def _remove(self, gone: Sequence[Entry], modSeq: int) -> None:
@@ -312,6 +316,13 @@ class MemoryMailbox:
         box.entries = [entry for entry in box.entries if entry.uid not in uids]
         box.vanished += [(modSeq, uid) for uid in sorted(uids)]
         self.account.changed(box, modSeq)
+
+    def requireUids(self, count: int) -> None:
+        """
+        @raise CannotDoThat: if the mailbox has not so many UIDs left.
+        """
+        if self._box.uidNext + count > MAX_NUMBER:
+            raise CannotDoThat("The mailbox has no UIDs left: use another", imapCode="LIMIT")
 
     def add(self, message: Message, flags: Flags, date: int, zone: int, modSeq: int) -> int:
         """
@@ -326,29 +337,45 @@ class MemoryMailbox:
         box.entries.append(Entry(uid, message, spelled, modSeq, date, zone, saved))
         return uid
 
+    def deliver(self, content: IStagedContent, placement: Placement, date: int) -> None:
+        """
+        Enter a message that arrived.
+        """
+        modSeq = self.account.nextModSeq()
+        message = self.account.makeMessage(content, placement.prefix)
+        self.add(message, placement.flags, date, 0, modSeq)
+        self.account.changed(self._box, modSeq)
+
     async def append(
         self, messages: Sequence[tuple[IStagedContent, Flags, int, int]]
     ) -> AppendResult:
         """See L{IMailbox}."""
         box = self._box
         self.account.checkRoom(len(messages), sum(each[0].summary.size for each in messages))
+        self.requireUids(len(messages))
+        if not messages:
+            return AppendResult(box.uidValidity, [])
         modSeq = self.account.nextModSeq()
         uids = [
             self.add(self.account.makeMessage(staged, b""), flags, date, zone, modSeq)
             for staged, flags, date, zone in messages
         ]
         self.account.changed(box, modSeq)
+        self.account.store.tell()
         return AppendResult(box.uidValidity, uids)
 
     async def copyMessages(self, uids: NumberSet, destination: IMailbox) -> CopyResult:
         """See L{IMailbox}."""
-        return self._copy(uids, destination, False)
+        return self.transfer(uids, destination, False)
 
     async def moveMessages(self, uids: NumberSet, destination: IMailbox) -> CopyResult:
         """See L{IMovableMailbox}."""
-        return self._copy(uids, destination, True)
+        return self.transfer(uids, destination, True)
 
-    def _copy(self, uids: NumberSet, destination: IMailbox, move: bool) -> CopyResult:
+    def transfer(self, uids: NumberSet, destination: IMailbox, move: bool) -> CopyResult:
+        """
+        Copy or move.
+        """
         if not isinstance(destination, MemoryMailbox):
             raise CannotDoThat("The mailboxes are not in the same store")
         target: MemoryMailbox = destination
@@ -358,6 +385,7 @@ class MemoryMailbox:
         within = target.account is self.account
         if not (move and within):
             target.account.checkRoom(len(entries), sum(e.message.octets for e in entries))
+        target.requireUids(len(entries))
         modSeq = target.account.nextModSeq()
         made = []
         for entry in entries:
@@ -369,6 +397,7 @@ class MemoryMailbox:
         target.account.changed(box, modSeq)
         if move:
             self._remove(entries, modSeq if within else self.account.nextModSeq())
+        self.account.store.tell()
         return CopyResult(box.uidValidity, [entry.uid for entry in entries], made)
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
@@ -383,6 +412,8 @@ class MemoryMailbox:
 class MemoryAccount:
     """See L{IAccount}."""
 
+    log = Logger()
+
     def __init__(self, store: MemoryMailStore, accountId: str, address: Address) -> None:
         self.store = store
         self.accountId = accountId
@@ -390,8 +421,12 @@ class MemoryAccount:
         self.boxes: dict[str, Box] = {}
         self.subscribed: set[str] = set()
         self.limits: tuple[int | None, int | None] = store.quotaDefaults
+        self.removed = False
         self._ids = count(1)
-        self._uidValidity = int(store.now())
+        # Who had the address before may have had mailboxes of the same names.
+        self.uidValidity = max(int(store.now()), store.formerAccounts.get(_key(address), 0))
+        # The highest uidValidity of those that lost a name.
+        self._formerNames: dict[str, int] = {}
         self._modSeq = 1
         self._threads: dict[bytes, str] = {}
         self._locked = False
@@ -412,15 +447,34 @@ class MemoryAccount:
         return f"{kind}{self.accountId[1:]}-{next(self._ids)}"
 
     def changed(self, box: Box, modSeq: int) -> None:
-        """A mailbox changed: tell those who watch."""
+        """A mailbox changed."""
         box.modSeq = modSeq
-        for each in list(box.watchers.values()):
-            each()
-        self._tell(box.mailboxId)
+        self.store.changed(self, box)
 
-    def _tell(self, mailboxId: str) -> None:
-        for each in list(self._watchers.values()):
-            each(mailboxId)
+    def tell(self, box: Box | None) -> None:
+        """
+        Tell those who watch.
+
+        @param box: the mailbox that changed; C{None} if the list of them did.
+        """
+        for each in list(box.watchers.values()) if box is not None else ():
+            self._call(each)
+        for other in list(self._watchers.values()):
+            self._call(other, box.mailboxId if box is not None else "")
+
+    def _call(self, changed: Callable[..., None], *arguments: str) -> None:
+        try:
+            changed(*arguments)
+        except Exception:
+            self.log.failure("a watcher failed")
+
+    def _listChanged(self) -> None:
+        self.store.changed(self, None)
+        self.store.tell()
+
+    def _require(self) -> None:
+        if self.removed:
+            raise NoSuchAccount()
 
     def makeMessage(self, staged: IStagedContent, prefix: bytes) -> Message:
         """A message of this account."""
@@ -436,8 +490,10 @@ class MemoryAccount:
 
     def checkRoom(self, messages: int, octets: int) -> None:
         """
-        @raise OverQuota: if so much more doesn't fit.
+        @raise OverQuota: if so much more doesn't fit. Nothing always fits.
         """
+        if not messages:
+            return
         used = self._quota()
         if used.octetLimit is not None and used.octets + octets > used.octetLimit:
             raise OverQuota()
@@ -450,11 +506,11 @@ class MemoryAccount:
         return Quota(octets, self.limits[0], len(entries), self.limits[1])
 
     def _make(self, name: str, specialUse: str | None = None) -> Box:
-        self._uidValidity += 1
+        self.uidValidity += 1
         box = Box(
             name,
             self.newId("M"),
-            self._uidValidity,
+            self.uidValidity,
             self.nextModSeq(),
             specialUse=specialUse,
         )
@@ -468,6 +524,7 @@ class MemoryAccount:
 
     async def listMailboxes(self) -> Sequence[MailboxInfo]:
         """See L{IAccount}."""
+        self._require()
         infos = [self._info(box) for box in self.boxes.values()]
         infos += [
             MailboxInfo(name, "", False, True) for name in self.subscribed - self.boxes.keys()
@@ -488,10 +545,12 @@ class MemoryAccount:
 
     async def openMailbox(self, name: str) -> MemoryMailbox:
         """See L{IAccount}."""
+        self._require()
         return self._open(name)
 
     async def createMailbox(self, name: str, specialUse: str | None = None) -> MailboxInfo:
         """See L{IAccount}."""
+        self._require()
         name = normaliseName(name)
         if name in self.boxes and self.boxes[name].selectable:
             raise AlreadyExists("That mailbox exists already")
@@ -501,11 +560,12 @@ class MemoryAccount:
             if parent not in self.boxes:
                 self._make(parent)
         box = self._make(name, specialUse)
-        self._tell("")
+        self._listChanged()
         return self._info(box)
 
     async def deleteMailbox(self, name: str) -> None:
         """See L{IAccount}."""
+        self._require()
         if name == INBOX:
             raise CannotDoThat("INBOX can't be deleted")
         box = self.boxes.get(name)
@@ -513,15 +573,20 @@ class MemoryAccount:
             raise NoSuchMailbox()
         if not box.selectable and self._below(name):
             raise HasChildren()
-        del self.boxes[name]
+        self._noteFormer(self.boxes.pop(name))
         box.deleted = True
         if self._below(name):
             self._make(name).selectable = False
         self.changed(box, self.nextModSeq())
-        self._tell("")
+        self._listChanged()
+
+    def _noteFormer(self, box: Box) -> None:
+        if box.selectable:
+            self._formerNames[box.name] = box.uidValidity
 
     async def renameMailbox(self, old: str, new: str) -> None:
         """See L{IAccount}."""
+        self._require()
         new = normaliseName(new)
         if old not in self.boxes:
             raise NoSuchMailbox()
@@ -538,17 +603,24 @@ class MemoryAccount:
                 self._make(parent)
         if old == INBOX:
             self._make(new)
-            self._open(INBOX)._copy(NumberSet([(1, 0xFFFFFFFF)]), self._open(new), True)
+            everything = NumberSet([(1, MAX_NUMBER)])
+            self._open(INBOX).transfer(everything, self._open(new), True)
         for name, target in targets.items():
             box = self.boxes.pop(name)
+            self._noteFormer(box)
             box.name = target
             self.boxes[target] = box
-        self._tell("")
+            if box.uidValidity < self._formerNames.get(target, 0):
+                # RFC 9051 §2.3.1.1: under one name the uidValidity only grows.
+                self.uidValidity += 1
+                box.uidValidity = self.uidValidity
+        self._listChanged()
 
     async def setSubscribed(self, name: str, subscribed: bool) -> None:
         """See L{IAccount}."""
+        self._require()
         (self.subscribed.add if subscribed else self.subscribed.discard)(name)
-        self._tell("")
+        self._listChanged()
 
     def newContent(self, sizeHint: int | None = None) -> MemoryWriter:
         """See L{IAccount}."""
@@ -556,10 +628,12 @@ class MemoryAccount:
 
     async def quota(self) -> Quota:
         """See L{IAccount}."""
+        self._require()
         return self._quota()
 
     async def lockMaildrop(self) -> Callable[[], None]:
         """See L{IAccount}."""
+        self._require()
         if self._locked:
             raise MaildropLocked()
         self._locked = True
@@ -675,9 +749,13 @@ class MemoryDirectory:
         record = self._replace(address)
         del self._accounts[_key(address)]
         account = self._store.accounts.pop(record.accountId)
+        account.removed = True
+        self._store.formerAccounts[_key(address)] = account.uidValidity
         for box in account.boxes.values():
             box.deleted = True
             account.changed(box, account.nextModSeq())
+        self._store.changed(account, None)
+        self._store.tell()
 
     async def listAliases(self, domain: str | None = None) -> Sequence[AliasRecord]:
         """See L{IDirectoryAdmin}."""
@@ -714,7 +792,25 @@ class MemoryMailStore:
         self.now = now
         self.quotaDefaults = quotaDefaults
         self.accounts: dict[str, MemoryAccount] = {}
+        self.formerAccounts: dict[tuple[str, str], int] = {}
+        self._changed: dict[tuple[MemoryAccount, str], Box | None] = {}
         self.directory = MemoryDirectory(self)
+
+    def changed(self, account: MemoryAccount, box: Box | None) -> None:
+        """
+        Note a change for L{tell}.
+
+        @param box: C{None} if the list of mailboxes changed.
+        """
+        self._changed[account, box.mailboxId if box is not None else ""] = box
+
+    def tell(self) -> None:
+        """
+        A call is done: tell those who watch.
+        """
+        changed, self._changed = self._changed, {}
+        for (account, _), box in changed.items():
+            account.tell(box)
 
     async def start(self) -> None:
         """See L{IMailStore}."""
@@ -741,28 +837,33 @@ class MemoryMailStore:
     ) -> Sequence[Exception | None]:
         """See L{IMailStore}."""
         results: list[Exception | None] = []
+        planned: list[tuple[Placement, MemoryMailbox]] = []
         for placement in placements:
+            size = content.summary.size + len(placement.prefix)
             try:
                 account = await self.openAccount(placement.accountId)
-                account.checkRoom(1, content.summary.size + len(placement.prefix))
+                own = [p for p, mailbox in planned if mailbox.account is account]
+                octets = sum(content.summary.size + len(each.prefix) for each in own)
+                account.checkRoom(len(own) + 1, octets + size)
             except (NoSuchAccount, OverQuota) as error:
                 if not partial:
                     raise
                 results.append(error)
             else:
-                results.append(None)
-        for placement, refused in zip(placements, results, strict=True):
-            if refused is None:
-                account = self.accounts[placement.accountId]
                 box = account.boxes.get(placement.mailbox)
                 name = placement.mailbox if box is not None and box.selectable else INBOX
                 mailbox = await account.openMailbox(name)
-                modSeq = account.nextModSeq()
-                message = account.makeMessage(content, placement.prefix)
-                mailbox.add(message, placement.flags, internalDate, 0, modSeq)
-                account.changed(account.boxes[name], modSeq)
+                mailbox.requireUids(len(placements))
+                planned.append((placement, mailbox))
+                results.append(None)
+        for placement, mailbox in planned:
+            mailbox.deliver(content, placement, internalDate)
+        self.tell()
         return results
 
     async def check(self, progress: Callable[[int, int], None] | None = None) -> Sequence[Damage]:
         """See L{IMailStore}."""
+        # Nothing is kept twice, so nothing can differ.
+        if progress is not None:
+            progress(len(self.accounts), len(self.accounts))
         return []
