@@ -63,8 +63,9 @@ class IStagedContent(Interface):
     """
     A message that was written whole and waits to be placed, once or several times.
 
-    It is not durable until a call that places it has fired. What is never placed costs nothing
-    after L{discard}, or after the store's next start.
+    It is not durable until a call that places it has fired, and can be placed again whatever became
+    of what was placed before. What is never placed costs nothing after L{discard}, or after the
+    store's next start.
     """
 
     summary: Summary = Attribute("What was found in it while it was written.")
@@ -76,8 +77,8 @@ class IStagedContent(Interface):
 
     def discard() -> None:
         """
-        Let go. Idempotent; what was placed stays. Every staged content is discarded by whoever had
-        it made, in a C{finally}.
+        Let go: it can't be placed any more. Idempotent; what was placed stays. Every staged content
+        is discarded by whoever had it made, in a C{finally}.
         """
 
 
@@ -134,7 +135,7 @@ class IMailbox(Interface):
     change takes the next modSeq of the account, and is one durable step: all of it or nothing,
     and durable when the awaitable fires.
 
-    After DELETE of the mailbox every method raises
+    After DELETE of the mailbox, or of its account, every method but L{watch} raises
     L{NoSuchMailbox<twisted_mailstack.errors.NoSuchMailbox>}; after RENAME the object goes on.
     """
 
@@ -208,6 +209,7 @@ class IMailbox(Interface):
 
         @param messages: content, flags, internal date (seconds) and its zone (minutes).
         @raise OverQuota: if they don't fit.
+        @raise CannotDoThat: if the mailbox has no UIDs left.
         """
 
     def copyMessages(uids: NumberSet, destination: IMailbox) -> Awaitable[CopyResult]:
@@ -218,6 +220,7 @@ class IMailbox(Interface):
 
         @param destination: a mailbox of the same store, this very one allowed.
         @raise OverQuota: if they don't fit.
+        @raise CannotDoThat: if the destination has no UIDs left, or is in another store.
         """
 
     def watch(changed: Callable[[], None]) -> Callable[[], None]:
@@ -240,7 +243,8 @@ class IMovableMailbox(Interface):
 
     def moveMessages(uids: NumberSet, destination: IMailbox) -> Awaitable[CopyResult]:
         """
-        As C{copyMessages}, and the sources vanish in the same step.
+        As C{copyMessages}, and the sources vanish in the same step. Within an account it needs no
+        room.
         """
 
 
@@ -261,6 +265,12 @@ class IAccount(Interface):
     """
     What a person has: mailboxes. The avatar that the realm gives to IMAP, POP3 and submission
     alike. Mailbox names are C{str}, normalised by C{model.mailboxname.normaliseName}.
+
+    Whatever gets a name, by CREATE or by RENAME, has a higher uidValidity than all that had it
+    before (RFC 9051 §2.3.1.1), those of a removed account of the same address included.
+
+    After the account was removed, every method that gives an awaitable raises
+    L{NoSuchAccount<twisted_mailstack.errors.NoSuchAccount>}.
     """
 
     accountId: str = Attribute("Never changes.")
@@ -282,8 +292,6 @@ class IAccount(Interface):
         r"""
         Make a mailbox, and its superiors where they are missing (RFC 9051 §6.3.4). A name that
         only held children becomes selectable.
-
-        The uidValidity is higher than that of any mailbox that ever had the name.
 
         @raise AlreadyExists: if a selectable mailbox has that name, or (with C{imapCode
             USEATTR}) the account's mailbox of that special use is another.
@@ -480,12 +488,15 @@ class IMailStore(Interface):
         partial: bool = False,
     ) -> Awaitable[Sequence[Exception | None]]:
         """
-        Give each local recipient a copy, the content stored once. One durable step.
+        Give each local recipient a copy, the content stored once. One durable step. What counts for
+        a quota is each copy with its prefix.
 
         @param internalDate: seconds since 1970 UTC.
         @param partial: place what can be placed, if not all can.
         @return: for each placement C{None}, or (with C{partial}) why that one was not placed:
             L{OverQuota}, L{NoSuchAccount}. Whatever is raised, nothing was placed.
+        @raise OverQuota: if (without C{partial}) one does not fit.
+        @raise NoSuchAccount: if (without C{partial}) there is one whose account isn't there.
         """
 
     def check(progress: Callable[[int, int], None] | None = None) -> Awaitable[Sequence[Damage]]:
