@@ -15,25 +15,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from docs.reference import HERE, PAGES, escape, rewritten
+from tests.docs.console import blocks
 from twisted_mailstack.cli.main import main as mailstack
 from twisted_mailstack.config import Configuration, ConfigurationProblem, load, template
-
-
-def blocks(page: str, language: str) -> list[str]:
-    """
-    @return: the text of the page's code blocks in a language, without their margin.
-    """
-    found: list[str] = []
-    inside = False
-    for line in (HERE / page).read_text("utf-8").splitlines():
-        if inside and line.strip() and not line.startswith("    "):
-            inside = False
-        if inside:
-            found[-1] += line[4:] + "\n"
-        if line == f".. code-block:: {language}":
-            found.append("")
-            inside = True
-    return [block.strip("\n") + "\n" for block in found]
 
 
 class ReferenceTests(SynchronousTestCase):
@@ -97,7 +81,10 @@ class ConfigurationExampleTests(SynchronousTestCase):
 
     def test_examples(self) -> None:
         """Each can be loaded, and sets what it says."""
-        examples = [*blocks("configuration.rst", "toml"), *blocks("operators.rst", "toml")]
+        examples = [
+            *blocks(HERE / "configuration.rst", "toml"),
+            *blocks(HERE / "operators.rst", "toml"),
+        ]
         self.assertTrue(examples)
         for text in examples:
             loaded = load(self.write(text))
