@@ -78,7 +78,8 @@ async def readCommand(
     @raise Refused: if it was too large, or refused by C{sinksOf}, its answer or a writer. All that
         the client sends of it without being asked has been read then.
     """
-    parts: list[bytes] = []
+    # One buffer, as thousands of small pieces would take many times their octets.
+    command = bytearray()
     sinks: list[IContentWriter] = []
     sinkFor: SinkFor | None = None
     length = 0
@@ -88,38 +89,40 @@ async def readCommand(
                 line = await stream.readLine(limits.line)
             except LineTooLong as error:
                 await _skip(stream, limits, error.ending)
-                raise Refused(parts[0] if parts else error.beginning, error) from None
+                # Up to a space, so that no part of a tag is taken for the tag.
+                text = bytes(command) or error.beginning.rpartition(b" ")[0]
+                raise Refused(text, error) from None
             length += len(line)
             match = _LITERAL.search(line)
             if match is None and length <= limits.command:
-                parts.append(line)
-                return b"".join(parts), sinks
+                return bytes(command + line), sinks
             text = line if match is None else line[: match.start()]
             try:
                 if length > limits.command:
                     raise LimitExceeded("The command is too long")
                 assert match is not None
                 size = _size(match)
-                if not parts:
+                if not command:
                     sinkFor = sinksOf(text)
-                sink = None if sinkFor is None else await sinkFor(b"".join(parts) + text, size)
+                sink = None if sinkFor is None else await sinkFor(bytes(command + text), size)
                 if sink is None and (size > limits.literal or length + size > limits.command):
                     raise LimitExceeded("The literal is too long")
             except Exception as error:
                 await _skip(stream, limits, line)
-                raise Refused(parts[0] if parts else line, error) from None
+                raise Refused(bytes(command) or line, error) from None
             if not match.group(2):
                 stream.write(b"+ Ready\r\n")
             if sink is None:
-                parts.append(line + b"\r\n" + await stream.readExactly(size))
+                command += line + b"\r\n"
+                command += await stream.readExactly(size)
                 length += size
             else:
-                parts.append(text + b"{$%d}\n" % len(sinks))
+                command += text + b"{$%d}\n" % len(sinks)
                 sinks.append(sink)
                 failed = await _stream(stream, sink, size)
                 if failed is not None:
                     await _skip(stream, limits, await _lineEnd(stream, limits))
-                    raise Refused(parts[0], failed)
+                    raise Refused(bytes(command), failed)
     except BaseException:
         for sink in sinks:
             sink.abort()
