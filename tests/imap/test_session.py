@@ -508,7 +508,7 @@ class MemoryTests(SynchronousTestCase):
         try:
             before, _ = tracemalloc.get_traced_memory()
             for _ in range(octets // len(chunk)):
-                if client.wire.paused:
+                if client.wire.paused or client.finished:
                     break
                 client.send(chunk)
             _, peak = tracemalloc.get_traced_memory()
