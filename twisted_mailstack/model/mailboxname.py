@@ -11,6 +11,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from unicodedata import normalize
 
 from twisted_mailstack.errors import InvalidMailboxName
 
@@ -23,23 +24,24 @@ MAX_LEVELS = 50
 
 _SHIFTED = re.compile(rb"&([^-]*)-?")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
+_WILDCARDS = re.compile(r"[*%]+")
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def decodeName(wire: bytes, utf8: bool = False) -> str:
     """
     @param wire: the name as the client sent it.
-    @param utf8: the session speaks UTF-8 (RFC 6855, RFC 9051): no modified UTF-7. Without it,
-        UTF-8 is understood all the same, as many clients send it.
+    @param utf8: the session speaks UTF-8 (RFC 6855, RFC 9051): no modified UTF-7. Without it, a
+        name with octets outside ASCII is taken for UTF-8 all the same, as many clients send it.
     @raise InvalidMailboxName: if the octets are in neither encoding, or not in the one form that
         modified UTF-7 allows: there are no superfluous shifts, and printable ASCII stands for
         itself. So the delimiter can't hide, and a name is told as it was given.
     """
     try:
-        if utf8 or b"&" not in wire:
+        if utf8 or b"&" not in wire or not wire.isascii():
             return wire.decode("utf-8")
         return _fromModifiedUTF7(wire)
-    except (ValueError, UnicodeError):
+    except ValueError:
         raise InvalidMailboxName("The mailbox name is not valid modified UTF-7 or UTF-8") from None
 
 
@@ -62,35 +64,31 @@ def _fromModifiedUTF7(wire: bytes) -> str:
     parts: list[str] = []
     at = 0
     for match in _SHIFTED.finditer(wire):
-        parts.append(wire[at : match.start()].decode("utf-8"))
+        parts.append(wire[at : match.start()].decode("ascii"))
         encoded = match.group(1)
         at = match.end()
-        if not match.group().endswith(b"-"):
-            raise ValueError("unterminated shift")
-        if not encoded:
+        if encoded:
+            padded = encoded.replace(b",", b"/") + b"=" * (-len(encoded) % 4)
+            parts.append(b64decode(padded, validate=True).decode("utf-16-be"))
+        else:
             parts.append("&")
-            continue
-        if not re.fullmatch(rb"[A-Za-z0-9+,]+", encoded) or len(encoded) % 4 == 1:
-            raise ValueError("not base64")
-        octets = b64decode(encoded.replace(b",", b"/") + b"=" * (-len(encoded) % 4))
-        parts.append(octets.decode("utf-16-be"))
-    parts.append(wire[at:].decode("utf-8"))
+    parts.append(wire[at:].decode("ascii"))
     name = "".join(parts)
-    if wire.isascii() and encodeName(name) != wire:
+    if encodeName(name) != wire:
         raise ValueError("not the one form")
     return name
 
 
 def normaliseName(name: str) -> str:
     """
-    @return: the name as it is stored and compared: INBOX in capitals, no trailing delimiter (a
-        client may CREATE C{a/} to say that it will hold children, RFC 9051 §6.3.4).
+    @return: the name as it is stored and compared: INBOX in capitals, in Unicode's normalisation
+        form C (RFC 9051 §5.1), no trailing delimiter (a client may CREATE C{a/} to say that it
+        will hold children, RFC 9051 §6.3.4).
     @raise InvalidMailboxName: if it can't be a mailbox's name.
     """
-    if name.endswith(DELIMITER):
-        name = name[:-1]
+    name = normalize("NFC", name.removesuffix(DELIMITER))
     levels = name.split(DELIMITER)
-    if levels[0].upper() == INBOX:
+    if _isInbox(levels[0]):
         levels[0] = INBOX
     if "" in levels:
         raise InvalidMailboxName("A mailbox name can't have an empty level")
@@ -99,6 +97,11 @@ def normaliseName(name: str) -> str:
     if len(levels) > MAX_LEVELS or len(name.encode("utf-8")) > MAX_NAME:
         raise InvalidMailboxName("The mailbox name is too long", imapCode="LIMIT")
     return DELIMITER.join(levels)
+
+
+def _isInbox(name: str) -> bool:
+    # Not by Unicode's case alone: a dotless i has the capital I, too.
+    return name.isascii() and name.upper() == INBOX
 
 
 def parents(name: str) -> Iterator[str]:
@@ -111,52 +114,54 @@ def parents(name: str) -> Iterator[str]:
         at = name.find(DELIMITER, at + 1)
 
 
-@lru_cache(maxsize=1024)
 def compilePattern(pattern: str) -> Callable[[str], bool]:
     """
     A LIST pattern: C{*} matches anything, C{%} anything but the delimiter.
 
-    INBOX matches without regard to case (RFC 9051 §6.3.9). Matching takes time proportional to
-    pattern times name, whatever the pattern: no backtracking.
+    INBOX matches without regard to case (RFC 9051 §6.3.9). Matching takes time proportional to the
+    name, whatever the pattern: no backtracking.
 
     @return: a function that says whether a name matches.
     """
-    pattern = re.sub(r"[*%]*\*[*%]*", "*", pattern)
-    pattern = re.sub(r"%+", "%", pattern)
+    pattern = normalize("NFC", pattern)
+    # Wildcards in a row are one: the stronger.
+    pattern = _WILDCARDS.sub(lambda match: "*" if "*" in match.group() else "%", pattern)
     head = pattern[: len(INBOX)]
-    if head.upper() == INBOX and pattern[len(INBOX) : len(INBOX) + 1] in ("", "/", "*", "%"):
+    if _isInbox(head) and pattern[len(INBOX) : len(INBOX) + 1] in ("", DELIMITER, "*", "%"):
         pattern = INBOX + pattern[len(INBOX) :]
-    if "*" not in pattern and "%" not in pattern:
+    if len(_WILDCARDS.sub("", pattern)) > MAX_NAME:
+        return lambda name: False
+    return _compile(pattern)
+
+
+@lru_cache(maxsize=1024)
+def _compile(pattern: str) -> Callable[[str], bool]:
+    if _WILDCARDS.search(pattern) is None:
         return pattern.__eq__
     if pattern == "*":
         return lambda name: True
+    # A set of positions in the pattern is an int, one bit each; the last means that all matched.
+    stars = percents = 0
+    literals: dict[str, int] = {}
+    for at, token in enumerate(pattern):
+        if token == "*":
+            stars |= 1 << at
+        elif token == "%":
+            percents |= 1 << at
+        else:
+            literals[token] = literals.get(token, 0) | 1 << at
+    wildcards = stars | percents
+    matched = 1 << len(pattern)
 
     def match(name: str) -> bool:
-        # The set of pattern positions that the name read so far can have reached.
-        reached = _skipWildcards(pattern, {0})
+        # What the name read so far can have reached. A wildcard may match nothing.
+        reached = 1 | (wildcards & 1) << 1
         for character in name:
-            following = set()
-            for at in reached:
-                if at == len(pattern):
-                    continue
-                token = pattern[at]
-                if token == "*" or (token == "%" and character != DELIMITER):
-                    following.add(at)
-                elif token == character:
-                    following.add(at + 1)
-            reached = _skipWildcards(pattern, following)
+            stay = reached & (stars if character == DELIMITER else wildcards)
+            reached = (reached & literals.get(character, 0)) << 1 | stay
+            reached |= (reached & wildcards) << 1
             if not reached:
                 return False
-        return len(pattern) in reached
+        return reached & matched != 0
 
     return match
-
-
-def _skipWildcards(pattern: str, positions: set[int]) -> set[int]:
-    # A wildcard may match nothing.
-    result = set(positions)
-    for at in positions:
-        while at < len(pattern) and pattern[at] in "*%":
-            at += 1
-            result.add(at)
-    return result
