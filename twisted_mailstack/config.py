@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from twisted_mailstack.errors import SyntaxProblem
-from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.address import Address, parseDomain
 
 #: The services, their protocol, whether TLS is implicit (RFC 8314 §3), and where they listen by
 #: default.
@@ -31,6 +31,11 @@ SERVICES: dict[str, tuple[str, bool, str]] = {
     "imaps": ("imap", True, "tcp:2993:interface=127.0.0.1"),
 }
 OFF = "off"
+LISTEN = "listen"
+#: What may separate the account from the tag in an address.
+SEPARATORS = "+-_=.#!~"
+#: The largest number that may be given; more than this the database can't keep.
+MOST = 2**53
 
 
 class ConfigurationProblem(Exception):
@@ -144,7 +149,12 @@ class Configuration:
     @property
     def name(self) -> str:
         """The host name that is used."""
-        return self.hostname or socket.gethostname() or "localhost"
+        if self.hostname:
+            return parseDomain(self.hostname)
+        try:
+            return parseDomain(socket.gethostname())
+        except SyntaxProblem:
+            return "localhost"
 
     def endpoints(self) -> dict[str, str]:
         """
@@ -163,7 +173,6 @@ def load(path: str | None, **given: Any) -> Configuration:
     @raise ConfigurationProblem: if it can't be used.
     """
     values: dict[str, Any] = {}
-    where = path or "the defaults"
     if path is not None:
         try:
             parsed = tomllib.loads(Path(path).read_text("utf-8"))
@@ -172,12 +181,13 @@ def load(path: str | None, **given: Any) -> Configuration:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationProblem(f"{path} is not valid TOML: {error}") from error
         values = _read(path, parsed)
-    listen = {**values.get("listen", {}), **given.pop("listen", {})}
+    _checkListen(f"{path}: ", values.setdefault("listen", {}))
+    listen = given.pop("listen", {})
+    _checkListen("", listen)
+    values["listen"] = {**values["listen"], **listen}
     values.update({name: value for name, value in given.items() if value is not None})
-    values["listen"] = listen
-    _checkListen(where, listen)
     configuration = Configuration(**values)
-    _check(where, configuration)
+    _check("" if path is None else f"{path}: ", configuration)
     return configuration
 
 
@@ -185,12 +195,10 @@ def _read(path: str, parsed: Mapping[str, Any]) -> dict[str, Any]:
     known = {each.metadata["key"]: each for each in fields(Configuration)}
     hints = get_type_hints(Configuration)
     values: dict[str, Any] = {}
-    for key, value in _flatten(parsed, known):
+    for key, value in _flatten(path, parsed, known):
         found = known.get(key)
         if found is None:
-            near = get_close_matches(key, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigurationProblem(f"{path}: there is no key {key}{hint}")
+            raise ConfigurationProblem(f"{path}: there is no key {key}{_nearest(key, known)}")
         wanted = hints[found.name]
         if wanted in (str, int, bool) and type(value) is not wanted:
             kind = {str: "a string", int: "a whole number", bool: "true or false"}[wanted]
@@ -199,46 +207,78 @@ def _read(path: str, parsed: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _flatten(parsed: Mapping[str, Any], known: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _flatten(
+    path: str, parsed: Mapping[str, Any], known: Mapping[str, Any]
+) -> list[tuple[str, Any]]:
+    sections = {key.partition(".")[0] for key in known if "." in key}
     found = []
     for key, value in parsed.items():
-        if isinstance(value, dict) and key not in known:
+        if key in sections:
+            if not isinstance(value, dict):
+                raise ConfigurationProblem(f"{path}: {key} must be a table: [{key}]")
             found += [(f"{key}.{below}", each) for below, each in value.items()]
+        elif isinstance(value, dict) and key not in known:
+            raise ConfigurationProblem(
+                f"{path}: there is no table {key}{_nearest(key, sections | {LISTEN})}"
+            )
         else:
             found.append((key, value))
     return found
 
 
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def _checkListen(where: str, listen: object) -> None:
     if not isinstance(listen, dict):
-        raise ConfigurationProblem(f"{where}: listen must be a table")
+        raise ConfigurationProblem(f"{where}listen must be a table: [listen]")
     for name, endpoint in listen.items():
         if name not in SERVICES:
-            near = get_close_matches(name, SERVICES, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
             raise ConfigurationProblem(
-                f"{where}: there is no service {name}{hint} (there are {', '.join(SERVICES)})"
+                f"{where}there is no service {name}{_nearest(name, SERVICES)}"
+                f" (there are {', '.join(SERVICES)})"
             )
         if not isinstance(endpoint, str) or not endpoint:
-            raise ConfigurationProblem(f"{where}: listen.{name} must be an endpoint, like tcp:25")
+            raise ConfigurationProblem(
+                f'{where}listen.{name} must be an endpoint, like "tcp:25", or "{OFF}"'
+            )
 
 
 def _check(where: str, configuration: Configuration) -> None:
     for each in fields(Configuration):
-        least, value = each.metadata["least"], getattr(configuration, each.name)
+        key, least = each.metadata["key"], each.metadata["least"]
+        value = getattr(configuration, each.name)
         if least is not None and value < least:
-            raise ConfigurationProblem(
-                f"{where}: {each.metadata['key']} must be at least {least}, not {value}"
-            )
+            raise ConfigurationProblem(f"{where}{key} must be at least {least}, not {value}")
+        if least is not None and value > MOST:
+            raise ConfigurationProblem(f"{where}{key} must be at most {MOST}")
+        if isinstance(value, str) and not value.isprintable():
+            # A line end in what the server says of itself would be a reply of its own.
+            raise ConfigurationProblem(f"{where}{key} has control characters in it")
+    if not configuration.data:
+        raise ConfigurationProblem(f"{where}data must name a directory")
     if configuration.bareNewlines not in ("refuse", "keep"):
-        raise ConfigurationProblem(f'{where}: smtp.bare-newlines must be "refuse" or "keep"')
+        raise ConfigurationProblem(f'{where}smtp.bare-newlines must be "refuse" or "keep"')
     if bool(configuration.certificate) != bool(configuration.key):
-        raise ConfigurationProblem(f"{where}: tls.certificate and tls.key go together")
-    if configuration.postmaster:
+        raise ConfigurationProblem(f"{where}tls.certificate and tls.key go together")
+    separator = configuration.separator
+    if separator and (len(separator) > 1 or separator not in SEPARATORS):
+        raise ConfigurationProblem(
+            f"{where}smtp.subaddress-separator must be one of {' '.join(SEPARATORS)} or empty"
+        )
+    names: tuple[tuple[str, str, Callable[[str], object]], ...] = (
+        ("hostname", configuration.hostname, parseDomain),
+        ("auth.default-domain", configuration.defaultDomain, parseDomain),
+        ("smtp.postmaster", configuration.postmaster, Address.parse),
+    )
+    for key, text, parse in names:
         try:
-            Address.parse(configuration.postmaster)
+            if text:
+                parse(text)
         except SyntaxProblem as problem:
-            raise ConfigurationProblem(f"{where}: smtp.postmaster: {problem.text}") from None
+            raise ConfigurationProblem(f"{where}{key}: {text}: {problem.text}") from None
 
 
 def template() -> str:

@@ -1,0 +1,320 @@
+"""
+The configuration file: each key, and what is said of a file that can't be used.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import tomllib
+from dataclasses import fields
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_mailstack.config import (
+    SERVICES,
+    Configuration,
+    ConfigurationProblem,
+    load,
+    template,
+)
+
+#: Every key: a value in TOML that isn't the default, the field, and what it becomes.
+KEYS: dict[str, tuple[str, str, object]] = {
+    "hostname": ('"mx.example.org"', "hostname", "mx.example.org"),
+    "data": ('"/var/mail"', "data", "/var/mail"),
+    "listen": ('{smtp = "tcp:25"}', "listen", {"smtp": "tcp:25"}),
+    "tls.certificate": ('"c.pem"', "certificate", "c.pem"),
+    "tls.key": ('"k.pem"', "key", "k.pem"),
+    "limits.connections": ("5", "maxConnections", 5),
+    "limits.connections-per-peer": ("6", "maxConnectionsPerPeer", 6),
+    "auth.allow-plaintext": ("true", "allowPlaintext", True),
+    "auth.max-failures": ("7", "maxLoginFailures", 7),
+    "auth.default-domain": ('"example.org"', "defaultDomain", "example.org"),
+    "smtp.max-message-size": ("70000", "maxMessageOctets", 70000),
+    "smtp.max-recipients": ("101", "maxRecipients", 101),
+    "smtp.max-line": ("1000", "maxLineOctets", 1000),
+    "smtp.bare-newlines": ('"keep"', "bareNewlines", "keep"),
+    "smtp.hop-limit": ("102", "hopLimit", 102),
+    "smtp.subaddress-separator": ('"-"', "separator", "-"),
+    "smtp.postmaster": ('"root@example.org"', "postmaster", "root@example.org"),
+    "smtp.verify": ("true", "verify", True),
+    "smtp.timeout": ("301", "smtpTimeout", 301),
+    "imap.timeout": ("1801", "imapTimeout", 1801),
+    "pop3.timeout": ("601", "pop3Timeout", 601),
+    "quota.octets": ("1", "quotaOctets", 1),
+    "quota.messages": ("2", "quotaMessages", 2),
+}
+
+
+class ConfigTestCase(SynchronousTestCase):
+    """
+    Writes files.
+    """
+
+    def load(self, text: str | bytes, **given: Any) -> Configuration:
+        """
+        @return: what a file with that text says.
+        """
+        self.path = self.mktemp()
+        with open(self.path, "wb") as file:
+            file.write(text.encode() if isinstance(text, str) else text)
+        return load(self.path, **given)
+
+    def problem(self, text: str | bytes, **given: Any) -> str:
+        """
+        @return: what is said of a file that can't be used, without its name at the beginning.
+        """
+        said = str(self.assertRaises(ConfigurationProblem, self.load, text, **given))
+        self.assertTrue(said.startswith(self.path), said)
+        return said.removeprefix(self.path).lstrip(": ")
+
+
+class KeyTests(ConfigTestCase):
+    """
+    What each key does.
+    """
+
+    def test_everyKeyIsHere(self) -> None:
+        """These tests know every key, so a new one needs its line here."""
+        self.assertEqual({each.metadata["key"] for each in fields(Configuration)}, set(KEYS))
+
+    def test_defaults(self) -> None:
+        """An empty file, and no file, mean the defaults: loopback only, nothing plain."""
+        self.assertEqual(self.load(""), Configuration())
+        self.assertEqual(load(None), Configuration())
+        endpoints = load(None).endpoints()
+        self.assertEqual(set(endpoints), set(SERVICES))
+        for endpoint in endpoints.values():
+            self.assertTrue(endpoint.endswith(":interface=127.0.0.1"), endpoint)
+            self.assertGreater(int(endpoint.split(":")[1]), 1024)
+        self.assertIs(load(None).allowPlaintext, False)
+
+    def test_each(self) -> None:
+        """Each key sets its field and nothing else, dotted and in its table alike."""
+        for key, (text, name, value) in KEYS.items():
+            # The two that go together.
+            other = {"tls.certificate": 'tls.key = "x"\n', "tls.key": 'tls.certificate = "x"\n'}
+            found = self.load(f"{other.get(key, '')}{key} = {text}\n")
+            self.assertEqual(getattr(found, name), value, key)
+            changed = {
+                each.name
+                for each in fields(Configuration)
+                if getattr(found, each.name) != getattr(Configuration(), each.name)
+            }
+            expected = {"certificate", "key"} if key in other else {name}
+            self.assertEqual(changed, expected)
+            section, _, last = key.rpartition(".")
+            if section and key not in other:
+                table = self.load(f"[{section}]\n{last} = {text}\n")
+                self.assertEqual(table, found)
+
+    def test_wrongType(self) -> None:
+        """A value of another type is refused with the key and what it must be."""
+        for key, (_, name, value) in KEYS.items():
+            if name == "listen":
+                continue
+            kind = {str: "a string", int: "a whole number", bool: "true or false"}[type(value)]
+            for text in ('"text"', "5", "true", "1.5", "[]", "{a = 1}", "2026-01-01"):
+                if type(tomllib.loads(f"a = {text}")["a"]) is type(value):
+                    continue
+                self.assertEqual(self.problem(f"{key} = {text}"), f"{key} must be {kind}")
+
+    def test_bounds(self) -> None:
+        """Numbers below what an RFC wants, below zero or beyond all use are refused."""
+        for each in fields(Configuration):
+            key, least = each.metadata["key"], each.metadata["least"]
+            if not isinstance(each.default, int) or isinstance(each.default, bool):
+                continue
+            self.assertEqual(getattr(self.load(f"{key} = {least}"), each.name), least)
+            for number in (least - 1, -1):
+                self.assertEqual(
+                    self.problem(f"{key} = {number}"),
+                    f"{key} must be at least {least}, not {number}",
+                )
+            self.assertIn(f"{key} must be at most", self.problem(f"{key} = {10**18}"))
+
+    def test_leastOfTheRFCs(self) -> None:
+        """The bounds of RFC 5321 §4.5.3.1-2 and §6.3, RFC 9051 §5.4, RFC 1939 §3."""
+        least = {each.metadata["key"]: each.metadata["least"] for each in fields(Configuration)}
+        self.assertEqual(least["smtp.max-message-size"], 64 * 1024)
+        self.assertEqual(least["smtp.max-recipients"], 100)
+        self.assertEqual(least["smtp.hop-limit"], 100)
+        self.assertEqual(least["smtp.timeout"], 5 * 60)
+        self.assertEqual(least["imap.timeout"], 30 * 60)
+        self.assertEqual(least["pop3.timeout"], 10 * 60)
+
+    def test_hostname(self) -> None:
+        """A name that isn't one is refused; what isn't ASCII becomes A-labels."""
+        for name in ("mx example", "a..b", "mx.example.org.", "[1.2.3", "x" * 300):
+            self.assertIn("hostname: ", self.problem(f'hostname = "{name}"'))
+        self.assertIn("control characters", self.problem('hostname = "mx\\r\\n220 other"'))
+        self.assertEqual(
+            self.load('hostname = "MX.Bücher.example"').name, "mx.xn--bcher-kva.example"
+        )
+
+    def test_machinesName(self) -> None:
+        """Without a host name it is the machine's, or localhost if that can't be one."""
+        for name, expected in (("Box", "box"), ("my machine", "localhost"), ("", "localhost")):
+            self.patch(socket, "gethostname", lambda name=name: name)
+            self.assertEqual(Configuration().name, expected)
+
+    def test_addresses(self) -> None:
+        """The postmaster must be an address, the default domain a domain."""
+        self.assertIn("smtp.postmaster: root: ", self.problem('smtp.postmaster = "root"'))
+        self.assertIn("auth.default-domain: a b: ", self.problem('auth.default-domain = "a b"'))
+
+    def test_separator(self) -> None:
+        """The separator is one character that names don't consist of, or none."""
+        self.assertEqual(self.load('smtp.subaddress-separator = ""').separator, "")
+        for text in ("a", "@", "++", " ", '\\"', "ü"):
+            self.assertIn(
+                "smtp.subaddress-separator must be one of",
+                self.problem(f'smtp.subaddress-separator = "{text}"'),
+            )
+
+    def test_bareNewlines(self) -> None:
+        """Only the two words are known."""
+        self.assertEqual(
+            self.problem('smtp.bare-newlines = "drop"'),
+            'smtp.bare-newlines must be "refuse" or "keep"',
+        )
+
+    def test_certificateNeedsKey(self) -> None:
+        """One without the other is refused."""
+        for text in ('tls.certificate = "c.pem"', 'tls.key = "k.pem"'):
+            self.assertEqual(self.problem(text), "tls.certificate and tls.key go together")
+
+    def test_data(self) -> None:
+        """The data directory has a name, without control characters."""
+        self.assertEqual(self.problem('data = ""'), "data must name a directory")
+        self.assertIn("control characters", self.problem('data = "a\\u0000b"'))
+
+
+class UnknownTests(ConfigTestCase):
+    """
+    What the file must not have.
+    """
+
+    def test_nearest(self) -> None:
+        """An unknown key is an error that names the nearest known one."""
+        for text, said in (
+            ('hostnme = "a"', "there is no key hostnme; did you mean hostname?"),
+            (
+                "[smtp]\nmax-recipient = 5",
+                "there is no key smtp.max-recipient; did you mean smtp.max-recipients?",
+            ),
+            ('[tls]\ncert = "a"', "there is no key tls.cert; did you mean tls.certificate?"),
+            (
+                "max-recipients = 500",
+                "there is no key max-recipients; did you mean smtp.max-recipients?",
+            ),
+            ("zzzz = 1", "there is no key zzzz"),
+        ):
+            self.assertEqual(self.problem(text), said)
+
+    def test_table(self) -> None:
+        """An unknown table is an error even if nothing is in it; a known one may be empty."""
+        self.assertEqual(self.problem("[smpt]"), "there is no table smpt; did you mean smtp?")
+        self.assertEqual(self.problem("[listne]"), "there is no table listne; did you mean listen?")
+        self.assertEqual(self.load("[smtp]\n[listen]\n"), Configuration())
+
+    def test_noTable(self) -> None:
+        """What must be a table is no value."""
+        for text in ("smtp = 25", "[[smtp]]", 'smtp = "tcp:25"'):
+            self.assertEqual(self.problem(text), "smtp must be a table: [smtp]")
+        for text in ('listen = "tcp:25"', "listen = 25", "listen = []"):
+            self.assertEqual(self.problem(text), "listen must be a table: [listen]")
+
+    def test_tooDeep(self) -> None:
+        """A table inside a table is an unknown key."""
+        self.assertIn("smtp.tls", self.problem("[smtp.tls]\nkey = 1"))
+
+    def test_service(self) -> None:
+        """An unknown service names the nearest and all there are."""
+        said = self.problem('listen.submision = "tcp:587"')
+        self.assertIn("there is no service submision; did you mean submission?", said)
+        self.assertIn("smtp, submission, submissions, pop3, pop3s, imap, imaps", said)
+
+    def test_endpoint(self) -> None:
+        """An endpoint is text."""
+        for text in ("25", '""', "true", "{}"):
+            self.assertEqual(
+                self.problem(f"listen.smtp = {text}"),
+                'listen.smtp must be an endpoint, like "tcp:25", or "off"',
+            )
+
+
+class FileTests(ConfigTestCase):
+    """
+    The file itself, and what is given besides.
+    """
+
+    def test_missing(self) -> None:
+        """A file that isn't there, or is a directory: its name and why."""
+        path = self.mktemp()
+        said = str(self.assertRaises(ConfigurationProblem, load, path))
+        self.assertEqual(said, f"{path}: No such file or directory")
+        said = str(self.assertRaises(ConfigurationProblem, load, "/"))
+        self.assertEqual(said, "/: Is a directory")
+
+    def test_notTOML(self) -> None:
+        """A syntax error names the line."""
+        self.assertRegex(self.problem('hostname = "a"\ndata = b\n'), r"is not valid TOML: .*line 2")
+        self.assertIn("is not valid TOML", self.problem(b"hostname = '\xff'"))
+
+    def test_given(self) -> None:
+        """What the command line says goes before the file; what it doesn't say is the file's."""
+        text = 'data = "there"\nhostname = "a.example"\n[listen]\nsmtp = "tcp:1"\nimap = "tcp:2"\n'
+        found = self.load(text, data="here", listen={"imap": "tcp:3", "pop3": "off"})
+        self.assertEqual((found.data, found.hostname), ("here", "a.example"))
+        endpoints = found.endpoints()
+        self.assertEqual((endpoints["smtp"], endpoints["imap"]), ("tcp:1", "tcp:3"))
+        self.assertNotIn("pop3", endpoints)
+        self.assertEqual(endpoints["pop3s"], SERVICES["pop3s"][2])
+        self.assertEqual(self.load(text, data=None).data, "there")
+
+    def test_givenWrong(self) -> None:
+        """What is wrong on the command line isn't said of the file."""
+        for given in ({"listen": {"smpt": "tcp:1"}}, {"data": ""}):
+            error = self.assertRaises(ConfigurationProblem, load, None, **given)
+            self.assertNotIn("None", str(error))
+        self.assertIn(
+            "there is no service smpt; did you mean smtp?",
+            str(self.assertRaises(ConfigurationProblem, load, None, listen={"smpt": "tcp:1"})),
+        )
+
+
+class TemplateTests(ConfigTestCase):
+    """
+    The commented file that C{mailstack init} writes.
+    """
+
+    def test_commented(self) -> None:
+        """As it is written it changes nothing."""
+        self.assertEqual(self.load(template()), Configuration())
+
+    def test_uncommented(self) -> None:
+        """Each key with its default, uncommented, changes nothing either."""
+        lines = [
+            re.sub(r"^# (?=\S+ = )", "", line)
+            for line in template().splitlines()
+            # Its example isn't the default.
+            if not line.startswith("# listen.")
+        ]
+        self.assertGreaterEqual(
+            sum(" = " in line and line[0] != "#" for line in lines), len(KEYS) - 1
+        )
+        self.assertEqual(self.load("\n".join(lines)), Configuration())
+
+    def test_example(self) -> None:
+        """The example of an endpoint can be used."""
+        (example,) = [line[2:] for line in template().splitlines() if line.startswith("# listen.")]
+        self.assertIn(self.load(example).endpoints()["smtp"], ("tcp:25",))
+
+    def test_documented(self) -> None:
+        """Each key has its documentation right above it."""
+        lines = template().splitlines()
+        for each in fields(Configuration):
+            self.assertIn(f"# {each.metadata['doc']}", lines)
