@@ -105,7 +105,7 @@ def flagsFromText(text: str) -> Flags:
     if flags is None:
         if len(_fromText) >= _MAX_INTERNED:
             _fromText.clear()
-        _fromText[text] = flags = internFlags(text.split(" "))
+        _fromText[text] = flags = internFlags(text.split())
     return flags
 
 

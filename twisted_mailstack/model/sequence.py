@@ -153,7 +153,8 @@ class SequenceSet:
         """
         @raise SyntaxProblem: if the text is no sequence-set.
         """
-        return _parse(bytes(text))
+        # A long one is rarely seen again, and a thousand long ones would fill the memory.
+        return _parseKnown(text) if len(text) <= _KNOWN_OCTETS else _parse(text)
 
     @property
     def hasStar(self) -> bool:
@@ -188,7 +189,6 @@ class SequenceSet:
         return self.resolve(0)
 
 
-@lru_cache(maxsize=1024)
 def _parse(text: bytes) -> SequenceSet:
     if not _SET.match(text):
         raise SyntaxProblem("Invalid sequence set")
@@ -201,3 +201,7 @@ def _parse(text: bytes) -> SequenceSet:
             raise SyntaxProblem("Invalid sequence set: number out of range")
         elements.append((low, high))
     return SequenceSet(tuple(elements))
+
+
+_KNOWN_OCTETS = 100
+_parseKnown = lru_cache(maxsize=1024)(_parse)
