@@ -33,12 +33,20 @@ LAYERS: tuple[tuple[str, float, str], ...] = (
         for protocol in ("smtp", "pop3", "imap")
         for module, layer in (
             *(("grammar", 3), ("framing", 3), ("encode", 3), ("reply", 3), ("extension", 3)),
-            *(("session", 4), ("view", 4), ("selected", 4), ("fetch", 4), ("search", 4)),
+            *(
+                ("session", 4),
+                ("clientsession", 4),
+                ("view", 4),
+                ("selected", 4),
+                ("fetch", 4),
+                ("search", 4),
+            ),
             *(("maildrop", 4), ("commands", 5), ("extensions", 5), ("registry", 5.5)),
             ("server", 6),
         )
     ),
     ("net", 5.9, "net"),
+    ("relay", 6.5, "relay"),
     ("config", 7, "top"),
     ("service", 7, "top"),
     ("tap", 7, "top"),

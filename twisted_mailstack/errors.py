@@ -233,6 +233,13 @@ class DestinationUnavailable(TemporaryFailure):
     text = "The destination cannot be reached"
 
 
+class LookupFailed(TemporaryFailure):
+    """The domain name system gave no answer, neither yes nor no (RFC 3463: 4.4.3)."""
+
+    enhancedStatus = "4.4.3"
+    text = "A DNS lookup failed"
+
+
 class StoreDamaged(TemporaryFailure):
     """Stored data does not check out. Details go to the log and to C{mailstack check}."""
 

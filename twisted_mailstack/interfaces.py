@@ -25,6 +25,7 @@ from typing import Any
 from zope.interface import Attribute, Interface
 
 from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.dns import DNSAnswer
 from twisted_mailstack.model.flags import FlagOperation, Flags
 from twisted_mailstack.model.message import Summary
 from twisted_mailstack.model.mime import Part
@@ -798,6 +799,20 @@ class IPolicyStep(Interface):
         At the end of data.
 
         @return: header lines to put in front, each ended by CRLF; may be empty.
+        """
+
+
+class IDNSLookup(Interface):
+    """
+    Asks the domain name system. Answers are kept for as long as they say (RFC 1035 §3.2.1), also
+    that there is none (RFC 2308).
+    """
+
+    def lookup(name: str, kind: str) -> Awaitable[DNSAnswer]:
+        """
+        @param name: in A-labels.
+        @param kind: C{A}, C{AAAA}, C{MX}, C{TXT}, C{PTR} or C{TLSA}.
+        @raise LookupFailed: if there is no answer, neither yes nor no.
         """
 
 

@@ -12,7 +12,7 @@ that breaks is a temporary result for those whose fate isn't known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,7 +37,7 @@ class Readable(Protocol):
 
     size: int
 
-    async def read(self, offset: int, length: int) -> bytes:
+    def read(self, offset: int, length: int) -> Awaitable[bytes]:
         """Octets of that range, cut at the end."""
 
 
