@@ -308,6 +308,14 @@ class OperatorTests(SynchronousTestCase):
             sender.rcpt("alice@example.org")
             queueId = sender.data(b"\r\n")[1].split()[-1].decode()
         self.pop()
+        # A message that is refused as a whole.
+        with smtplib.SMTP("127.0.0.1", host.ports["smtp"], timeout=30) as sender:
+            sender.ehlo("me.test")
+            sender.mail("a@far.test")
+            sender.rcpt("alice@example.org")
+            sender.docmd("DATA")
+            sender.send(b"one\ntwo\r\n.\r\n")
+            self.assertEqual(sender.getreply()[0], 550)
         lines = [
             line.partition("] ")[2]
             for line in host.output().splitlines()
@@ -315,7 +323,7 @@ class OperatorTests(SynchronousTestCase):
         ]
         self.assertTrue(any(line.startswith(f"{queueId}: accepted: ") for line in lines))
         shown = [line for block in blocks(PAGE, "text") for line in block.splitlines()]
-        self.assertEqual(len(shown), 6)
+        self.assertEqual(len(shown), 7)
         for line in shown:
             pattern = re.sub(r"[A-Z]{4,}", r"\\S.*", re.escape(line))
             self.assertTrue(any(re.fullmatch(pattern, each) for each in lines), (line, lines))
