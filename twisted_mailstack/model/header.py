@@ -113,8 +113,10 @@ def selectFields(header: bytes, names: Collection[bytes], exclude: bool = False)
         position = match.end()
     if exclude:
         parts.append(lines[position:])
-    # "Subsetting does not exclude the [RFC5322] delimiting blank line"; one is always given.
-    return b"".join(parts) + b"\r\n"
+    # "Subsetting does not exclude the [RFC5322] delimiting blank line"; one is always given, also
+    # behind a last line that has no end.
+    selected = b"".join(parts)
+    return selected + (b"\r\n" if not selected or selected.endswith(b"\n") else b"\r\n\r\n")
 
 
 # --- encoded words -----------------------------------------------------------------------------
