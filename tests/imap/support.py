@@ -137,7 +137,9 @@ class Server:
         writer.write(data)
         staged = now(writer.finish())
         opened = now(account.openMailbox(mailbox))
-        return now(opened.append([(staged, internFlags(flags), date, zone)])).uids[0]
+        uid = now(opened.append([(staged, internFlags(flags), date, zone)])).uids[0]
+        staged.discard()
+        return uid
 
     def connect(self, secure: bool = True) -> Conversation:
         """
