@@ -8,14 +8,16 @@ opened after that, in C{startService}.
 
 from __future__ import annotations
 
+import atexit
+import os
 import secrets
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from errno import EACCES
+from errno import EACCES, EADDRINUSE
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.cred.portal import Portal
@@ -54,6 +56,15 @@ FIRST_ACCOUNT = Address("me", "localhost")
 CERTIFICATE_POLL = 60.0
 #: How long sessions have to end when the server stops, seconds.
 PATIENCE = 8.0
+
+
+class CannotStart(SystemExit, Exception):
+    """
+    The server can't start; the text says why, and what to do.
+
+    Both: twistd shows a SystemExit's text without a traceback and ends with status 1, but removes
+    its pid file and tells its parent process only after an Exception.
+    """
 
 
 @dataclass
@@ -189,7 +200,8 @@ class MailService(Service):
             factory.noisy = False
         try:
             listening = serverFromString(self._reactor, listener.endpoint).listen(factory)
-        except (ValueError, TypeError, KeyError) as error:
+        except Exception as error:
+            # Whatever the endpoint's own parser raises, third parties' included.
             self._giveUp(f"{listener.name}: {listener.endpoint} is no endpoint: {error}")
 
         def bound(port: IListeningPort) -> None:
@@ -200,32 +212,53 @@ class MailService(Service):
         listening.addCallbacks(bound, failures.append)
         if failures:
             reason = getattr(failures[0].value, "socketError", failures[0].value)
-            hint = "; ports below 1024 need root" if getattr(reason, "errno", 0) == EACCES else ""
+            number = getattr(reason, "errno", 0)
+            hint = ""
+            if number == EACCES and listener.endpoint.startswith("tcp"):
+                hint = "; ports below 1024 need root"
+            elif number == EADDRINUSE:
+                hint = "; is another server running there?"
             self._giveUp(f"{listener.name} can't listen on {listener.endpoint}: {reason}{hint}")
 
-    @staticmethod
-    def _giveUp(text: str) -> None:
-        raise SystemExit(f"mailstack: {text}")
+    def _giveUp(self, text: str) -> NoReturn:
+        # A daemon has no terminal: then the log is where it is read.
+        self.log.critical("{text}", text=text)
+        raise CannotStart(f"mailstack: {text}")
 
     def startService(self) -> None:
         """
         Open the data directory and serve.
+
+        @raise CannotStart: if it can't be opened, or the certificate can't be used.
         """
         super().startService()
+        failures: list[Failure] = []
+        starting = True
+
+        def failed(failure: Failure) -> None:
+            if starting:
+                failures.append(failure)
+            else:
+                self._reactor.callWhenRunning(self._endBy, failure)
+
+        ensureDeferred(self._start()).addErrback(failed)
+        starting = False
+        if failures:
+            self._giveUp(self._explain(failures[0]))
         self._hashing.start()
         self._reactor.addSystemEventTrigger("after", "shutdown", self._hashing.stop)
-        opened = ensureDeferred(self._start())
-        opened.addErrback(self._startFailed)
 
     async def _start(self) -> None:
+        # The ports are bound already: nothing may be waited for before all that a connection needs
+        # is there, the certificate before the store.
         configuration = self.configuration
-        await self.store.start()
         if configuration.certificate:
             self._certificate = Certificate(
                 Path(configuration.certificate), Path(configuration.key)
             )
         else:
-            self._certificate = selfSigned(Path(configuration.data), configuration.name)
+            self._certificate = self._selfSigned(Path(configuration.data))
+        await self.store.start()
         self._poll = LoopingCall(self._certificate.reload)
         self._poll.clock = self._reactor
         self._poll.start(CERTIFICATE_POLL, now=False)
@@ -243,23 +276,30 @@ class MailService(Service):
         if self._announce is not None:
             self._announce(self._welcome(first))
 
-    def _startFailed(self, failure: Failure) -> None:
-        if failure.check(MailError, CertificateProblem, OSError):
-            text = f"mailstack: {failure.getErrorMessage()}"
-        else:
-            self.log.failure("the server can't start", failure=failure)
-            text = "mailstack: the server can't start, see the log"
+    def _selfSigned(self, data: Path) -> Certificate:
+        try:
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return selfSigned(data, self.configuration.name)
+        except OSError as error:
+            raise CertificateProblem(
+                f"the data directory {data} can't be written: {error.strerror}; it must belong to"
+                " the user as whom the server runs"
+            ) from error
+
+    def _explain(self, failure: Failure) -> str:
+        if failure.check(MailError, CertificateProblem):
+            return failure.getErrorMessage()
+        self.log.failure("the server can't start", failure=failure)
+        return f"the server can't start: {failure.getErrorMessage()}"
+
+    def _endBy(self, failure: Failure) -> None:
+        # After startService: twistd ends with 0 whatever a service says, and an operator's scripts
+        # want to know.
+        text = self._explain(failure)
         self.log.critical("{text}", text=text)
         if self._announce is not None:
-            self._announce(text)
-        self._reactor.callWhenRunning(self._exit)
-
-    def _exit(self) -> None:
-        from os import _exit
-
-        # The exit status of twistd is 0 whatever a service says; an operator's scripts want to
-        # know.
-        self._reactor.addSystemEventTrigger("after", "shutdown", lambda: _exit(1))
+            self._announce(f"mailstack: {text}")
+        atexit.register(os._exit, 1)
         self._reactor.stop()
 
     async def _makeFirstAccount(self) -> tuple[Address, str]:

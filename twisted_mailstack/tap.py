@@ -33,11 +33,7 @@ class Options(usage.Options):
         self["listen"] = {}
 
     def opt_listen(self, value: str) -> None:
-        """
-        NAME=ENDPOINT: where a service listens, a Twisted endpoint such as tcp:25 or
-        tcp:2525:interface=127.0.0.1, or off. Replaces its default. May be given for several
-        services.
-        """
+        """NAME=ENDPOINT: where a service listens, like smtp=tcp:25 or pop3=off; for each one."""
         name, equals, endpoint = value.partition("=")
         if not equals or not endpoint:
             raise usage.UsageError(
