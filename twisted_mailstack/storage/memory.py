@@ -36,9 +36,9 @@ from twisted_mailstack.interfaces import (
     IContentWriter,
     IDirectoryAdmin,
     IMailbox,
-    IMailStore,
     IMessageContent,
     IMovableMailbox,
+    ISpoolingStore,
     IStagedContent,
 )
 from twisted_mailstack.model.address import Address, foldLocalPart
@@ -64,6 +64,7 @@ from twisted_mailstack.model.records import (
     StoreResult,
 )
 from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet
+from twisted_mailstack.storage.memoryspool import MemorySpool
 
 
 @implementer(IContentWriter)
@@ -775,7 +776,7 @@ class MemoryDirectory:
             raise NoSuchAccount(f"There is no alias {address}")
 
 
-@implementer(IMailStore)
+@implementer(ISpoolingStore)
 class MemoryMailStore:
     """
     See L{IMailStore}, and the module.
@@ -795,6 +796,14 @@ class MemoryMailStore:
         self.formerAccounts: dict[tuple[str, str], int] = {}
         self._changed: dict[tuple[MemoryAccount, str], Box | None] = {}
         self.directory = MemoryDirectory(self)
+        self.spool = MemorySpool(self)
+
+    def openStaged(self, staged: IStagedContent, prefix: bytes) -> MemoryContent:
+        """
+        @return: a content that the spool holds, to be read.
+        """
+        data = cast(MemoryStaged, staged).data
+        return MemoryContent(Message("", "", prefix, data, staged.summary))
 
     def changed(self, account: MemoryAccount, box: Box | None) -> None:
         """
