@@ -3,6 +3,9 @@ Addresses and paths of RFC 5321 §4.1.2, with the UTF-8 that RFC 6531 §3.3 adds
 
 An L{Address} is RFC 5321's Mailbox production: local-part @ domain or address literal. The domain
 is kept in lower case and as A-labels; the local-part as it was written, without needless quotes.
+
+U-labels become A-labels by IDNA2008 (RFC 5891 §5), after the mapping of UTS #46: the standard
+library has only IDNA2003, which sends mail for C{faß.example} to C{fass.example}.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from unicodedata import normalize
 
+import idna
+
 from twisted_mailstack.errors import SyntaxProblem
 
 #: RFC 5321 §4.5.3.1.1-3.
@@ -20,16 +25,21 @@ MAX_LOCAL_PART = 64
 MAX_DOMAIN = 255
 MAX_PATH = 256
 
+#   UTF8-non-ascii = UTF8-2 / UTF8-3 / UTF8-4 (RFC 6532 §3.1)
+#   Deviation: without the control characters U+0080 to U+009F.
+_NON_ASCII = r"\u00a0-\ud7ff\ue000-\U0010ffff"
 #   atext = ALPHA / DIGIT / "!" / "#" / ... (RFC 5322 §3.2.3) / UTF8-non-ascii (RFC 6531 §3.3)
-_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]"
+_ATEXT = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~\-{_NON_ASCII}]"
 _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*\Z")
 #   Quoted-string = DQUOTE *QcontentSMTP DQUOTE; qtextSMTP = %d32-33 / %d35-91 / %d93-126
-_QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*)"\Z')
+_QUOTED = re.compile(rf'"((?:[\x20\x21\x23-\x5b\x5d-\x7e{_NON_ASCII}]|\\[\x20-\x7e])*)"\Z')
 #   sub-domain = Let-dig [Ldh-str]. Deviation: underscores inside, which real hosts have.
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9_])?\Z")
 _ADDRESS = re.compile(r'("(?:[^"\\]|\\.)*"|[^@"]+)@(.+)\Z', re.DOTALL)
 #   A-d-l = At-domain *( "," At-domain )  ; accepted and ignored (RFC 5321 §4.1.1.3, appendix C)
 _SOURCE_ROUTE = re.compile(r"@[^,:<>\s]+(?:,@[^,:<>\s]+)*:")
+#   IPv4-address-literal = Snum 3("." Snum); Snum = 1*3DIGIT, decimal also with zeros in front
+_IPV4 = re.compile(r"0{0,2}([0-9]+)" + r"\.0{0,2}([0-9]+)" * 3 + r"\Z")
 
 
 class Address(NamedTuple):
@@ -85,12 +95,20 @@ def parseDomain(text: str) -> str:
     domain = text.lower()
     if not domain.isascii():
         try:
-            domain = domain.encode("idna").decode("ascii")
+            domain = _toALabels(text)
         except UnicodeError:
             raise SyntaxProblem("Invalid domain name") from None
     if len(domain) > MAX_DOMAIN or not all(_LABEL.match(label) for label in domain.split(".")):
         raise SyntaxProblem("Invalid domain name")
     return domain
+
+
+def _toALabels(domain: str) -> str:
+    mapped = idna.uts46_remap(domain, std3_rules=False)
+    return ".".join(
+        label if label.isascii() else idna.alabel(label).decode("ascii")
+        for label in mapped.split(".")
+    )
 
 
 def parsePath(text: str) -> tuple[ReversePath, str]:
@@ -111,8 +129,6 @@ def parsePath(text: str) -> tuple[ReversePath, str]:
     route = _SOURCE_ROUTE.match(inside)
     if route:
         inside = inside[route.end() :]
-    if len(inside.encode("utf-8")) > MAX_PATH - 2:
-        raise SyntaxProblem("The path is too long")
     return _parse(inside), text[end + 1 :]
 
 
@@ -142,9 +158,13 @@ def _parse(text: str) -> Address:
         localPart = re.sub(r"\\(.)", r"\1", quoted.group(1))
     elif not _DOT_STRING.match(localPart):
         raise SyntaxProblem("Invalid local-part")
-    if len(localPart.encode("utf-8", "surrogatepass")) > MAX_LOCAL_PART:
+    if len(localPart.encode("utf-8")) > MAX_LOCAL_PART:
         raise SyntaxProblem("The local-part is too long")
-    return Address(localPart, parseDomain(domain))
+    address = Address(localPart, parseDomain(domain))
+    # As it will be written, so that whatever is taken here can be sent on.
+    if len(str(address).encode("utf-8")) > MAX_PATH - 2:
+        raise SyntaxProblem("The address is too long")
+    return address
 
 
 def _parseLiteral(text: str) -> str:
@@ -158,7 +178,9 @@ def _parseLiteral(text: str) -> str:
     try:
         if inside[:5].lower() == "ipv6:":
             return f"[IPv6:{ipaddress.IPv6Address(inside[5:])}]"
-        return f"[{ipaddress.IPv4Address(inside)}]"
+        # Of General-address-literal there is none: IANA's registry of tags has IPv6 alone.
+        numbers = _IPV4.sub(r"\1.\2.\3.\4", inside)
+        return f"[{ipaddress.IPv4Address(numbers)}]"
     except ValueError:
         raise SyntaxProblem("Invalid address literal") from None
 
@@ -170,4 +192,5 @@ def foldLocalPart(localPart: str) -> str:
     """
     if localPart.isascii():
         return localPart.lower()
-    return normalize("NFC", localPart.casefold())
+    # Unicode's canonical caseless matching; decomposed first, or marks could hide from folding.
+    return normalize("NFC", normalize("NFD", localPart).casefold())
