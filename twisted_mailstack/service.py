@@ -238,15 +238,17 @@ class MailService(Service):
         def failed(failure: Failure) -> None:
             if starting:
                 failures.append(failure)
-            else:
+            elif self.running:
+                # Otherwise it was stopped before it had started, which is no failure.
                 self._reactor.callWhenRunning(self._endBy, failure)
 
         ensureDeferred(self._start()).addErrback(failed)
         starting = False
         if failures:
             self._giveUp(self._explain(failures[0]))
+        # A thread pool that was stopped can't be started again.
+        self._hashing = ThreadPool(0, WORKERS, "mailstack-passwords")
         self._hashing.start()
-        self._reactor.addSystemEventTrigger("after", "shutdown", self._hashing.stop)
 
     async def _start(self) -> None:
         # The ports are bound already: nothing may be waited for before all that a connection needs
@@ -370,6 +372,8 @@ class MailService(Service):
                 await _settle(listener.port.stopListening())
         await DeferredList([each.factory.shutDown(PATIENCE) for each in self.listeners])
         await self.store.stop()
+        if self._hashing.started:
+            self._hashing.stop()
 
 
 async def _settle(result: Any) -> None:
