@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.interfaces import IDirectory, IPasswordHasher
-from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.address import Address, foldLocalPart
 
 
 @implementer(ICredentialsChecker)
@@ -50,17 +50,11 @@ class DirectoryChecker:
             record = await self._directory.findAccount(address)
         usable = record is not None and record.enabled
         hashed = record.passwordHash if record is not None and usable else None
-        # RFC 4616 §2: prepared strings are compared. One form for what a keyboard can type in two.
-        password = credentials.password
-        if not password.isascii():
-            try:
-                password = normalize("NFC", password.decode("utf-8")).encode("utf-8")
-            except UnicodeDecodeError:
-                hashed = None
-        right = await self._hasher.verify(hashed, password)
+        right = await self._hasher.verify(hashed, credentials.password)
         identity = getattr(credentials, "authorizationIdentity", None)
         if right and record is not None:
-            if identity is None or self._address(identity) == record.address:
+            # RFC 4616 §2: whom to act as; here everybody is only themselves.
+            if identity is None or _key(self._address(identity)) == _key(record.address):
                 return record.accountId.encode("ascii")
         raise UnauthorizedLogin()
 
@@ -72,3 +66,8 @@ class DirectoryChecker:
             return Address.parse(text)
         except (UnicodeDecodeError, SyntaxProblem):
             return None
+
+
+def _key(address: Address | None) -> tuple[str, str] | None:
+    # What makes two addresses of ours the same.
+    return None if address is None else (foldLocalPart(address.localPart), address.domain)

@@ -7,9 +7,9 @@ failures, and a line in the log for each.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
-from twisted.cred.error import LoginFailed, UnauthorizedLogin
+from twisted.cred.error import LoginFailed, UnhandledCredentials
 from twisted.cred.portal import Portal
 from twisted.logger import Logger
 
@@ -20,6 +20,8 @@ from twisted_mailstack.model.records import ConnectionInfo
 #: Seconds before the reply to the first failed login on a connection; each further one doubles it.
 FIRST_DELAY = 1.0
 MAX_DELAY = 15.0
+#: Characters of a name that the log shows.
+MAX_NAME = 320
 
 
 class Login:
@@ -45,6 +47,7 @@ class Login:
         self._portal = portal
         self._sleep = sleep
         self._maxFailures = maxFailures
+        self._logout: Callable[[], None] | None = None
         self.failures = 0
 
     @property
@@ -54,26 +57,22 @@ class Login:
 
     async def attempt(self, credentials: Any, mechanism: str, info: ConnectionInfo) -> IAccount:
         """
+        @return: the account. L{logOut} is called when the session doesn't use it any more.
         @raise AuthenticationFailed: after a delay.
         @raise MailError: if it couldn't be found out.
         """
         name = getattr(credentials, "username", b"?").decode("utf-8", "replace")
+        avatar: Any
         try:
-            avatar: Any
-            _, avatar, _ = await self._portal.login(credentials, None, IAccount)
-            account: IAccount = avatar
-        except (UnauthorizedLogin, LoginFailed, NoSuchAccount):
-            self.failures += 1
-            # The form that fail2ban's filters can match on.
-            self.log.warn(
-                "{service}: login failed: user={name!r} peer={peer} mechanism={mechanism}",
-                service=info.service,
-                name=name,
-                peer=info.peer,
-                mechanism=mechanism,
-            )
-            await self._sleep(min(MAX_DELAY, FIRST_DELAY * 2 ** (self.failures - 1)))
-            raise AuthenticationFailed() from None
+            _, avatar, logout = await self._portal.login(credentials, None, IAccount)
+        except UnhandledCredentials:
+            # The portal was set up without a checker for what the mechanisms give.
+            raise
+        except (LoginFailed, NoSuchAccount):
+            await self.refuse(name, mechanism, info)
+        self.logOut()
+        self._logout = logout
+        account: IAccount = avatar
         self.log.info(
             "{service}: login: user={address} peer={peer} mechanism={mechanism} tls={tls}",
             service=info.service,
@@ -83,3 +82,34 @@ class Login:
             tls=info.tlsVersion or "no",
         )
         return account
+
+    async def refuse(self, name: str, mechanism: str, info: ConnectionInfo) -> NoReturn:
+        """
+        Count a failed attempt, and make the client wait for the answer.
+
+        @param name: whom it claimed to be, for the log; C{"?"} if it didn't come to that.
+        @raise AuthenticationFailed: after a delay.
+        """
+        self.failures += 1
+        # The form that fail2ban's filters can match on.
+        self.log.warn(
+            "{service}: login failed: user={name!r} peer={peer} mechanism={mechanism}",
+            service=info.service,
+            name=name[:MAX_NAME],
+            peer=info.peer,
+            mechanism=mechanism,
+        )
+        # The exponent is bounded too: more attempts may be allowed than a float can count.
+        await self._sleep(min(MAX_DELAY, FIRST_DELAY * 2 ** min(self.failures - 1, 16)))
+        raise AuthenticationFailed()
+
+    def logOut(self) -> None:
+        """
+        Tell the realm that the session doesn't use the account any more. Idempotent.
+        """
+        logout, self._logout = self._logout, None
+        if logout is not None:
+            try:
+                logout()
+            except Exception:
+                self.log.failure("the realm's logout failed")

@@ -6,6 +6,8 @@ At most L{WORKERS} hashes are computed at a time and L{MAX_WAITING} wait, so a s
 neither memory nor the event loop. A password that was verified is remembered for L{CACHE_SECONDS}
 under a keyed digest together with the hash it was verified against: a changed password is another
 hash, so it is forgotten at once.
+
+Passwords are prepared by SASLprep before they are hashed (RFC 4616 §2, RFC 6856 §2.2).
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ from typing import Any
 
 from argon2 import PasswordHasher as Argon2
 from argon2 import Type
-from argon2.exceptions import Argon2Error, InvalidHashError
+from argon2.exceptions import Argon2Error
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from twisted_mailstack.errors import TemporaryFailure
+from twisted_mailstack.errors import SyntaxProblem, TemporaryFailure
 from twisted_mailstack.interfaces import IPasswordHasher
+from twisted_mailstack.sasl.saslprep import saslprep
 
 #: Threads that hash. argon2 releases the GIL, so this is also the number of cores it may take.
 WORKERS = 2
@@ -40,19 +43,35 @@ RunInThread = Callable[..., Deferred[Any]]
 
 def hashPassword(password: bytes) -> str:
     """
+    @param password: UTF-8.
     @return: a PHC string with a fresh salt. Takes 20 ms of CPU where it is called.
+    @raise SyntaxProblem: if it can't be a password: it is empty, isn't UTF-8 or has characters
+        that SASLprep forbids.
     """
-    return _argon2.hash(password)
+    return _argon2.hash(_prepare(password))
 
 
 def verifyPassword(hashed: str, password: bytes) -> bool:
     """
+    @param hashed: a PHC string; one that is none, or of a kind that isn't known, is nobody's.
     @return: whether the password is the hash's. Takes 20 ms of CPU where it is called.
     """
     try:
-        return _argon2.verify(hashed, password)
-    except (Argon2Error, InvalidHashError):
+        prepared = _prepare(password)
+    except SyntaxProblem:
+        # As much work as for any other wrong password.
+        prepared = ""
+    try:
+        return _argon2.verify(hashed, prepared) and prepared != ""
+    except (Argon2Error, ValueError):
         return False
+
+
+def _prepare(password: bytes) -> str:
+    try:
+        return saslprep(password.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise SyntaxProblem("It is not UTF-8") from None
 
 
 @implementer(IPasswordHasher)
@@ -73,7 +92,7 @@ class PasswordHasher:
         self._key = os.urandom(32)
         self._verified: dict[bytes, float] = {}
         # Verified against for unknown names, so that they take as long as known ones.
-        self._decoy = hashPassword(os.urandom(16))
+        self._decoy = hashPassword(os.urandom(16).hex().encode())
 
     async def hash(self, password: bytes) -> str:
         """See L{IPasswordHasher}."""

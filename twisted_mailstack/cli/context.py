@@ -136,7 +136,7 @@ def askPassword() -> bytes:
     """
     A new password: asked for twice on a terminal, else one line of standard input.
 
-    @return: UTF-8, normalised as logins are.
+    @return: UTF-8.
     """
     if sys.stdin.isatty():
         text: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
@@ -148,6 +148,4 @@ def askPassword() -> bytes:
             raise click.ClickException("the password is not UTF-8") from None
     if not text:
         raise click.ClickException("the password is empty")
-    if "\0" in text:
-        raise click.ClickException("a password can't have a NUL")
-    return normalize("NFC", text).encode("utf-8")
+    return text.encode("utf-8")

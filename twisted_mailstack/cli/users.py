@@ -11,7 +11,15 @@ import click
 
 from twisted_mailstack.auth.passwords import hashPassword
 from twisted_mailstack.cli.context import ADDRESS, DOMAIN, Context, askPassword, passContext
+from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.model.address import Address
+
+
+def _newHash() -> str:
+    try:
+        return hashPassword(askPassword())
+    except SyntaxProblem as problem:
+        raise click.ClickException(f"that can't be a password: {problem.text}") from None
 
 
 @click.group()
@@ -27,7 +35,7 @@ def add(context: Context, address: Address) -> None:
     directory = context.open(make=True).directory
     if context.run(directory.findAccount(address)) is not None:
         raise click.ClickException(f"{address} exists already")
-    hashed = hashPassword(askPassword())
+    hashed = _newHash()
     if context.run(directory.findDomain(address.domain)) is None:
         context.run(directory.addDomain(address.domain))
         click.echo(f"Made the domain {address.domain}.")
@@ -43,7 +51,7 @@ def passwd(context: Context, address: Address) -> None:
     directory = context.open().directory
     if context.run(directory.findAccount(address)) is None:
         raise click.ClickException(f"there is no account {address}")
-    context.run(directory.setPassword(address, hashPassword(askPassword())))
+    context.run(directory.setPassword(address, _newHash()))
     click.echo(f"Changed the password of {address}.")
 
 
