@@ -13,6 +13,7 @@ from functools import lru_cache
 from time import gmtime
 
 from twisted_mailstack.errors import SyntaxProblem
+from twisted_mailstack.model.header import withoutComments
 
 MONTHS = tuple(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())
 _MONTH = {month.lower(): number for number, month in enumerate(MONTHS, 1)}
@@ -24,6 +25,23 @@ _DATE_TIME = re.compile(
 )
 #   date-text = date-day "-" date-month "-" date-year
 _DATE = re.compile(rb"(\d{1,2})-([A-Za-z]{3})-(\d{4})\Z")
+#   date-time = [day-of-week ","] day month year hour ":" minute [":" second] zone (RFC 5322 §3.3),
+#   with the obsolete years, zones and spaces of §4.3, RFC 850's hyphens, and no zone at all
+_FIELD_DATE = re.compile(
+    rb"\s*(?:[^\s\d,]+[\s,]*)?(\d{1,2})[\s\-.]+([A-Za-z]{3})[A-Za-z]*[\s\-.,]+(\d{2,4})[\s,]+"
+    rb"(\d{1,2})\s*[:.]\s*(\d{1,2})(?:\s*[:.]\s*(\d{1,2})(?:\.\d+)?)?\s*"
+    rb"(?:(?:GMT|UTC?)?\s*([+-])(\d{2}):?(\d{2})|([A-Za-z]{1,5}))?"
+)
+#   asctime: Wed Jul 17 02:23:25 1996
+_ASCTIME = re.compile(
+    rb"\s*[A-Za-z]{3},?\s+([A-Za-z]{3})\s+(\d{1,2})\s+(\d{1,2}):(\d{2}):(\d{2})\s+"
+    rb"(?:[A-Z]{3,4}\s+)?(\d{4})"
+)
+#   RFC 5322 §4.3: the North American zones mean what they say, all other letters -0000.
+_ZONES = {b"EST": -300, b"CST": -360, b"MST": -420, b"PST": -480}
+_ZONES |= {b"EDT": -240, b"CDT": -300, b"MDT": -360, b"PDT": -420}
+#: Octets of a Date field that are looked at.
+_MAX_FIELD = 1000
 
 
 def parseDateTime(text: bytes) -> tuple[int, int]:
@@ -86,6 +104,53 @@ def formatFieldDate(seconds: int, zone: int = 0) -> bytes:
         _WEEKDAYS[at.tm_wday], at.tm_mday, MONTHS[at.tm_mon - 1], at.tm_year,
         at.tm_hour, at.tm_min, at.tm_sec, _formatZone(zone),
     )  # fmt: skip
+
+
+def parseFieldDate(value: bytes) -> int | None:
+    """
+    @param value: a Date field.
+    @return: seconds since 1970 UTC, C{None} if no date can be read from it.
+    """
+    parsed = parseFieldDateZone(value)
+    return None if parsed is None else parsed[0]
+
+
+def parseFieldDateZone(value: bytes) -> tuple[int, int] | None:
+    """
+    @return: seconds since 1970 UTC and the zone, in minutes east of it, in which it was written;
+        0 for a zone that isn't known or can't be.
+    """
+    value = value[:_MAX_FIELD]
+    if b"(" in value:
+        value = withoutComments(value)
+    zone = 0
+    match = _FIELD_DATE.match(value)
+    if match is not None:
+        day, month, year, hour, minute, second, sign, hours, minutes, name = match.groups()
+        if name:
+            zone = _ZONES.get(name.upper(), 0)
+        elif sign and int(hours) < 24 and int(minutes) < 60:
+            zone = int(hours) * 60 + int(minutes)
+            if sign == b"-":
+                zone = -zone
+    else:
+        match = _ASCTIME.match(value)
+        if match is None:
+            return None
+        month, day, hour, minute, second, year = match.groups()
+    number = int(year)
+    if len(year) == 2:
+        number += 2000 if number < 50 else 1900
+    elif len(year) == 3:
+        number += 1900
+    if int(hour) > 24 or int(minute) > 59:
+        return None
+    try:
+        days = _days(number, month, int(day))
+    except SyntaxProblem:
+        return None
+    seconds = int(hour) * 3600 + int(minute) * 60 + min(int(second or 0), 60)
+    return days * 86400 + seconds - zone * 60, zone
 
 
 def _days(year: int, month: bytes, day: int) -> int:

@@ -421,8 +421,15 @@ def _parseAddresses(value: bytes, result: list[HeaderAddress]) -> list[HeaderAdd
 
 
 def _readComment(value: bytes, at: int) -> tuple[bytes, int]:
+    # The comment that begins before C{at}, all the rest if it isn't closed, and where it ends.
+    end = _commentEnd(value, at)
+    if end is None:
+        return _ESCAPED.sub(rb"\1", value[at:]), len(value)
+    return _ESCAPED.sub(rb"\1", value[at : end - 1]), end
+
+
+def _commentEnd(value: bytes, at: int) -> int | None:
     depth = 1
-    start = at
     for match in _COMMENT_TOKEN.finditer(value, at):
         token = match.group()
         if token == b"(":
@@ -430,8 +437,8 @@ def _readComment(value: bytes, at: int) -> tuple[bytes, int]:
         elif token == b")":
             depth -= 1
             if depth == 0:
-                return _ESCAPED.sub(rb"\1", value[start : match.start()]), match.end()
-    return _ESCAPED.sub(rb"\1", value[start:]), len(value)
+                return match.end()
+    return None
 
 
 def _joinWords(words: list[bytes], spaced: list[bool]) -> bytes:
@@ -489,7 +496,7 @@ def parseParameters(value: bytes) -> tuple[bytes, Parameters]:
     """
     value = unfold(value[:MAX_VALUE])
     if b"(" in value:
-        value = _withoutComments(value)
+        value = withoutComments(value)
     main, semicolon, rest = value.partition(b";")
     parameters: Parameters = []
     if semicolon:
@@ -510,21 +517,30 @@ def parseParameters(value: bytes) -> tuple[bytes, Parameters]:
     return main.strip(), parameters
 
 
-def _withoutComments(value: bytes) -> bytes:
+_COMMENT_OR_QUOTED = re.compile(rb'["(]')
+_QUOTED_REST = re.compile(rb'(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+def withoutComments(value: bytes) -> bytes:
+    """
+    @return: a structured field's value with a space for each comment (RFC 5322 §3.2.2). One that
+        isn't closed is none: what stands behind the bracket is worth more.
+    """
     parts = []
     at = start = 0
-    while at < len(value):
-        character = value[at]
-        if character == 0x22:
-            close = re.compile(rb'(?:[^"\\]|\\.)*"', re.DOTALL).match(value, at + 1)
-            at = close.end() if close else len(value)
-        elif character == 0x28:
-            parts.append(value[start:at])
-            _, at = _readComment(value, at + 1)
-            start = at
-        else:
-            following = re.compile(rb'["(]').search(value, at)
-            at = following.start() if following else len(value)
+    while match := _COMMENT_OR_QUOTED.search(value, at):
+        at = match.end()
+        if match.group() == b'"':
+            quoted = _QUOTED_REST.match(value, at)
+            if quoted is None:
+                break
+            at = quoted.end()
+            continue
+        end = _commentEnd(value, at)
+        if end is None:
+            break
+        parts += [value[start : match.start()], b" "]
+        at = start = end
     parts.append(value[start:])
     return b"".join(parts)
 

@@ -8,9 +8,9 @@ and what threads and sorts it (RFC 5256).
 from __future__ import annotations
 
 import re
-from calendar import timegm
 from typing import NamedTuple
 
+from twisted_mailstack.model.dates import parseFieldDate, parseFieldDateZone
 from twisted_mailstack.model.envelope import imapString, renderEnvelope
 from twisted_mailstack.model.header import Header, Parameters, decodeText, parseMessageIds
 from twisted_mailstack.model.mime import Part, StructureScanner, packStructure
@@ -21,6 +21,7 @@ __all__ = [
     "Summary",
     "baseSubject",
     "parseFieldDate",
+    "parseFieldDateZone",
     "renderBodyStructure",
     "renderEnvelope",
     "summarise",
@@ -264,66 +265,3 @@ def baseSubject(subject: str) -> str:
             text = text[5:-1].strip()
             continue
         return text.upper()
-
-
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-#   date-time = [day-of-week ","] day month year hour ":" minute [":" second] zone (RFC 5322 §3.3),
-#   with the obsolete years and zones of §4.3, RFC 850's hyphens, and no zone at all.
-_DATE = re.compile(
-    rb"\s*(?:[A-Za-z]+,?\s*)?(\d{1,2})[\s\-]+([A-Za-z]{3})[A-Za-z]*[\s\-.,]+(\d{2,4})[\s,]+"
-    rb"(\d{1,2})[:.](\d{2})(?:[:.](\d{2})(?:\.\d+)?)?\s*(?:([+-])(\d{2}):?(\d{2})|([A-Za-z]{1,5}))?"
-)
-#   asctime: Wed Jul 17 02:23:25 1996
-_ASCTIME = re.compile(
-    rb"\s*[A-Za-z]{3},?\s+([A-Za-z]{3})\s+(\d{1,2})\s+(\d{1,2}):(\d{2}):(\d{2})\s+"
-    rb"(?:[A-Z]{3,4}\s+)?(\d{4})"
-)
-#   RFC 5322 §4.3: the North American zones mean what they say, all other letters +0000.
-_ZONES = {"EST": -300, "CST": -360, "MST": -420, "PST": -480}
-_ZONES |= {"EDT": -240, "CDT": -300, "MDT": -360, "PDT": -420}
-
-
-def parseFieldDate(value: bytes) -> int | None:
-    """
-    @param value: a Date field.
-    @return: seconds since 1970 UTC, C{None} if no date can be read from it.
-    """
-    parsed = parseFieldDateZone(value)
-    return None if parsed is None else parsed[0]
-
-
-def parseFieldDateZone(value: bytes) -> tuple[int, int] | None:
-    """
-    @return: seconds since 1970 UTC and the zone, in minutes east of it, in which it was written.
-    """
-    value = value[:200]
-    zone = 0
-    match = _DATE.match(value)
-    if match:
-        day, month, year, hour, minute, second, sign, hours, minutes, name = match.groups()
-        if sign:
-            zone = int(hours) * 60 + int(minutes)
-            if sign == b"-":
-                zone = -zone
-        elif name:
-            zone = _ZONES.get(name.decode("ascii").upper(), 0)
-    else:
-        match = _ASCTIME.match(value)
-        if match is None:
-            return None
-        month, day, hour, minute, second, year = match.groups()
-    try:
-        monthNumber = _MONTHS.index(month.decode("ascii").lower()) + 1
-    except ValueError:
-        return None
-    number = int(year)
-    if len(year) == 2:
-        number += 2000 if number < 50 else 1900
-    elif len(year) == 3:
-        number += 1900
-    if not (1 <= int(day) <= 31 and int(hour) <= 24 and int(minute) <= 59 and abs(zone) < 1440):
-        return None
-    if number < 1:
-        return None
-    at = timegm((number, monthNumber, int(day), int(hour), int(minute), min(int(second or 0), 60)))
-    return at - zone * 60, zone
