@@ -320,7 +320,7 @@ class DeleteTests(MailboxesTestCase):
         )
 
     def test_keepsSubscription(self) -> None:
-        """ "The server MUST NOT unilaterally remove" a name from the subscriptions (§6.3.6)."""
+        """The server "MUST NOT unilaterally remove" a name from the subscriptions (§6.3.6)."""
         self.create("foo")
         self.check(
             """
@@ -676,7 +676,7 @@ class StatusTests(MailboxesTestCase):
         )
 
     def test_keepsRecent(self) -> None:
-        r""" "STATUS MUST NOT cause messages to lose the \Recent flag"."""
+        r"""STATUS "MUST NOT cause messages to lose the \Recent flag"."""
         self.server.deliver()
         for _ in range(2):
             self.check(
