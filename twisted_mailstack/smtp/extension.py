@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.smtp.test_session -*-
 """
 The records of which an SMTP server is made: commands and service extensions (RFC 5321 §2.2).
 """

@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.smtp.test_commands -*-
 """
 What an SMTP server of ours speaks: one line a command group, one line an extension.
 """

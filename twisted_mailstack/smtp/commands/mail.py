@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.smtp.test_commands -*-
+# -*- test-case-name: tests.smtp.test_mail,tests.smtp.test_data,tests.smtp.test_trace -*-
 """
 Commands of a mail transaction: MAIL, RCPT, DATA (RFC 5321 §3.3).
 """
@@ -11,7 +11,6 @@ from time import localtime, time
 
 from twisted_mailstack.errors import (
     AuthenticationRequired,
-    ConnectionClosed,
     MailError,
     MessageTooLarge,
     SyntaxProblem,
@@ -202,24 +201,24 @@ async def finishMessage(
     async def inspect(content: IStagedContent) -> bytes:
         lines = await session.policies.message(envelope, transaction.recipients, content)
         if session.stream.closed:
-            # RFC 5321 §4.1.1.10: what is pending is cancelled when the client goes away. It would
-            # not learn that we took the message, and send it again.
-            raise ConnectionClosed()
+            raise _clientGone()
         return lines
 
     # From here on the delivery is the target's: an abort would come too late.
     session.transaction = None
-    if refusal is None:
+    if refusal is None and session.stream.closed:
+        refusal = _clientGone()
+    if refusal is not None:
+        session.abort(transaction)
+    else:
         try:
-            refusal = _failures(session, transaction, await transaction.delivery.commit(inspect))
+            results = await transaction.delivery.commit(inspect)
+            refusal = _failures(session, transaction, results)
         except MailError as error:
             refusal = error
-        except Exception as error:
-            if not isinstance(error, ConnectionClosed) or not session.stream.closed:
-                session.log.failure("{queueId}: delivery failed", queueId=envelope.queueId)
+        except Exception:
+            session.log.failure("{queueId}: delivery failed", queueId=envelope.queueId)
             refusal = TemporaryFailure()
-    else:
-        session.abort(transaction)
     outcome = "accepted" if refusal is None else f"refused: {refusal.smtpCode} {refusal.text}"
     session.log.info(
         "{queueId}: {outcome}: from={reversePath} to={recipients} size={octets} peer={peer}"
@@ -237,6 +236,12 @@ async def finishMessage(
         raise refusal
     session.errors = 0
     session.ok(f"OK: {envelope.queueId}", "2.0.0")
+
+
+def _clientGone() -> MailError:
+    # RFC 5321 §4.1.1.10: what is pending is cancelled when the client goes away. It wouldn't learn
+    # that we took the message, and send it again.
+    return TemporaryFailure("The client is gone")
 
 
 def _failures(

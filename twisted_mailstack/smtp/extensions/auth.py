@@ -84,7 +84,7 @@ async def auth(session: SMTPSession, argument: bytes) -> None:
     except AuthenticationFailed:
         if login.exhausted:
             raise MailError(
-                "Too many failed logins", smtpCode=421, enhancedStatus="4.7.0"
+                "too many failed logins", smtpCode=421, enhancedStatus="4.7.0"
             ) from None
         raise
     except TemporaryFailure as error:

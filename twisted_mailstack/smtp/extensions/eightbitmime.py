@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.smtp.test_eightbitmime -*-
 """8BITMIME (RFC 6152, RFC 1652): octets outside ASCII in the text. They are stored as they come."""
 
 from __future__ import annotations

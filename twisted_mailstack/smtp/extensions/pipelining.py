@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.smtp.test_session -*-
 """PIPELINING (RFC 2920): the session answers commands in order however they come."""
 
 from __future__ import annotations

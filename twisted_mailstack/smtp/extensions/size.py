@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.smtp.test_size -*-
 """SIZE (RFC 1870): the client says how large the message is, the server how large it may be."""
 
 from __future__ import annotations

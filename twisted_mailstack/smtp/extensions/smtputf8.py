@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.smtp.test_smtputf8 -*-
 """
 SMTPUTF8 (RFC 6531): addresses and header fields in UTF-8. Local delivery keeps every octet, and
 local accounts may have such addresses.

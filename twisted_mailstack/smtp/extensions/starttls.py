@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.smtp.test_starttls -*-
 """
 STARTTLS (RFC 3207). What was said before TLS is forgotten, and what came behind the command in the
 clear is never run: the connection is dropped.

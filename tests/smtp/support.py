@@ -1,0 +1,375 @@
+"""
+What the SMTP tests share: a server over the memory store, whose sessions are conversations.
+
+Everything is predictable: C{mx.example.test} serves the domain C{example.test} with the accounts
+C{alice} and C{bob}, password C{secret}; transactions are called Q1, Q2, ...; the time of day is
+L{TODAY}; the clock stands at 0 until a test moves it.
+
+At the end of each test every transaction has to be over: nothing that was written is left staged.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
+from time import gmtime
+from typing import Any, TypeVar
+
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from twisted_mailstack.auth.checker import DirectoryChecker
+from twisted_mailstack.auth.realm import MailRealm
+from twisted_mailstack.delivery.local import LocalTarget, Resolver
+from twisted_mailstack.interfaces import (
+    IDelivery,
+    IDeliveryTarget,
+    IPasswordHasher,
+    IPolicyStep,
+    IServerMechanism,
+    IStagedContent,
+)
+from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.records import Envelope, Recipient
+from twisted_mailstack.sasl.registry import MECHANISMS
+from twisted_mailstack.smtp import session as sessionModule
+from twisted_mailstack.smtp.commands import mail as mailModule
+from twisted_mailstack.smtp.extension import Extension
+from twisted_mailstack.smtp.registry import EXTENSIONS
+from twisted_mailstack.smtp.server import POLICIES, SMTPFactory
+from twisted_mailstack.smtp.session import SMTPSettings
+from twisted_mailstack.storage.memory import MemoryMailStore, MemoryWriter
+from twisted_mailstack.testing.conversation import Conversation, FakeWire
+
+#: The time of day, seconds since 1970, and as the trace field shows it.
+TODAY = 1_700_000_000
+TODAY_TEXT = "Tue, 14 Nov 2023 22:13:20 +0000"
+PLAIN = b64encode(b"\0alice@example.test\0secret").decode("ascii")
+
+T = TypeVar("T")
+
+
+def now(awaitable: Awaitable[T]) -> T:
+    """
+    @return: the result of something that doesn't have to wait.
+    """
+
+    async def run() -> T:
+        return await awaitable
+
+    results: list[Any] = []
+    Deferred.fromCoroutine(run()).addBoth(results.append)
+    if not results:
+        raise AssertionError("it waits")
+    if isinstance(results[0], Failure):
+        results[0].raiseException()
+    result: T = results[0]
+    return result
+
+
+class WatchedStore(MemoryMailStore):
+    """
+    A store in memory that knows what is staged.
+
+    @ivar staged: what is being written, or was and is neither aborted nor discarded.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.staged: set[object] = set()
+
+    def newContent(self, sizeHint: int | None = None) -> MemoryWriter:
+        """See L{IMailStore}."""
+        writer = super().newContent(sizeHint)
+        token = object()
+        self.staged.add(token)
+        abort, finish = writer.abort, writer.finish
+        finished: list[object] = []
+
+        def aborting() -> None:
+            abort()
+            if not finished:
+                self.staged.discard(token)
+
+        async def finishing() -> Any:
+            content: Any = await finish()
+            finished.append(content)
+            discard = content.discard
+
+            def discarding() -> None:
+                discard()
+                self.staged.discard(token)
+
+            content.discard = discarding
+            return content
+
+        setattr(writer, "abort", aborting)  # noqa: B010 it is a method
+        setattr(writer, "finish", finishing)  # noqa: B010
+        return writer
+
+
+@implementer(IPasswordHasher)
+class ClearPasswords:
+    """Passwords that take no time."""
+
+    async def hash(self, password: bytes) -> str:
+        """See L{IPasswordHasher}."""
+        return password.decode("utf-8")
+
+    async def verify(self, hashed: str | None, password: bytes) -> bool:
+        """See L{IPasswordHasher}."""
+        return hashed is not None and hashed.encode("utf-8") == password
+
+
+@implementer(IDeliveryTarget, IDelivery)
+class TroubledTarget:
+    """
+    A target of which one call goes wrong, or waits; its deliveries too, since they are it.
+
+    @ivar calls: the names of the calls so far, in order.
+    @ivar committed: the messages that it took.
+    @ivar aborted: how many deliveries were aborted that were begun.
+    """
+
+    def __init__(
+        self, trouble: str = "", result: Any = None, at: int = 1, sync: bool = False
+    ) -> None:
+        """
+        @param trouble: the name of the call; empty for none.
+        @param result: what it does: an exception is raised, anything else is what it gives.
+        @param at: the n-th call of that name.
+        @param sync: of C{write}: without an awaitable.
+        """
+        self.trouble = trouble
+        self.result = result
+        self.at = at
+        self.sync = sync
+        self.calls: list[str] = []
+        self.committed: list[bytes] = []
+        self.aborted = 0
+        self._data = b""
+        self._staged: Callable[[bytes], Awaitable[IStagedContent]] = stage
+
+    def _call(self, name: str, usual: Any = None) -> Any:
+        self.calls.append(name)
+        if name == self.trouble and self.calls.count(name) == self.at:
+            if isinstance(self.result, BaseException):
+                raise self.result
+            return self.result
+        return usual
+
+    def begin(self, envelope: Envelope) -> IDelivery:
+        """See L{IDeliveryTarget}."""
+        self._data = b""
+        return self._call("begin", self)  # type: ignore[no-any-return]
+
+    async def verify(self, address: Address) -> str:
+        """See L{IDeliveryTarget}."""
+        return self._call("verify", str(address))  # type: ignore[no-any-return]
+
+    async def addRecipient(self, recipient: Recipient) -> None:
+        """See L{IDelivery}."""
+        waiting = self._call("addRecipient")
+        if waiting is not None:
+            await waiting
+
+    def write(self, data: bytes) -> Awaitable[None] | None:
+        """See L{IDelivery}."""
+        self._data += data
+        if self.sync:
+            return self._call("write")  # type: ignore[no-any-return]
+        return self._write()
+
+    async def _write(self) -> None:
+        waiting = self._call("write")
+        if waiting is not None:
+            await waiting
+
+    async def commit(self, inspect: Any = None) -> Sequence[Exception | None]:
+        """See L{IDelivery}."""
+        added = b"" if inspect is None else await inspect(await self._staged(self._data))
+        result = self._call("commit", [])
+        if isinstance(result, Deferred):
+            await result
+            result = []
+        if not isinstance(result, list) or not all(result) or not result:
+            self.committed.append(added + self._data)
+        return result  # type: ignore[no-any-return]
+
+    def abort(self) -> None:
+        """See L{IDelivery}."""
+        self.aborted += 1
+        self._call("abort")
+
+
+async def stage(data: bytes) -> IStagedContent:
+    """
+    @return: a message as policies see it.
+    """
+    writer = MemoryMailStore().newContent()
+    writer.write(data)
+    return await writer.finish()
+
+
+class Server:
+    """
+    An SMTP server in memory.
+
+    @ivar clock: of all its connections.
+    @ivar store: where the mail is.
+    @ivar target: where it goes.
+    """
+
+    def __init__(
+        self,
+        *,
+        target: Any = None,
+        spool: IDeliveryTarget | None = None,
+        policies: Sequence[IPolicyStep] = POLICIES,
+        extensions: Sequence[Extension] = EXTENSIONS,
+        mechanisms: Sequence[IServerMechanism] = MECHANISMS,
+        tls: bool = True,
+        login: bool = True,
+        quota: tuple[int | None, int | None] = (None, None),
+        **settings: Any,
+    ) -> None:
+        """
+        @param target: another one than the accounts of the store.
+        @param login: whether there is AUTH.
+        @param settings: as of L{SMTPSettings}.
+        """
+        self.clock = Clock()
+        self.store = WatchedStore(now=lambda: TODAY, quotaDefaults=quota)
+        self.directory = self.store.directory
+        self.target: Any = target or LocalTarget(
+            self.store, Resolver(self.directory), spool, lambda: TODAY
+        )
+        portal = Portal(MailRealm(self.store), [DirectoryChecker(self.directory, ClearPasswords())])
+        context: Any = object() if tls else None
+        self.factory = SMTPFactory(
+            self.target,
+            SMTPSettings(hostname="mx.example.test", **settings),
+            self.clock,
+            portal=portal if login else None,
+            policies=policies,
+            mechanisms=mechanisms,
+            extensions=extensions,
+            tls=context,
+        )
+        now(self.directory.addDomain("example.test"))
+        for name in ("alice", "bob"):
+            self.addAccount(name)
+
+    def addAccount(self, localPart: str, domain: str = "example.test") -> str:
+        """
+        @return: the id of a new account.
+        """
+        record = now(self.directory.addAccount(Address(localPart, domain), "secret"))
+        return record.accountId
+
+    def alias(self, address: str, *targets: str) -> None:
+        """
+        Make an alias.
+        """
+        user, _, domain = address.rpartition("@")
+        now(self.directory.setAlias(Address(user, domain), [Address.parse(t) for t in targets]))
+
+    def connect(self, secure: bool = False, peer: str = "192.0.2.1") -> Conversation:
+        """
+        @param secure: under TLS from the beginning.
+        @return: a new connection; the greeting is still to be taken.
+        """
+        return Conversation(
+            self.factory.serve, wire=FakeWire("smtp", secure, peer), clock=self.clock
+        )
+
+    def greeted(self, hello: str = "EHLO client.test", **connection: Any) -> Conversation:
+        """
+        @return: a connection that has said hello.
+        """
+        conversation = self.connect(**connection)
+        answer = conversation.wire.take() + conversation.send(hello.encode() + b"\r\n")
+        if b"\r\n250 " not in answer:
+            raise AssertionError(answer)
+        return conversation
+
+    def authenticated(self) -> Conversation:
+        """
+        @return: alice's connection.
+        """
+        conversation = self.greeted(secure=True)
+        conversation.check(f"C: AUTH PLAIN {PLAIN}\nS: 235 2.7.0 Authenticated")
+        return conversation
+
+    def inbox(self, localPart: str = "alice", domain: str = "example.test") -> list[bytes]:
+        """
+        @return: the messages of an account.
+        """
+        record = now(self.directory.findAccount(Address(localPart, domain)))
+        assert record is not None
+        mailbox = now(now(self.store.openAccount(record.accountId)).openMailbox("INBOX"))
+        contents = [now(mailbox.openMessage(uid)) for uid in now(mailbox.changesSince(0)).uids]
+        return [now(content.read(0, content.size)) for content in contents]
+
+
+class SMTPTestCase(SynchronousTestCase):
+    """
+    See the module.
+    """
+
+    def setUp(self) -> None:
+        """Time and chance stand still."""
+        numbers = count(1)
+        self.patch(sessionModule.SMTPSession, "newQueueId", lambda session: f"Q{next(numbers)}")
+        self.patch(mailModule, "time", lambda: TODAY)
+        self.patch(mailModule, "localtime", gmtime)
+        self.servers: list[Server] = []
+        self.connections: list[Conversation] = []
+
+    def tearDown(self) -> None:
+        """Nothing is left over."""
+        for server in self.servers:
+            self.assertEqual(server.store.staged, set(), "staged content is left")
+
+    def serve(self, **arguments: Any) -> Server:
+        """
+        @return: a server, as L{Server}.
+        """
+        server = Server(**arguments)
+        self.servers.append(server)
+        return server
+
+    def stored(
+        self,
+        text: bytes,
+        *,
+        reversePath: str = "<sender@far.test>",
+        recipient: str = "alice@example.test",
+        hello: str = "client.test",
+        protocol: str = "ESMTP",
+        queueId: str = "Q1",
+        single: bool = True,
+        added: bytes = b"",
+        peer: str = "[192.0.2.1]",
+    ) -> bytes:
+        """
+        @param single: whether there was one recipient.
+        @param added: header lines of policies.
+        @return: a message as it is stored (RFC 5321 §4.4).
+        """
+        single_ = f"\r\n\tfor <{recipient}>" if single else ""
+        return (
+            f"Return-Path: {reversePath}\r\nDelivered-To: {recipient}\r\n".encode()
+            + added
+            + (
+                f"Received: from {hello} ({peer})\r\n"
+                f"\tby mx.example.test with {protocol}\r\n"
+                f"\tid {queueId}{single_};\r\n\t{TODAY_TEXT}\r\n"
+            ).encode()
+            + text
+        )
