@@ -1,0 +1,45 @@
+"""
+The memory store keeps every contract of storage but those that need a disk.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_mailstack.interfaces import IMailStore
+from twisted_mailstack.storage.memory import MemoryMailStore
+from twisted_mailstack.testing import contracts
+
+
+class MemoryStore(contracts.StorageContract):
+    """
+    Makes the stores.
+    """
+
+    def makeStore(self) -> IMailStore:
+        """See the contract."""
+        return MemoryMailStore(self.now)
+
+
+class MemoryContentTests(MemoryStore, contracts.ContentContract, SynchronousTestCase):
+    """Messages' octets."""
+
+
+class MemoryMailboxTests(MemoryStore, contracts.MailboxContract, SynchronousTestCase):
+    """Mailboxes."""
+
+
+class MemoryMovableMailboxTests(MemoryStore, contracts.MovableMailboxContract, SynchronousTestCase):
+    """MOVE."""
+
+
+class MemoryAccountTests(MemoryStore, contracts.AccountContract, SynchronousTestCase):
+    """Accounts."""
+
+
+class MemoryDirectoryTests(MemoryStore, contracts.DirectoryContract, SynchronousTestCase):
+    """The directory."""
+
+
+class MemoryStoreTests(MemoryStore, contracts.StoreContract, SynchronousTestCase):
+    """The store."""

@@ -1,0 +1,49 @@
+"""
+Tests for whoever implements the interfaces of storage (L{twisted_mailstack.interfaces}): each
+sentence of an interface's docstring is a test of its contract. Subclass those that your store
+provides, next to a C{SynchronousTestCase} of trial's, and say how a store is made::
+
+    from twisted.trial.unittest import SynchronousTestCase
+    from twisted_mailstack.testing import contracts
+
+    class MyStore:
+        def makeStore(self):
+            return MyMailStore(...)
+
+    class MyMailboxTests(MyStore, contracts.MailboxContract, SynchronousTestCase):
+        pass
+
+A store that does work in threads reports to C{self.calls.callFromThread}; its clock is
+C{self.clock} and the time C{self.now}. C{makeStore} may be called again within a test, and then
+makes another object for the same store; only L{DurableStoreContract} and L{SharedStoreContract}
+do that.
+"""
+
+from twisted_mailstack.testing.contracts.account import AccountContract
+from twisted_mailstack.testing.contracts.base import CallQueue, StorageContract
+from twisted_mailstack.testing.contracts.content import ContentContract
+from twisted_mailstack.testing.contracts.directory import DirectoryContract
+from twisted_mailstack.testing.contracts.mailbox import (
+    MailboxContract,
+    MovableMailboxContract,
+    SearchableMailboxContract,
+)
+from twisted_mailstack.testing.contracts.store import (
+    DurableStoreContract,
+    SharedStoreContract,
+    StoreContract,
+)
+
+__all__ = [
+    "AccountContract",
+    "CallQueue",
+    "ContentContract",
+    "DirectoryContract",
+    "DurableStoreContract",
+    "MailboxContract",
+    "MovableMailboxContract",
+    "SearchableMailboxContract",
+    "SharedStoreContract",
+    "StorageContract",
+    "StoreContract",
+]
