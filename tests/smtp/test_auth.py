@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from tests.smtp.support import PLAIN, ClearPasswords, Server, SMTPTestCase, now
-from twisted_mailstack.errors import TemporaryFailure
+from twisted_mailstack.auth.realm import MailRealm
+from twisted_mailstack.errors import AuthenticationFailed, TemporaryFailure
 from twisted_mailstack.interfaces import ISASLExchange, IServerMechanism
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.records import ConnectionInfo
@@ -310,6 +311,29 @@ class ExchangeTests(SMTPTestCase):
         """)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
+    def test_loggedOut(self) -> None:
+        """The realm is told when the account isn't used any more: at the end, and at STARTTLS."""
+        loggedOut: list[str] = []
+        server = self.serve(allowPlaintextAuth=True)
+        requestAvatar = MailRealm.requestAvatar
+
+        def watched(self: MailRealm, *arguments: Any) -> Any:
+            def logout() -> None:
+                loggedOut.append("out")
+
+            return requestAvatar(self, *arguments).addCallback(lambda r: (*r[:2], logout))
+
+        self.patch(MailRealm, "requestAvatar", watched)
+        for lines in (b"QUIT\r\n", b"STARTTLS\r\n", b"", b"MAIL FROM:<>\r\n"):
+            conversation = server.greeted()
+            conversation.check(f"C: AUTH PLAIN {PLAIN}\nS: 235 2.7.0 Authenticated")
+            self.assertEqual(loggedOut, [])
+            conversation.send(lines)
+            if lines != b"STARTTLS\r\n":
+                conversation.disconnect()
+            self.assertEqual(loggedOut, ["out"], lines)
+            loggedOut.clear()
+
     def test_vanished(self) -> None:
         """A client that goes away in the midst of it leaves nothing."""
         server = self.serve()
@@ -378,6 +402,21 @@ class FailureTests(SMTPTestCase):
         one, other = server.greeted(secure=True), server.greeted(secure=True)
         self.assertTrue(self.attempt(server, one, 1).startswith(b"421 "))
         other.check(f"C: AUTH PLAIN {PLAIN}\nS: 235 2.7.0 Authenticated")
+
+    def test_byMechanism(self) -> None:
+        """A mechanism that sees by itself that it fails is delayed and counted all the same."""
+        server = self.serve(mechanisms=[Odd(AuthenticationFailed())], maxLoginFailures=2)
+        conversation = server.greeted()
+        for seconds, answer in (
+            (1, b"535 5.7.8 Authentication failed\r\n"),
+            (2, b"421 4.7.0 mx.example.test too many failed logins\r\n"),
+        ):
+            self.assertEqual(conversation.send(b"AUTH X-ODD\r\n"), b"")
+            server.clock.advance(seconds - 0.1)
+            self.assertEqual(conversation.wire.take(), b"")
+            server.clock.advance(0.2)
+            self.assertEqual(conversation.wire.take(), answer)
+        self.assertTrue(conversation.finished)
 
     def test_alike(self) -> None:
         """An unknown name, a wrong password and a disabled account look alike."""

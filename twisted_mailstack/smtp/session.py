@@ -223,7 +223,7 @@ class SMTPSession:
                 error = MailError("shutting down", smtpCode=421, enhancedStatus="4.3.2")
             self._refuse(error)
         finally:
-            self.reset()
+            self.forget()
 
     async def _greet(self) -> None:
         hostname = self.settings.hostname
@@ -318,6 +318,8 @@ class SMTPSession:
         self.helo = None
         self.extended = False
         self.account = None
+        if self.login is not None:
+            self.login.logOut()
 
     def ok(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from binascii import Error, a2b_base64
+from typing import Any
 
 from twisted_mailstack.errors import (
     AuthenticationFailed,
@@ -18,6 +19,7 @@ from twisted_mailstack.errors import (
     SyntaxProblem,
     TemporaryFailure,
 )
+from twisted_mailstack.interfaces import ISASLExchange
 from twisted_mailstack.sasl.registry import offered
 from twisted_mailstack.smtp.extension import Command, Extension
 from twisted_mailstack.smtp.reply import reply
@@ -64,23 +66,17 @@ async def auth(session: SMTPSession, argument: bytes) -> None:
         raise MailError("Unknown mechanism", smtpCode=504, enhancedStatus="5.5.4")
     if mechanism.needsTLS and not info.secure and not settings.allowPlaintextAuth:
         raise EncryptionRequired()
-    exchange = mechanism.begin(info)
+    mechanismName = mechanism.name.decode("ascii")
     initial = initial.strip()
     #   initial-response = base64 / "="
     response = None if not initial else b"" if initial == b"=" else _decode(initial)
-    step = exchange.respond(response)
-    while isinstance(step, bytes):
-        session.stream.write(reply(334, b64encode(step).decode("ascii")))
-        try:
-            line = await session.stream.readLine(MAX_LINE, strict=True)
-        except LimitExceeded:
-            # RFC 4954 §6
-            raise LimitExceeded("Line too long", enhancedStatus="5.5.6") from None
-        if line == b"*":
-            raise SyntaxProblem("Authentication cancelled", enhancedStatus="5.7.0")
-        step = exchange.respond(_decode(line))
     try:
-        account = await login.attempt(step, mechanism.name.decode("ascii"), info)
+        try:
+            credentials = await _exchange(session, mechanism.begin(info), response)
+        except AuthenticationFailed:
+            # The mechanism found it out by itself; it is a failed attempt like any other.
+            await login.refuse("?", mechanismName, info)
+        account = await login.attempt(credentials, mechanismName, info)
     except AuthenticationFailed:
         if login.exhausted:
             raise MailError(
@@ -92,6 +88,21 @@ async def auth(session: SMTPSession, argument: bytes) -> None:
         raise MailError(error.text, smtpCode=454, enhancedStatus="4.7.0") from error
     session.account = account
     session.ok("Authenticated", "2.7.0", 235)
+
+
+async def _exchange(session: SMTPSession, exchange: ISASLExchange, response: bytes | None) -> Any:
+    step = exchange.respond(response)
+    while isinstance(step, bytes):
+        session.stream.write(reply(334, b64encode(step).decode("ascii")))
+        try:
+            line = await session.stream.readLine(MAX_LINE, strict=True)
+        except LimitExceeded:
+            # RFC 4954 §6
+            raise LimitExceeded("Line too long", enhancedStatus="5.5.6") from None
+        if line == b"*":
+            raise SyntaxProblem("Authentication cancelled", enhancedStatus="5.7.0")
+        step = exchange.respond(_decode(line))
+    return step
 
 
 def _decode(text: bytes) -> bytes:
