@@ -62,6 +62,6 @@ class Faulty:
             wrapped = any(
                 interface.providedBy(result) for interface in (IAccount, IMailbox, IMessageContent)
             )
-            return Faulty(result, self.faults) if wrapped else result
+            return type(self)(result, self.faults) if wrapped else result
 
         return call
