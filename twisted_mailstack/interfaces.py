@@ -35,6 +35,7 @@ from twisted_mailstack.model.queue import (
     Outcome,
     QueueCounts,
     QueuedMessage,
+    QueuedRecipient,
     QueueFilter,
 )
 from twisted_mailstack.model.records import (
@@ -534,6 +535,7 @@ class ISpool(Interface):
         internalDate: int,
         queued: QueuedMessage | None,
         settled: Sequence[Outcome] = (),
+        fallbacks: Sequence[QueuedRecipient] = (),
     ) -> Awaitable[Sequence[Exception | None]]:
         """
         In one durable step: give local recipients their copy, put a message into the spool for
@@ -543,9 +545,11 @@ class ISpool(Interface):
         @param content: stored once for all; C{None} if there are neither placements nor a message.
         @param placements: as of L{IMailStore.deliver}; those that can't be placed are told in the
             result, the others are placed.
-        @param queued: with all its recipients. If it has none, nothing is queued.
+        @param queued: with all its recipients. If it has none in the end, nothing is queued.
         @param settled: outcomes of recipients; those that aren't in the spool (any more) are
             ignored. If there are some and none of them is, nothing at all is done.
+        @param fallbacks: empty, or for each placement the recipient that is queued in its stead if
+            the account is over its quota, which then is no failure. C{queued} must be given.
         @return: for each placement C{None}, or why that one was not placed.
         """
 

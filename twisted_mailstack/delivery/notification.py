@@ -74,6 +74,17 @@ def decodeXtext(text: str) -> str:
     return octets.decode("utf-8", "replace")
 
 
+def encodeXtext(text: str) -> str:
+    """
+    @return: the text as xtext (RFC 3461 §4), what isn't ASCII as the octets of UTF-8.
+    """
+    #   xchar = any ASCII CHAR between "!" (33) and "~" (126) inclusive, except for "+" and "="
+    return "".join(
+        chr(octet) if 33 <= octet <= 126 and octet not in b"+=" else f"+{octet:02X}"
+        for octet in text.encode("utf-8")
+    )
+
+
 class Notifier:
     """
     Writes notifications and delivers or queues them, together with the outcomes they tell of.

@@ -250,6 +250,7 @@ class Envelope(NamedTuple):
     @ivar authenticated: the account's address if the session is authenticated.
     @ivar parameters: MAIL's parameters, upper-case keywords.
     @ivar queueId: names the transaction in the log, in the 250 reply and in Received.
+    @ivar perRecipient: each recipient gets a reply of its own in the end (LMTP, RFC 2033 §4.2).
     """
 
     connection: ConnectionInfo
@@ -258,6 +259,7 @@ class Envelope(NamedTuple):
     authenticated: Address | None
     parameters: Mapping[str, str | None]
     queueId: str
+    perRecipient: bool = False
 
 
 class Recipient(NamedTuple):

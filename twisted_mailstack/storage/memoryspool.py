@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_mailstack.errors import MessageExpunged
+from twisted_mailstack.errors import MessageExpunged, OverQuota
 from twisted_mailstack.interfaces import ISpool, IStagedContent
 from twisted_mailstack.model.address import Address, foldLocalPart
 from twisted_mailstack.model.queue import (
@@ -56,21 +56,29 @@ class MemorySpool:
         internalDate: int,
         queued: QueuedMessage | None,
         settled: Sequence[Outcome] = (),
+        fallbacks: Sequence[QueuedRecipient] = (),
     ) -> Sequence[Exception | None]:
         """See L{ISpool}."""
         if settled and not self._settle(settled):
             return [None] * len(placements)
-        results: Sequence[Exception | None] = []
+        results: list[Exception | None] = []
         if placements:
             assert content is not None
-            results = await self._store.deliver(content, placements, internalDate, partial=True)
-        if queued is not None and queued.recipients:
+            results += await self._store.deliver(content, placements, internalDate, partial=True)
+        waiting = list(queued.recipients) if queued is not None else []
+        for number, error in enumerate(results):
+            if fallbacks and isinstance(error, OverQuota):
+                waiting.append(fallbacks[number])
+                results[number] = None
+        if queued is not None and waiting:
             assert content is not None
             spoolId = next(self._ids)
             octets = content.summary.size + len(queued.prefix)
-            self._queued[spoolId] = queued._replace(spoolId=spoolId, octets=octets)
+            self._queued[spoolId] = queued._replace(
+                recipients=tuple(waiting), spoolId=spoolId, octets=octets
+            )
             self._contents[spoolId] = content
-            self._tell({recipient.destination for recipient in queued.recipients})
+            self._tell({recipient.destination for recipient in waiting})
         return results
 
     async def settle(self, outcomes: Sequence[Outcome]) -> None:

@@ -114,39 +114,45 @@ class SQLSpool:
         internalDate: int,
         queued: QueuedMessage | None,
         settled: Sequence[Outcome] = (),
+        fallbacks: Sequence[QueuedRecipient] = (),
     ) -> Sequence[Exception | None]:
         """See L{ISpool}."""
         store = self._store
         staged = cast("StagedContent | None", content)
         now = int(store.now())
-        queue = queued if queued is not None and queued.recipients else None
 
         def change(transaction: Transaction) -> list[Exception | None]:
             if settled and not _settle(transaction, settled):
                 return [None] * len(placements)
             results: list[Exception | None] = []
             placed: int | None = None
-            for placement in placements:
+            waiting = list(queued.recipients) if queued is not None else []
+            for number, placement in enumerate(placements):
                 assert staged is not None
                 try:
                     placed = store.place(transaction, staged, placement, placed, internalDate, now)
                 except (NoSuchAccount, OverQuota) as error:
-                    results.append(error)
+                    if fallbacks and isinstance(error, OverQuota):
+                        waiting.append(fallbacks[number])
+                        results.append(None)
+                    else:
+                        results.append(error)
                 else:
                     results.append(None)
-            if queue is not None:
-                assert staged is not None
+            if waiting:
+                assert staged is not None and queued is not None
                 if placed is None:
                     placed = staged.place(transaction, 1)
                 else:
                     transaction.execute(
                         "UPDATE content SET copies = copies + 1 WHERE content = ?", (placed,)
                     )
-                _insert(transaction, queue, placed, staged.summary.size)
-                self._fresh.update(recipient.destination for recipient in queue.recipients)
+                complete = queued._replace(recipients=tuple(waiting))
+                _insert(transaction, complete, placed, staged.summary.size)
+                self._fresh.update(recipient.destination for recipient in waiting)
             return results
 
-        size = len(placements) + len(settled) + (len(queue.recipients) if queue else 0)
+        size = len(placements) + len(settled) + (len(queued.recipients) if queued else 0)
         return await store.writer.submit(change, long=size > STEP)
 
     async def settle(self, outcomes: Sequence[Outcome]) -> None:

@@ -1,0 +1,319 @@
+# -*- test-case-name: tests.delivery.test_target -*-
+"""
+Where accepted mail goes: into the accounts of a store, and into its spool for everyone else, in one
+durable step, the message stored once.
+
+A message gets a Return-Path field and a Delivered-To field in front. Return-Path fields that it
+came with are removed, whatever else is in it stays (RFC 5321 §4.4).
+
+A recipient that is one account is refused when that account is full. Where a message has several
+recipients, or an address stands for several, an account that is full keeps nobody else's copy back:
+its own waits in the spool. So nothing is delivered twice, and the client, which gets one reply for
+all (RFC 5321 §4.1.1.4), need not try again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from twisted_mailstack.delivery.dispatch import Dispatch
+from twisted_mailstack.delivery.local import Resolver
+from twisted_mailstack.delivery.notification import Notifier, encodeXtext
+from twisted_mailstack.delivery.queue import Report
+from twisted_mailstack.delivery.returnpath import ReturnPathRemover
+from twisted_mailstack.delivery.wishes import deliveryWishes
+from twisted_mailstack.errors import (
+    MailError,
+    MessageTooLarge,
+    NoSuchDomain,
+    OverQuota,
+    TemporaryFailure,
+)
+from twisted_mailstack.interfaces import (
+    IContentWriter,
+    IDelivery,
+    IDeliveryTarget,
+    IMailStore,
+    ISpoolingStore,
+    IStagedContent,
+)
+from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.queue import LOCAL, AttemptResult, QueuedMessage, QueuedRecipient
+from twisted_mailstack.model.records import AccountRecord, Envelope, Recipient
+
+Inspect = Callable[[IStagedContent], Awaitable[bytes]]
+
+
+class Copy(NamedTuple):
+    """
+    One account's copy.
+
+    @ivar via: which recipient reached it first, by number.
+    @ivar alone: whether that recipient is this account and nobody else.
+    """
+
+    via: int
+    account: AccountRecord
+    alone: bool
+
+
+@implementer(IDeliveryTarget)
+class MailTarget:
+    """
+    See the module.
+    """
+
+    def __init__(
+        self,
+        store: IMailStore,
+        resolver: Resolver,
+        dispatch: Dispatch | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
+        """
+        @param dispatch: without a relay, mail for other domains is refused.
+        @param notifier: tells senders who wish to know of successes (RFC 3461).
+        """
+        self.store = store
+        self.resolver = resolver
+        self.dispatch = dispatch or Dispatch()
+        self.notifier = notifier
+        # zope's provider is the proof that mypy can't see.
+        spooling: Any = store
+        self.spool = spooling.spool if ISpoolingStore.providedBy(store) else None
+
+    @property
+    def relays(self) -> bool:
+        """Whether mail for other domains can go anywhere."""
+        return self.spool is not None and self.dispatch.relay is not None
+
+    def begin(self, envelope: Envelope) -> MailDelivery:
+        """See L{IDeliveryTarget}."""
+        return MailDelivery(self, envelope)
+
+    async def verify(self, address: Address) -> str:
+        """See L{IDeliveryTarget}."""
+        await self.resolver.resolve(address)
+        return str(address)
+
+
+@implementer(IDelivery)
+class MailDelivery:
+    """
+    See L{IDelivery}.
+    """
+
+    log = Logger()
+
+    def __init__(self, target: MailTarget, envelope: Envelope) -> None:
+        self._target = target
+        self._envelope = envelope
+        self._recipients: list[Recipient] = []
+        self._copies: dict[str, Copy] = {}
+        self._elsewhere: dict[Address, Recipient] = {}
+        self._writer: IContentWriter | None = None
+        self._remover = ReturnPathRemover()
+        self._wishes = deliveryWishes(envelope.parameters, int(target.dispatch.now()))
+
+    async def addRecipient(self, recipient: Recipient) -> None:
+        """See L{IDelivery}."""
+        target = self._target
+        try:
+            accounts, elsewhere = await target.resolver.resolve(recipient.address)
+        except NoSuchDomain:
+            if self._envelope.authenticated is None:
+                raise
+            accounts, elsewhere = [], [recipient.address]
+        if elsewhere and not target.relays:
+            raise MailError(
+                f"{recipient.address}: this server does not relay mail to other domains",
+                smtpCode=550,
+                enhancedStatus="5.7.1",
+            )
+        alone = len(accounts) == 1 and not elsewhere
+        if alone:
+            await self._checkRoom(accounts[0])
+        index = len(self._recipients)
+        self._recipients.append(recipient)
+        for address in elsewhere:
+            self._elsewhere.setdefault(address, _forwarded(recipient, address))
+        for account in accounts:
+            self._copies.setdefault(account.accountId, Copy(index, account, alone))
+
+    async def _checkRoom(self, account: AccountRecord) -> None:
+        quota = await (await self._target.store.openAccount(account.accountId)).quota()
+        size = max(1, int(self._envelope.parameters.get("SIZE") or 0))
+        if quota.octetLimit is not None and size > quota.octetLimit:
+            # RFC 1870 §6.4: for good, since no room that can be made is enough.
+            raise MessageTooLarge("The message is larger than the account", enhancedStatus="5.2.3")
+        if quota.octetLimit is not None and quota.octets + size > quota.octetLimit:
+            raise OverQuota()
+        if quota.messageLimit is not None and quota.messages >= quota.messageLimit:
+            raise OverQuota()
+
+    def write(self, data: bytes) -> Awaitable[None] | None:
+        """See L{IDelivery}."""
+        return self._content().write(self._remover.feed(data))
+
+    def _content(self) -> IContentWriter:
+        if self._writer is None:
+            self._writer = self._target.store.newContent()
+        return self._writer
+
+    async def commit(self, inspect: Inspect | None = None) -> Sequence[Exception | None]:
+        """See L{IDelivery}."""
+        staged: IStagedContent | None = None
+        try:
+            writer = self._content()
+            waiting = writer.write(self._remover.finish())
+            if waiting is not None:
+                await waiting
+            staged = await writer.finish()
+            added = b"" if inspect is None else await inspect(staged)
+            return await self._place(staged, added)
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            if staged is not None:
+                staged.discard()
+
+    async def _place(self, staged: IStagedContent, added: bytes) -> Sequence[Exception | None]:
+        target, envelope = self._target, self._envelope
+        now = int(target.dispatch.now())
+        # RFC 4865: what is to wait waits in the spool, whoever it is for.
+        held = self._wishes.notBefore > now
+        copies = [] if held else list(self._copies.values())
+        queued = self._queued(added, list(self._copies.values()) if held else [])
+        placements = [
+            target.dispatch.placement(
+                copy.account, self._addressOf(copy), envelope.reversePath, added
+            )
+            for copy in copies
+        ]
+        several = len(self._copies) + len(self._elsewhere) > 1
+        results: Sequence[Exception | None]
+        if target.spool is None:
+            results = await target.store.deliver(staged, placements, now, partial=True)
+        else:
+            fallbacks: list[QueuedRecipient] = []
+            if several and not envelope.perRecipient:
+                fallbacks = [
+                    self._fallback(copy, number, now)
+                    for number, copy in enumerate(copies, len(queued.recipients))
+                ]
+            results = await target.spool.accept(
+                staged, placements, now, queued, fallbacks=fallbacks
+            )
+        refused = {
+            copy.via: error
+            for copy, error in zip(copies, results, strict=True)
+            if error is not None and copy.alone
+        }
+        for copy, error in zip(copies, results, strict=True):
+            if error is not None and not copy.alone:
+                # Deleted since RCPT; it was one of several that the address stands for.
+                self.log.error(
+                    "{queueId}: not delivered: to=<{address}>: {error}",
+                    queueId=envelope.queueId,
+                    address=str(copy.account.address),
+                    error=str(error),
+                )
+        await self._tellSuccess(staged, queued, copies, results)
+        return [self._refusal(refused.get(n)) for n in range(len(self._recipients))]
+
+    def _refusal(self, error: Exception | None) -> Exception | None:
+        if error is None or isinstance(error, OverQuota):
+            return error
+        # Deleted since RCPT: the next attempt will say so of that recipient alone.
+        return TemporaryFailure()
+
+    def _queued(self, added: bytes, held: Sequence[Copy]) -> QueuedMessage:
+        envelope, wishes = self._envelope, self._wishes
+        recipients = [(recipient, False) for recipient in self._elsewhere.values()]
+        for copy in held:
+            recipient = self._recipients[copy.via]._replace(address=copy.account.address)
+            recipients.append((recipient, True))
+        return self._target.dispatch.queued(
+            envelope.queueId,
+            envelope.reversePath,
+            envelope.parameters,
+            recipients,
+            added=added,
+            origin=str(envelope.authenticated or envelope.connection.peer),
+            notBefore=wishes.notBefore,
+            expires=wishes.expires,
+            warnAt=wishes.warnAt,
+            priority=wishes.priority,
+        )
+
+    def _fallback(self, copy: Copy, number: int, now: int) -> QueuedRecipient:
+        queued = self._target.dispatch.queued(
+            "",
+            self._envelope.reversePath,
+            {},
+            [(self._recipients[copy.via]._replace(address=copy.account.address), True)],
+            expires=self._wishes.expires,
+        )
+        return queued.recipients[0]._replace(
+            number=number, destination=LOCAL, lastReply="452 4.2.2 The account is over its quota"
+        )
+
+    def _addressOf(self, copy: Copy) -> Address:
+        # As the client named the recipient; the postmaster without domain is nobody's address.
+        address = self._recipients[copy.via].address
+        return address if address.domain else copy.account.address
+
+    async def _tellSuccess(
+        self,
+        staged: IStagedContent,
+        queued: QueuedMessage,
+        copies: Sequence[Copy],
+        results: Sequence[Exception | None],
+    ) -> None:
+        notifier = self._target.notifier
+        if notifier is None or not any(
+            "NOTIFY" in recipient.parameters for recipient in self._recipients
+        ):
+            return
+        done = AttemptResult(250, "2.1.5", "Delivered")
+        reports = []
+        for copy, error in zip(copies, results, strict=True):
+            given = self._recipients[copy.via]
+            recipient = QueuedRecipient(
+                0, self._addressOf(copy), given.parameters, LOCAL, queued.arrived, queued.expires
+            )
+            if error is None and notifier.wants(queued, recipient, "delivered"):
+                reports.append(Report(recipient, "delivered", done))
+        if not reports:
+            return
+        summary = staged.summary
+        try:
+            await notifier.tell(queued, reports, staged.read, summary.size, summary.headerSize)
+        except Exception:
+            # It is delivered: that is what the client is told.
+            self.log.failure("{queueId}: notifying failed", queueId=queued.queueId)
+
+    def abort(self) -> None:
+        """See L{IDelivery}."""
+        if self._writer is not None:
+            self._writer.abort()
+
+
+def _forwarded(recipient: Recipient, address: Address) -> Recipient:
+    """
+    @return: the recipient that an alias leads to. Who was meant first goes along, so that
+        notifications can name an address that the sender knows (RFC 3461 §5.2.1).
+    """
+    if address == recipient.address:
+        return recipient
+    parameters = dict(recipient.parameters)
+    text = str(recipient.address)
+    #   original-recipient-address = atype ";" xtext; RFC 6533 §3 has the type utf-8
+    kind = "rfc822" if text.isascii() else "utf-8"
+    parameters.setdefault("ORCPT", f"{kind};{encodeXtext(text)}")
+    return Recipient(address, parameters)
