@@ -16,8 +16,11 @@ async def idle(session: IMAPSession, cursor: Cursor) -> bytes:
     cursor.end()
     stream = session.stream
     stream.write(b"+ idling\r\n")
-    while not session.closing:
+    while True:
         await session.tellNews()
+        if session.closing:
+            # The mailbox was deleted: DONE isn't waited for.
+            break
         try:
             line = stream.takeLine(MAX_LINE)
         except LimitExceeded:
