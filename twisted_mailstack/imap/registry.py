@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.imap.test_registry -*-
 """
 What an IMAP server of ours speaks: one line a command group, one line an extension.
 """

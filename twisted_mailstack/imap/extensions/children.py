@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.imap.test_children -*-
 """CHILDREN (RFC 3348): LIST says which mailboxes have children."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.imap.test_literalplus -*-
 """LITERAL+ (RFC 7888): literals that the client sends without being asked. See C{imap.framing}."""
 
 from __future__ import annotations

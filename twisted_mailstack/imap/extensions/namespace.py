@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.imap.test_namespace -*-
 """NAMESPACE (RFC 2342): one personal namespace at the root."""
 
 from __future__ import annotations

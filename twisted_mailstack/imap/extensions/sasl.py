@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.imap.test_sasl -*-
 """AUTH= capabilities and SASL-IR (RFC 4959): which mechanisms may be used now."""
 
 from __future__ import annotations

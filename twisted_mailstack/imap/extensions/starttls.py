@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.imap.test_starttls -*-
 """STARTTLS and LOGINDISABLED (RFC 3501 §6.2.1). Never within TLS or after login."""
 
 from __future__ import annotations

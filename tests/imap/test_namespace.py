@@ -1,0 +1,39 @@
+"""
+NAMESPACE (RFC 2342): C{twisted_mailstack.imap.extensions.namespace}.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.imap.support import Server
+
+
+class NamespaceTests(SynchronousTestCase):
+    """
+    Where mailboxes are.
+    """
+
+    def test_example(self) -> None:
+        """Example 5.1: one personal namespace without a prefix; valid when logged in (§4)."""
+        server = Server()
+        for client in (server.login(), server.select()):
+            client.check(
+                """
+                C: A001 NAMESPACE
+                S: * NAMESPACE (("" "/")) NIL NIL
+                S: A001 OK NAMESPACE completed
+                """
+            )
+
+    def test_prefix(self) -> None:
+        """What it says holds: prefix and delimiter make names that can be used."""
+        Server().login().check(
+            r"""
+            C: a CREATE "Delete Items"
+            S: a OK CREATE completed
+            C: b LIST "" "Del%"
+            S: * LIST (\HasNoChildren) "/" "Delete Items"
+            S: b OK LIST completed
+            """
+        )
