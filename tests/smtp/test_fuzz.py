@@ -1,0 +1,250 @@
+"""
+Anything at all, in every state of a session: it never raises, never hangs, answers with well-formed
+replies, leaves nothing behind, and delivers exactly what it acknowledged; however the octets were
+cut into segments.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from itertools import pairwise
+from random import Random
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.smtp.support import PLAIN, Server, SMTPTestCase
+from tests.smtp.test_reply import WELL_FORMED
+from twisted_mailstack.delivery.policy import PolicyStep
+from twisted_mailstack.errors import MailError, PlaintextInjected
+from twisted_mailstack.model.records import ConnectionInfo
+from twisted_mailstack.smtp.session import SMTPSession
+from twisted_mailstack.testing.conversation import Conversation
+
+ACKNOWLEDGED = b"250 2.0.0 OK: Q\r\n"
+REPLIES = re.compile(rb"(?:" + WELL_FORMED.pattern.replace(rb"\1", rb"[2-5][0-9][0-9]") + rb")*")
+
+#: Streams of L{FuzzTests.test_manyStreams}; more of them for a longer look.
+STREAMS = int(os.environ.get("MAILSTACK_FUZZ", "1500"))
+
+#: What leads to each state, from the greeting on.
+MAIL = b"EHLO c.test\r\nMAIL FROM:<a@far.test> SMTPUTF8\r\n"
+RCPT = MAIL + b"RCPT TO:<alice@example.test>\r\n"
+STATES = {
+    "fresh": b"",
+    "helo": b"HELO c.test\r\n",
+    "ehlo": b"EHLO c.test\r\n",
+    "mail": MAIL,
+    "rcpt": RCPT,
+    "data": RCPT + b"DATA\r\n",
+    "text": RCPT + b"DATA\r\nSubject: x\r\n\r\nline\r\n",
+    "lineSoFar": RCPT + b"DATA\r\n.",
+    "plain": b"EHLO c.test\r\nAUTH PLAIN\r\n",
+    "login": b"EHLO c.test\r\nAUTH LOGIN\r\nYWxpY2U=\r\n",
+    "authenticated": f"EHLO c.test\r\nAUTH PLAIN {PLAIN}\r\nMAIL FROM:<>\r\n".encode(),
+    "lineTooLong": b"X" * 20_000,
+}
+
+#: Commands and pieces of text, which mutate into others.
+LINES = [
+    *(b"EHLO client.test", b"HELO client.test", b"EHLO [IPv6:::1]", b"NOOP", b"NOOP x", b"RSET"),
+    *(b"HELP", b"HELP MAIL", b"VRFY alice@example.test", b"VRFY <alice@example.test> SMTPUTF8"),
+    *(b"EXPN x", b"MAIL FROM:<>", b"MAIL FROM:<a@far.test>", b"MAIL FROM:<a@far.test> SIZE=100"),
+    *(b"MAIL FROM:<@x.test:a@[192.0.2.1]> BODY=8BITMIME", b'MAIL FROM:<"a b"@far.test> AUTH=<>'),
+    *("MAIL FROM:<ä@far.test> SMTPUTF8".encode(), b"RCPT TO:<alice@example.test>"),
+    *(b"RCPT TO:<bob@example.test>", b"RCPT TO:<Postmaster>", b"RCPT TO:<nobody@example.test>"),
+    *(b"RCPT TO:<x@far.test>", b"RCPT TO:<alice+tag@example.test>", b"DATA", b"DATA", b"DATA"),
+    *(b".", b".", b".", b"..", b".x", b"", b"Subject: x", b"Return-Path: <x>", b" folded"),
+    *(b"a\rb", b"a\nb", b"\n.", b"\r.", b"\0", b"\xff\xfe", b"\xc3\xa4", b"x" * 600),
+    *(b"AUTH", b"AUTH LOGIN", b"AUTH PLAIN", f"AUTH PLAIN {PLAIN}".encode(), PLAIN.encode()),
+    *(b"*", b"=", b"AUTH X", b"AUTH PLAIN !", b"QUIT x", b"XFOO", b"MAIL", b"RCPT", b"EHLO"),
+]
+WHOLE = [b"MAIL FROM:<a@far.test>", b"RCPT TO:<alice@example.test>", b"DATA", b"text", b"."]
+
+
+def mutate(random: Random) -> bytes:
+    """
+    @return: a sequence of commands, some of them damaged.
+    """
+    lines: list[bytes] = []
+    for _ in range(random.randint(1, 8)):
+        lines += WHOLE if random.random() < 0.4 else random.choices(LINES, k=random.randint(0, 4))
+    stream = bytearray(b"".join(line + b"\r\n" for line in lines))
+    for _ in range(random.randint(0, 3)):
+        at = random.randint(0, len(stream))
+        piece = random.choice((b"", b"\r\n", b".", b"\r", b"\n", b"\0", random.randbytes(3)))
+        stream[at : at + random.randint(0, 6)] = piece
+    return bytes(stream)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """The same, as a strategy: its examples shrink, but take ten times as long to make."""
+    lines: list[bytes] = []
+    for piece in draw(st.lists(st.one_of(st.just(None), st.sampled_from(LINES)), max_size=12)):
+        lines += WHOLE if piece is None else [piece]
+    stream = bytearray(b"".join(line + b"\r\n" for line in lines))
+    for at, octets in draw(
+        st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=3)), max_size=3)
+    ):
+        stream[at : at + 3] = octets
+    return bytes(stream)
+
+
+cuts = st.lists(st.integers(0, 400), max_size=12)
+
+
+def segments(stream: bytes, at: list[int]) -> list[bytes]:
+    """
+    @return: the stream, cut.
+    """
+    edges = [0, *sorted({cut for cut in at if 0 < cut < len(stream)}), len(stream)]
+    return [stream[a:b] for a, b in pairwise(edges)]
+
+
+class FuzzTests(SMTPTestCase):
+    """
+    See the module.
+    """
+
+    def setUp(self) -> None:
+        """Every transaction is called the same."""
+        super().setUp()
+        self.patch(SMTPSession, "newQueueId", lambda session: "Q")
+
+    def server(self) -> Server:
+        """
+        @return: a server, with a limit of errors that doesn't end sessions early.
+        """
+        return Server(maxErrors=1000, maxLoginFailures=1000, allowPlaintextAuth=True, verify=True)
+
+    def talk(self, server: Server, *parts: bytes) -> tuple[bytes, Conversation]:
+        """
+        @return: all that the server said, and the connection.
+        """
+        conversation = server.connect()
+        said = conversation.wire.take()
+        for part in parts:
+            said += conversation.send(part)
+            # Failed logins are answered late.
+            while not conversation.finished and server.clock.getDelayedCalls():
+                due = min(call.getTime() for call in server.clock.getDelayedCalls())
+                if due - server.clock.seconds() > 20:
+                    break
+                server.clock.advance(due - server.clock.seconds())
+                said += conversation.wire.take()
+        return said, conversation
+
+    def hold(self, server: Server, said: bytes, conversation: Conversation) -> list[list[bytes]]:
+        """
+        See that all is as it should be.
+
+        @return: what alice and bob got.
+        """
+        conversation.disconnect()
+        self.assertTrue(conversation.finished, "it hangs")
+        if conversation.failure is not None:
+            self.assertTrue(conversation.failure.check(PlaintextInjected), conversation.failure)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertIsNotNone(REPLIES.fullmatch(said), said)
+        self.assertTrue(all(len(line) <= 512 for line in said.splitlines(True)))
+        self.assertEqual(server.store.staged, set())
+        boxes = [server.inbox("alice"), server.inbox("bob")]
+        messages = sum(map(len, boxes))
+        acknowledged = said.count(ACKNOWLEDGED)
+        # Each message has one or two recipients.
+        self.assertTrue(acknowledged <= messages <= 2 * acknowledged, (said, boxes))
+        for stored in (*boxes[0], *boxes[1]):
+            self.assertTrue(stored.startswith(b"Return-Path: <"))
+            self.assertEqual(stored.count(b"\n"), stored.count(b"\r\n"))
+            self.assertEqual(stored.count(b"\r"), stored.count(b"\r\n"))
+            self.assertNotIn(b"\0", stored)
+        return boxes
+
+    @given(st.sampled_from(sorted(STATES)), st.binary(max_size=200), cuts)
+    @settings(max_examples=800, deadline=None)
+    @example("fresh", b"STARTTLS\r\nNOOP\r\n", [])
+    @example("rcpt", b"STARTTLS\r\n\x16\x03\x01\r\n", [10])
+    @example("data", b"\r\n.\r\n", [1, 2, 3])
+    @example("text", b".\r\n.\r\n", [])
+    @example("plain", b"\r\n", [])
+    @example("login", b"*\r\n", [])
+    def test_anyOctets(self, state: str, octets: bytes, at: list[int]) -> None:
+        """Arbitrary octets in each state."""
+        server = self.server()
+        said, conversation = self.talk(server, STATES[state], *segments(octets + b"\r\n.\r\n", at))
+        self.hold(server, said, conversation)
+
+    def same(self, stream: bytes, at: list[int]) -> None:
+        """
+        See that a stream gives the same replies and the same mail in one piece and cut.
+        """
+        whole, cut = self.server(), self.server()
+        first = self.talk(whole, stream)
+        second = self.talk(cut, *segments(stream, at))
+        self.assertEqual(
+            (first[0], self.hold(whole, *first)),
+            (second[0], self.hold(cut, *second)),
+            (stream, at),
+        )
+
+    @given(st.sampled_from(sorted(STATES)), mutated(), cuts)
+    @settings(max_examples=300, deadline=None)
+    def test_mutatedCommands(self, state: str, stream: bytes, at: list[int]) -> None:
+        """
+        Commands, damaged or out of order, in each state: cut anywhere they give the same replies
+        and the same mail as in one piece.
+        """
+        self.same(STATES[state] + stream, at)
+
+    def test_manyStreams(self) -> None:
+        """The same for very many, which are the same at each run."""
+        states = sorted(STATES)
+        for seed in range(STREAMS):
+            random = Random(seed)
+            stream = STATES[random.choice(states)] + mutate(random)
+            at = [random.randint(0, len(stream)) for _ in range(random.randint(0, 12))]
+            self.same(stream, at)
+
+    @given(mutated())
+    @settings(max_examples=40, deadline=None)
+    def test_bytewise(self, stream: bytes) -> None:
+        """The same an octet at a time."""
+        stream = STATES["ehlo"] + stream
+        self.same(stream, list(range(len(stream))))
+
+    @given(mutated(), st.integers(0, 300))
+    @settings(max_examples=200, deadline=None)
+    def test_vanishing(self, stream: bytes, last: int) -> None:
+        """The client goes away at any octet of it."""
+        server = self.server()
+        said, conversation = self.talk(server, STATES["ehlo"] + stream[:last])
+        self.hold(server, said, conversation)
+
+    @given(mutated())
+    @settings(max_examples=50, deadline=None)
+    def test_turnedAway(self, stream: bytes) -> None:
+        """Whoever was refused at the greeting gets nothing but 503 and 221 (RFC 5321 §3.1)."""
+
+        class Refusing(PolicyStep):
+            def connection(self, info: ConnectionInfo) -> None:
+                raise MailError("No")
+
+        server = Server(policies=[Refusing()], maxErrors=1000)
+        said, conversation = self.talk(server, stream)
+        self.assertEqual(self.hold(server, said, conversation), [[], []])
+        codes = {line[:3] for line in said.split(b"\r\n")[:-1]}
+        self.assertLessEqual(codes, {b"554", b"503", b"500", b"501", b"221"})
+
+    @given(st.sampled_from(sorted(STATES)), mutated(), cuts)
+    @settings(max_examples=200, deadline=None)
+    def test_limits(self, state: str, stream: bytes, at: list[int]) -> None:
+        """The same with limits that end sessions: there is a 421 and then nothing."""
+        server = Server(maxErrors=2, maxTransactions=1, maxLoginFailures=1, allowPlaintextAuth=True)
+        said, conversation = self.talk(server, STATES[state], *segments(stream, at))
+        finished = conversation.finished
+        self.hold(server, said, conversation)
+        if b"\r\n421 " in said:
+            self.assertTrue(finished)
+            self.assertEqual(said.rpartition(b"\r\n421 ")[2].count(b"\r\n"), 1)
