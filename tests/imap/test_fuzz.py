@@ -1,0 +1,216 @@
+"""
+Whatever a client sends, in any state and in any chunks, a session answers in IMAP's grammar or says
+goodbye; it never fails, and how the octets were cut makes no difference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.imap.support import MESSAGE, Server
+from twisted_mailstack.imap.commands import append
+from twisted_mailstack.testing.conversation import Conversation
+
+MULTIPART = (
+    b"From: a@b\r\nSubject: =?utf-8?q?gr=C3=BC=C3=9Fe?=\r\n"
+    b"Content-Type: multipart/mixed; boundary=x\r\n"
+    b"\r\n--x\r\n\r\none\r\n--x\r\nContent-Type: message/rfc822\r\n\r\n"
+    + MESSAGE
+    + b"\r\n--x--\r\n"
+)
+
+#: Valid commands of every kind.
+COMMANDS = (
+    b"CAPABILITY", b"NOOP", b"LOGIN alice@example.test secret", b'LOGIN "a" {1+}\r\nb',
+    b"LOGIN {1}\r\na {1}\r\nb", b"AUTHENTICATE PLAIN AGEAYg==", b"AUTHENTICATE PLAIN\r\n*",
+    b"AUTHENTICATE LOGIN\r\neA==\r\neQ==", b"STARTTLS", b'ID ("name" "x" "y" NIL)', b"ID NIL",
+    b"ENABLE CONDSTORE", b"NAMESPACE", b"IDLE\r\nDONE", b"SELECT INBOX", b"EXAMINE INBOX",
+    b"SELECT missing", b"CREATE foo/bar/", b"CREATE &ZeVnLIqe-", b"DELETE foo",
+    b"RENAME foo baz/rag",
+    b"RENAME INBOX old", b"SUBSCRIBE foo", b"UNSUBSCRIBE foo", b'LIST "" *', b'LIST "" ""',
+    b'LIST (SPECIAL-USE) "foo/" "%" RETURN (SPECIAL-USE)', b'LSUB "" %',
+    b"STATUS INBOX (MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN)", b"APPEND INBOX {5+}\r\nhello",
+    b'APPEND {5+}\r\nINBOX (\\Seen kw) "17-Jul-1996 02:44:25 -0700" {7}\r\na: b\r\n\r',
+    b"CHECK", b"CLOSE", b"UNSELECT", b"EXPUNGE", b"UID EXPUNGE 1:*", b"SEARCH ALL",
+    b"SEARCH CHARSET UTF-8 OR NOT TEXT {2+}\r\n\xc3\xbc (SEEN LARGER 5) SINCE 1-Feb-1994",
+    b"UID SEARCH UID 1:2 HEADER Subject meeting SENTON 7-Feb-1994 KEYWORD kw", b"FETCH 1:* ALL",
+    b"FETCH 1,2:* (UID FLAGS BODYSTRUCTURE BODY.PEEK[HEADER.FIELDS (Subject To)]<0.20>)",
+    b"UID FETCH 1:* (BODY[] BODY[2.1] BODY[2.MIME] RFC822.TEXT ENVELOPE)", b"FETCH 1 FULL",
+    b"STORE 1:* +FLAGS (\\Deleted)", b"UID STORE 2 -FLAGS.SILENT \\Seen kw2", b"STORE 1 FLAGS ()",
+    b"COPY 1:* Sent", b"UID COPY 2 INBOX", b"MOVE 1 Trash", b"UID MOVE 1:* Sent",
+)  # fmt: skip
+
+#: Pieces of which commands and other things are made.
+TOKENS = (
+    b" ", b" ", b" ", b"\r\n", b"\r\n", b"\n", b"\r", b"(", b")", b'"', b"\\", b'"a b"', b"*", b"%",
+    b"{1}\r\n", b"{3+}\r\n", b"{3+}\r\nabc", b"{0}\r\n", b"{-5}", b"{99999999999}\r\n",
+    b"{5000}\r\n",
+    b"{70000000+}\r\n", b"{20+}\r\n", b"{$0}", b"\0", b"\xff", b"\xc3\xa4", b"NIL", b"1", b"1:*",
+    b"0",
+    b"4294967295", b"4294967296", b"2,1", b"INBOX", b"Sent", b"&", b"&-", b"/", b"]", b"[",
+    b"<0.5>",
+    b"BODY[", b"\\Seen", b"\\Recent", b"kw", b"+", b"a", b"UID", b"FETCH", b"SEARCH", b"APPEND",
+    b"DONE",
+    b"=", b"~{3+}\r\nabc",
+)  # fmt: skip
+
+_RESPONSE = re.compile(
+    rb"\+ [\x01-\x7f]*"
+    rb"|\* (?:OK|NO|BAD|BYE|CAPABILITY|ENABLED|ID|NAMESPACE|LIST|LSUB|STATUS|SEARCH|FLAGS)"
+    rb"(?: [\x01-\x7f]*)?"
+    rb"|\* \d+ (?:EXISTS|RECENT|EXPUNGE|FETCH \([\x01-\x7f]*\))"
+    rb'|[^\x00-\x20\x7f-\xff(){%*"\\+]+ (?:OK|NO|BAD) [\x01-\x7f]+',
+    re.DOTALL,
+)
+_LITERAL = re.compile(rb"\{(\d+)\}\r\n")
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """
+    A valid command with some octets taken out, put in or doubled.
+    """
+    command = draw(st.sampled_from(COMMANDS))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(command)))
+        to = draw(st.integers(at, min(len(command), at + 8)))
+        piece = draw(st.sampled_from(TOKENS) | st.binary(max_size=3) | st.just(command[at:to] * 2))
+        command = command[:at] + piece + command[to:]
+    return command
+
+
+LINES = st.one_of(
+    mutated(),
+    mutated(),
+    st.lists(st.sampled_from(TOKENS + COMMANDS), max_size=8).map(b"".join),
+    st.binary(max_size=20),
+)
+STREAMS = st.lists(
+    st.builds(
+        lambda tag, line, end: tag + line + end,
+        st.sampled_from((b"a ", b"b ", b"a ", b"", b"+ ")),
+        LINES,
+        st.sampled_from((b"\r\n", b"\r\n", b"\r\n", b"\n", b"")),
+    ),
+    min_size=1,
+    max_size=8,
+).map(b"".join)
+
+
+def responses(said: bytes) -> list[bytes]:
+    """
+    @return: the responses, literals replaced by C{~}.
+    @raise AssertionError: if it doesn't end with a response.
+    """
+    found = []
+    response = b""
+    while said:
+        line, end, said = said.partition(b"\r\n")
+        if not end:
+            raise AssertionError(line)
+        match = _LITERAL.search(line + end)
+        if match is not None and match.end() == len(line) + 2:
+            size = int(match.group(1))
+            if len(said) < size or b"\0" in said[:size]:
+                raise AssertionError(said)
+            response += line[: match.start()] + b"~"
+            said = said[size:]
+        else:
+            found.append(response + line)
+            response = b""
+    return found
+
+
+class FuzzTests(SynchronousTestCase):
+    """
+    In each state.
+    """
+
+    def connect(self, state: str) -> Conversation:
+        """
+        @return: a connection in that state, to a server of its own.
+        """
+        server = Server()
+        if state == "messages":
+            for data in (MESSAGE, MULTIPART, b"", b"x"):
+                server.deliver(data, flags=["kw"])
+        if state == "not authenticated":
+            return server.connect()
+        return server.login() if state == "authenticated" else server.select()
+
+    def talk(self, state: str, chunks: Sequence[bytes]) -> bytes:
+        """
+        @return: all that the server said.
+        """
+        client = self.connect(state)
+        said = client.wire.take()
+        for chunk in chunks:
+            if client.finished:
+                break
+            said += client.send(chunk)
+        for _ in range(4):
+            # Failed logins are answered after a while.
+            client.clock.advance(4)
+            client.settle()
+        said += client.wire.take()
+        client.disconnect()
+        self.assertTrue(client.finished)
+        if client.failure is not None:
+            client.failure.raiseException()
+        for failure in self.flushLoggedErrors():
+            failure.raiseException()
+        return said
+
+    def hold(self, state: str, stream: bytes, cuts: Sequence[int]) -> None:
+        """
+        What has to be true.
+        """
+        self.patch(append, "time", lambda: 1_000_000_000)
+        said = self.talk(state, [stream])
+        for response in responses(said):
+            self.assertTrue(_RESPONSE.fullmatch(response), response)
+        self.assertEqual(self.talk(state, [stream[at : at + 1] for at in range(len(stream))]), said)
+        edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+        chunks = [stream[a:b] for a, b in pairwise(edges)]
+        self.assertEqual(self.talk(state, chunks), said)
+
+    @settings(max_examples=60)
+    @given(STREAMS, st.lists(st.integers(0, 300), max_size=5))
+    def test_notAuthenticated(self, stream: bytes, cuts: list[int]) -> None:
+        """Before login."""
+        self.hold("not authenticated", stream, cuts)
+
+    @settings(max_examples=60)
+    @given(STREAMS, st.lists(st.integers(0, 300), max_size=5))
+    def test_authenticated(self, stream: bytes, cuts: list[int]) -> None:
+        """After login."""
+        self.hold("authenticated", stream, cuts)
+
+    @settings(max_examples=40)
+    @given(STREAMS, st.lists(st.integers(0, 300), max_size=5))
+    def test_selected(self, stream: bytes, cuts: list[int]) -> None:
+        """With an empty mailbox."""
+        self.hold("selected", stream, cuts)
+
+    @settings(max_examples=100)
+    @given(STREAMS, st.lists(st.integers(0, 300), max_size=5))
+    @example(b"a FETCH 1:* (BODY[] ENVELOPE BODYSTRUCTURE)\r\n", [])
+    def test_messages(self, stream: bytes, cuts: list[int]) -> None:
+        """With messages in it."""
+        self.hold("messages", stream, cuts)
+
+    def test_everyCommand(self) -> None:
+        """Each of the commands that are mutated is valid in a state, as it is."""
+        for command in COMMANDS:
+            said = [
+                self.talk(state, [b"a " + command + b"\r\n"])
+                for state in ("not authenticated", "messages", "authenticated")
+            ]
+            if command not in (b"STARTTLS", b"AUTHENTICATE PLAIN\r\n*"):
+                self.assertTrue(any(b"a BAD" not in each for each in said), (command, said))
