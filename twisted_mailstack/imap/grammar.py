@@ -155,10 +155,6 @@ class Cursor:
             return None
         return self.string()
 
-    def text_(self) -> bytes:
-        """A string that is to be searched for."""
-        return self.astring()
-
     def number(self) -> int:
         """number: unsigned, 32 bits (64 where an extension says so; the larger is accepted)"""
         return int(self._match(_NUMBER, "Number").group())
