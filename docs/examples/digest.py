@@ -23,12 +23,12 @@ def capability(session: POP3Session) -> bytes | None:
     return b"XDIGEST SHA-256" if session.state is State.TRANSACTION else None
 
 
-async def xdigest(session: POP3Session, argument: bytes) -> None:
+async def xdigest(session: POP3Session, message: bytes) -> None:
     """XDIGEST SP message-number"""
     maildrop = session.maildrop
     if maildrop is None:
         raise MailError("Log in first")
-    number = maildrop.number(argument)
+    number = maildrop.number(message)
     content = await maildrop.openMessage(number)
     digest = sha256()
     offset = 0
@@ -41,4 +41,4 @@ async def xdigest(session: POP3Session, argument: bytes) -> None:
     session.ok(b"%d %b" % (number, digest.hexdigest().encode("ascii")))
 
 
-EXTENSION = Extension(capability, 2449, (Command(b"XDIGEST", (State.TRANSACTION,), xdigest),))
+EXTENSION = Extension(capability, 2449, (Command(b"XDIGEST", (State.TRANSACTION,), xdigest, 1, 1),))

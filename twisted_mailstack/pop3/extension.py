@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from twisted_mailstack.pop3.session import POP3Session
 
+#: RFC 2449 §4: 255 octets, CRLF included.
+MAX_LINE = 255
+
 
 class State(Enum):
     """RFC 1939 §3. UPDATE is what QUIT does in TRANSACTION."""
@@ -22,7 +25,7 @@ class State(Enum):
 
 BOTH = (State.AUTHORIZATION, State.TRANSACTION)
 
-Execute = Callable[["POP3Session", bytes], Awaitable[None]]
+Execute = Callable[..., Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,22 @@ class Command:
     """
     @ivar name: upper case.
     @ivar states: in which it may be given.
-    @ivar execute: C{await execute(session, argument)}: does it and writes the response, or raises a
-        L{MailError<twisted_mailstack.errors.MailError>} that becomes C{-ERR}.
+    @ivar execute: C{await execute(session, *parameters)}: does it and writes the response, or
+        raises a L{MailError<twisted_mailstack.errors.MailError>} that becomes C{-ERR}. The
+        parameters are bytes, not empty and without spaces.
+    @ivar least: how many parameters it must have.
+    @ivar most: how many it may have.
+    @ivar verbatim: all behind the space is its one parameter, spaces included; it may be empty.
+    @ivar longest: octets of its line, CRLF included (RFC 2449 §4).
     """
 
     name: bytes
     states: tuple[State, ...]
     execute: Execute
+    least: int = 0
+    most: int = 0
+    verbatim: bool = False
+    longest: int = MAX_LINE
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 
-from twisted_mailstack.errors import MailError, SyntaxProblem
+from twisted_mailstack.errors import MailError, MessageExpunged, SyntaxProblem
 from twisted_mailstack.interfaces import IAccount, IMailbox, IMessageContent
 from twisted_mailstack.model.mailboxname import INBOX
 from twisted_mailstack.model.records import Attribute
@@ -30,7 +30,7 @@ class Maildrop:
         mailbox: IMailbox,
         uidValidity: int,
         uids: array[int],
-        octets: list[int],
+        octets: array[int],
         release: Callable[[], None],
     ) -> None:
         self._mailbox = mailbox
@@ -53,7 +53,7 @@ class Maildrop:
             status = await mailbox.status()
             changes = await mailbox.changesSince(0)
             uids: array[int] = array("I")
-            octets: list[int] = []
+            octets: array[int] = array("Q")
             for uidSlice in NumberSet.slices(changes.uids, SLICE):
                 # A message that IMAP expunges meanwhile is in no row, and so not in the snapshot.
                 for uid, size in await mailbox.fetch(uidSlice, (Attribute.OCTETS,)):
@@ -82,11 +82,11 @@ class Maildrop:
 
     def number(self, argument: bytes) -> int:
         """
-        @return: the message number that a client wrote.
+        @return: the message number that a client wrote, in decimal.
         @raise SyntaxProblem: if it is no number.
         @raise MailError: if no such message is there (any more).
         """
-        if not argument.isdigit() or len(argument) > 10:
+        if not argument.isdigit():
             raise SyntaxProblem("A message number is needed")
         number = int(argument)
         if not 1 <= number <= len(self.uids):
@@ -106,12 +106,19 @@ class Maildrop:
         """
         @raise MessageExpunged: if an IMAP session removed it.
         """
-        return await self._mailbox.openMessage(self.uids[number - 1])
+        try:
+            return await self._mailbox.openMessage(self.uids[number - 1])
+        except MessageExpunged:
+            raise MessageExpunged("That message was removed by another session") from None
 
-    async def update(self) -> None:
+    async def update(self) -> int:
         """
         Delete what is marked, in one step: all or nothing (RFC 1939 §6).
+
+        @return: how many messages are gone by it; those that an IMAP session removed before are
+            not among them.
         """
-        if self.deleted:
-            uids = NumberSet.of(self.uids[number - 1] for number in self.deleted)
-            await self._mailbox.expunge(uids, onlyDeleted=False)
+        if not self.deleted:
+            return 0
+        uids = NumberSet.of(self.uids[number - 1] for number in self.deleted)
+        return len(await self._mailbox.expunge(uids, onlyDeleted=False))

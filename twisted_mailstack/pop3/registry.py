@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted_mailstack.pop3.commands import authorization, transaction
 from twisted_mailstack.pop3.extension import Command, Extension
-from twisted_mailstack.pop3.extensions import auth, capabilities, stls, utf8
+from twisted_mailstack.pop3.extensions import auth, capabilities, stls
 
 COMMANDS: tuple[Command, ...] = (
     *authorization.COMMANDS,
@@ -24,6 +24,5 @@ EXTENSIONS: tuple[Extension, ...] = (
     capabilities.RESP_CODES,
     capabilities.AUTH_RESP_CODE,
     capabilities.EXPIRE,
-    utf8.EXTENSION,
     capabilities.IMPLEMENTATION,
 )

@@ -19,6 +19,7 @@ from twisted_mailstack.errors import (
     MailError,
     PlaintextInjected,
     SessionEnded,
+    SyntaxProblem,
     TemporaryFailure,
 )
 from twisted_mailstack.interfaces import IServerMechanism
@@ -26,19 +27,15 @@ from twisted_mailstack.pop3.extension import Command, Extension, State
 from twisted_mailstack.pop3.maildrop import Maildrop
 from twisted_mailstack.wire.stream import Stream
 
-#: RFC 2449 §4: 255 octets, CRLF included.
-MAX_LINE = 255
-#: Of the AUTH command and its responses (RFC 4954's figure; RFC 5034 §4 names none for POP3).
-MAX_AUTH_LINE = 12288
-
 
 @dataclass(frozen=True, kw_only=True)
 class POP3Settings:
     """
     @ivar hostname: what the server calls itself.
     @ivar timeout: seconds without a command before autologout; RFC 1939 §3: at least 10 minutes.
-    @ivar loginTimeout: the same before login.
-    @ivar maxErrors: commands that may fail before the session is closed.
+    @ivar loginTimeout: the same before login. Deviation: shorter than RFC 1939 §3 says, since
+        nobody has anything to lose then, and strangers could hold connections.
+    @ivar maxErrors: commands that may be wrong before the session is closed.
     @ivar maxLoginFailures: before the session is closed.
     @ivar allowPlaintextAuth: passwords without TLS, for loopback only.
     """
@@ -57,7 +54,10 @@ class POP3Settings:
 
 class Registry:
     """
-    The tables of a server, made once: the commands of each state.
+    The tables of a server, made once.
+
+    @ivar commands: those of each state, by name.
+    @ivar longest: octets of the longest line that each state needs.
     """
 
     def __init__(self, commands: Iterable[Command], extensions: Sequence[Extension]) -> None:
@@ -73,6 +73,10 @@ class Registry:
             state: {n: command for n, command in self.known.items() if state in command.states}
             for state in State
         }
+        self.longest = {
+            state: max(command.longest for command in self.commands[state].values())
+            for state in State
+        }
 
 
 class POP3Session:
@@ -83,6 +87,7 @@ class POP3Session:
     @ivar user: what USER said.
     @ivar maildrop: once logged in.
     @ivar closing: set to end the session after this command.
+    @ivar retrieved: messages sent whole; C{removed}: deleted at the end.
     """
 
     log = Logger()
@@ -106,9 +111,11 @@ class POP3Session:
         self.user: bytes | None = None
         self.maildrop: Maildrop | None = None
         self.closing = False
-        self._errors = 0
-        self.who = "-"
         self.retrieved = 0
+        self.removed = 0
+        self._errors = 0
+        self._who = "-"
+        self._end = "quit"
 
     @property
     def plaintextAllowed(self) -> bool:
@@ -121,41 +128,43 @@ class POP3Session:
         """
         stream = self.stream
         stream.timeout = self.settings.loginTimeout
-        stream.write(b"+OK %b POP3 ready\r\n" % self.settings.hostname.encode())
+        # The host's name comes last: a text that began with its bracket were a response code.
+        self.ok(b"POP3 ready at %b" % self.settings.hostname.encode())
         try:
             while not self.closing:
                 await self._command()
         except SessionEnded as ended:
-            # RFC 1939 §3: autologout does not enter UPDATE.
-            why = b"idle for too long" if ended.reason == SessionEnded.TIMEOUT else b"shutting down"
-            stream.write(b"-ERR [SYS/TEMP] %b, nothing was deleted\r\n" % why)
+            self._end = ended.reason
+            # RFC 1939 §3: autologout sends no response, and doesn't enter UPDATE.
+            if ended.reason != SessionEnded.TIMEOUT:
+                stream.write(b"-ERR [SYS/TEMP] shutting down, nothing was deleted\r\n")
+        except ConnectionClosed:
+            self._end = "disconnected"
+            raise
         finally:
             if self.maildrop is not None:
                 self.maildrop.release()
                 self.log.info(
                     "{service}: logout: user={user} peer={peer} retrieved={retrieved}"
-                    " deleted={deleted}",
+                    " deleted={deleted} end={end}",
                     service=stream.info.service,
-                    user=self.who,
+                    user=self._who,
                     peer=stream.info.peer,
                     retrieved=self.retrieved,
-                    deleted=len(self.maildrop.deleted) if self.closing else 0,
+                    deleted=self.removed,
+                    end=self._end,
                 )
+            self.login.logOut()
 
     async def _command(self) -> None:
-        longest = MAX_LINE if self.state is State.TRANSACTION else MAX_AUTH_LINE
         try:
-            line = await self.stream.readLine(longest)
-            verb, _, argument = line.strip(b" \t").partition(b" ")
-            verb = verb.upper()
-            if len(line) + 2 > MAX_LINE and verb != b"AUTH":
+            line = await self.stream.readLine(self.registry.longest[self.state])
+            #   command = keyword *(SP param) CRLF
+            name, _, rest = line.partition(b" ")
+            command = self._find(name.upper())
+            if len(line) + 2 > command.longest:
                 raise LimitExceeded()
-            command = self.registry.commands[self.state].get(verb)
-            if command is None:
-                if verb in self.registry.known:
-                    raise MailError("Not in this state")
-                raise MailError("Unknown command")
-            await command.execute(self, argument.strip(b" \t"))
+            await command.execute(self, *_parameters(command, rest))
         except MailError as error:
             self.failed(error)
         except (ConnectionClosed, SessionEnded, PlaintextInjected):
@@ -164,18 +173,25 @@ class POP3Session:
             self.log.failure("a command failed")
             self.failed(TemporaryFailure())
 
+    def _find(self, name: bytes) -> Command:
+        command = self.registry.commands[self.state].get(name)
+        if command is None:
+            known = name in self.registry.known
+            raise SyntaxProblem("Not in this state" if known else "Unknown command")
+        return command
+
     def failed(self, error: MailError) -> None:
         """
         Write the response for an error.
         """
         code = b"[%b] " % error.pop3Code.encode("ascii") if error.pop3Code else b""
         self.stream.write(b"-ERR %b%b\r\n" % (code, error.text.encode("utf-8")))
-        self._errors += 1
+        # Who is logged in may ask for many messages that another session has removed.
+        if self.state is State.AUTHORIZATION or isinstance(error, (SyntaxProblem, LimitExceeded)):
+            self._errors += 1
         if self._errors >= self.settings.maxErrors or self.login.exhausted:
             self.closing = True
-            if self.maildrop is not None:
-                # Closed by us: what is marked stays.
-                self.maildrop.deleted.clear()
+            self._end = "errors"
 
     def ok(self, text: bytes = b"") -> None:
         """
@@ -192,9 +208,13 @@ class POP3Session:
         """
         self.user = None
         account = await self.login.attempt(credentials, mechanism, self.stream.info)
-        self.maildrop = await Maildrop.open(account)
+        try:
+            self.maildrop = await Maildrop.open(account)
+        except BaseException:
+            self.login.logOut()
+            raise
         self.state = State.TRANSACTION
-        self.who = str(account.address)
+        self._who = str(account.address)
         self.stream.timeout = self.settings.timeout
         self.ok(b"%d messages, %d octets" % (self.maildrop.count, self.maildrop.size))
 
@@ -203,3 +223,14 @@ class POP3Session:
         Forget what was said before TLS (RFC 2595 §4).
         """
         self.user = None
+
+
+def _parameters(command: Command, rest: bytes) -> Sequence[bytes]:
+    if command.verbatim:
+        return (rest,)
+    parameters = rest.split()
+    if len(parameters) < command.least:
+        raise SyntaxProblem("A parameter is missing")
+    if len(parameters) > command.most:
+        raise SyntaxProblem("Too many parameters")
+    return parameters

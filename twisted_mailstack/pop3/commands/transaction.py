@@ -5,12 +5,18 @@ Commands after login: STAT, LIST, RETR, DELE, NOOP, RSET (RFC 1939 §5), TOP and
 
 from __future__ import annotations
 
-from twisted_mailstack.errors import ConnectionClosed, MailError, SyntaxProblem
+from twisted_mailstack.errors import (
+    ConnectionClosed,
+    MailError,
+    SessionEnded,
+    StoreDamaged,
+    SyntaxProblem,
+)
 from twisted_mailstack.interfaces import IMessageContent
+from twisted_mailstack.pop3.encode import MultiLine
 from twisted_mailstack.pop3.extension import Command, State
 from twisted_mailstack.pop3.maildrop import Maildrop
 from twisted_mailstack.pop3.session import POP3Session
-from twisted_mailstack.wire.dots import DotWriter
 
 #: Octets of a message held in memory while it is sent.
 WINDOW = 128 * 1024
@@ -21,17 +27,17 @@ def _maildrop(session: POP3Session) -> Maildrop:
     return session.maildrop
 
 
-async def stat(session: POP3Session, argument: bytes) -> None:
+async def stat(session: POP3Session) -> None:
     """RFC 1939 §5."""
     maildrop = _maildrop(session)
     session.ok(b"%d %d" % (maildrop.count, maildrop.size))
 
 
-async def list_(session: POP3Session, argument: bytes) -> None:
+async def list_(session: POP3Session, message: bytes | None = None) -> None:
     """RFC 1939 §5."""
     maildrop = _maildrop(session)
-    if argument:
-        number = maildrop.number(argument)
+    if message is not None:
+        number = maildrop.number(message)
         session.ok(b"%d %d" % (number, maildrop.octets[number - 1]))
         return
     session.ok(b"%d messages, %d octets" % (maildrop.count, maildrop.size))
@@ -39,11 +45,11 @@ async def list_(session: POP3Session, argument: bytes) -> None:
     session.stream.write(b"".join(lines) + b".\r\n")
 
 
-async def uidl(session: POP3Session, argument: bytes) -> None:
+async def uidl(session: POP3Session, message: bytes | None = None) -> None:
     """RFC 1939 §7."""
     maildrop = _maildrop(session)
-    if argument:
-        number = maildrop.number(argument)
+    if message is not None:
+        number = maildrop.number(message)
         session.ok(b"%d %b" % (number, maildrop.uniqueId(number)))
         return
     session.ok(b"unique-ids follow")
@@ -51,79 +57,89 @@ async def uidl(session: POP3Session, argument: bytes) -> None:
     session.stream.write(b"".join(lines) + b".\r\n")
 
 
-async def retr(session: POP3Session, argument: bytes) -> None:
+async def retr(session: POP3Session, message: bytes) -> None:
     """RFC 1939 §5."""
     maildrop = _maildrop(session)
-    number = maildrop.number(argument)
-    content = await maildrop.openMessage(number)
-    first = await content.read(0, WINDOW)
-    session.ok(b"%d octets" % content.size)
-    await _send(session, content, first, None)
+    content = await maildrop.openMessage(maildrop.number(message))
+    await _send(session, content, b"%d octets" % content.size, None)
     session.retrieved += 1
 
 
-async def top(session: POP3Session, argument: bytes) -> None:
+async def top(session: POP3Session, message: bytes, lines: bytes) -> None:
     """RFC 1939 §7: the header, the blank line, and so many lines of the body."""
     maildrop = _maildrop(session)
-    message, _, lines = argument.partition(b" ")
-    lines = lines.strip(b" ")
     number = maildrop.number(message)
-    if not lines.isdigit() or len(lines) > 10:
+    if not lines.isdigit():
         raise SyntaxProblem("A number of lines is needed")
     content = await maildrop.openMessage(number)
-    first = await content.read(0, WINDOW)
-    session.ok(b"top of message follows")
-    await _send(session, content, first, int(lines))
+    await _send(session, content, b"top of message follows", int(lines))
 
 
 async def _send(
-    session: POP3Session, content: IMessageContent, first: bytes, lines: int | None
+    session: POP3Session, content: IMessageContent, response: bytes, lines: int | None
 ) -> None:
-    # The header ends at bodyOffset; behind it so many lines are sent, or all.
+    # Sends all, or the header, which ends at bodyOffset, and so many lines behind it.
     stream = session.stream
-    dots = DotWriter()
-    bodyOffset = content.structure.bodyOffset if lines is not None else 0
-    offset = 0
-    data = first
+    text = MultiLine()
+    bodyOffset = content.structure.bodyOffset
+    end = bodyOffset if lines == 0 else content.size
+    # If it can't be read at all there is an error to be told; that isn't possible later.
+    data = await _read(content, 0, end)
+    session.ok(response)
     try:
-        while data:
-            end = len(data)
-            if lines is not None and offset + end >= bodyOffset:
-                at = max(0, bodyOffset - offset)
-                while lines > 0 and at < end:
-                    at = data.find(b"\n", at) + 1 or end
-                    if data[at - 1 : at] == b"\n":
-                        lines -= 1
+        offset = 0
+        while offset < end:
+            offset += len(data)
+            if lines is not None and offset > bodyOffset:
+                cut, lines = _lines(data, max(0, bodyOffset - offset + len(data)), lines)
                 if lines == 0:
-                    data = data[:at]
-            stream.write(dots.feed(data))
-            offset += end
-            if lines == 0 and offset >= bodyOffset:
-                break
-            await stream.drain()
-            data = await content.read(offset, WINDOW) if offset < content.size else b""
-    except MailError:
+                    data, end = data[:cut], offset
+            stream.write(text.feed(data))
+            if offset < end:
+                await stream.drain()
+                data = await _read(content, offset, end)
+    except (ConnectionClosed, SessionEnded):
+        raise
+    except Exception as error:
         # Half of the message is sent: only closing tells the client that the rest is missing.
-        _maildrop(session).deleted.clear()
+        if not isinstance(error, MailError):
+            session.log.failure("a message could not be sent to its end")
         stream.close()
         raise ConnectionClosed() from None
-    stream.write(dots.finish())
+    stream.write(text.finish())
 
 
-async def dele(session: POP3Session, argument: bytes) -> None:
+async def _read(content: IMessageContent, offset: int, end: int) -> bytes:
+    if offset >= end:
+        return b""
+    data = await content.read(offset, min(WINDOW, end - offset))
+    if not data:
+        raise StoreDamaged()
+    return data
+
+
+def _lines(data: bytes, at: int, lines: int) -> tuple[int, int]:
+    # Where so many lines from there on end, and how many are missing.
+    while lines > 0 and (found := data.find(b"\n", at)) >= 0:
+        at = found + 1
+        lines -= 1
+    return at, lines
+
+
+async def dele(session: POP3Session, message: bytes) -> None:
     """RFC 1939 §5: marks; QUIT deletes."""
     maildrop = _maildrop(session)
-    number = maildrop.number(argument)
+    number = maildrop.number(message)
     maildrop.deleted.add(number)
     session.ok(b"message %d deleted" % number)
 
 
-async def noop(session: POP3Session, argument: bytes) -> None:
+async def noop(session: POP3Session) -> None:
     """RFC 1939 §5."""
     session.ok()
 
 
-async def rset(session: POP3Session, argument: bytes) -> None:
+async def rset(session: POP3Session) -> None:
     """RFC 1939 §5."""
     maildrop = _maildrop(session)
     maildrop.deleted.clear()
@@ -134,11 +150,11 @@ _IN_TRANSACTION = (State.TRANSACTION,)
 
 COMMANDS = (
     Command(b"STAT", _IN_TRANSACTION, stat),
-    Command(b"LIST", _IN_TRANSACTION, list_),
-    Command(b"UIDL", _IN_TRANSACTION, uidl),
-    Command(b"RETR", _IN_TRANSACTION, retr),
-    Command(b"TOP", _IN_TRANSACTION, top),
-    Command(b"DELE", _IN_TRANSACTION, dele),
+    Command(b"LIST", _IN_TRANSACTION, list_, most=1),
+    Command(b"UIDL", _IN_TRANSACTION, uidl, most=1),
+    Command(b"RETR", _IN_TRANSACTION, retr, 1, 1),
+    Command(b"TOP", _IN_TRANSACTION, top, 2, 2),
+    Command(b"DELE", _IN_TRANSACTION, dele, 1, 1),
     Command(b"NOOP", _IN_TRANSACTION, noop),
     Command(b"RSET", _IN_TRANSACTION, rset),
 )

@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.pop3.test_capabilities -*-
 """
 Capabilities that are promises about what the server does anyway (RFC 2449 §6, RFC 3206).
 """
@@ -9,8 +10,8 @@ from twisted_mailstack.pop3.session import POP3Session
 
 
 def _user(session: POP3Session) -> bytes | None:
-    usable = session.plaintextAllowed or session.state is State.TRANSACTION
-    return b"USER" if usable else None
+    # The same in both states, as RFC 2449 §5 asks.
+    return b"USER" if session.plaintextAllowed else None
 
 
 def _implementation(session: POP3Session) -> bytes | None:

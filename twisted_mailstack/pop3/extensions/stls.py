@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.pop3.test_stls -*-
 """STLS (RFC 2595 §4)."""
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from twisted_mailstack.pop3.session import POP3Session
 
 
 def _capability(session: POP3Session) -> bytes | None:
+    # "present and permitted in the current state"
     usable = session.hasTLS and not session.stream.info.secure
     return b"STLS" if usable and session.state is State.AUTHORIZATION else None
 
 
-async def stls(session: POP3Session, argument: bytes) -> None:
+async def stls(session: POP3Session) -> None:
     """RFC 2595 §4. Text behind the command is never run: the connection is dropped."""
     if session.stream.info.secure:
         raise MailError("TLS is active already")
