@@ -5,8 +5,10 @@ What the commands share: the configuration, and a store that is used without a r
 from __future__ import annotations
 
 import queue
+import sqlite3
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from unicodedata import normalize
@@ -65,11 +67,13 @@ class Context:
             self.run(self._store.start())
         return self._store
 
-    def run(self, awaitable: Awaitable[T]) -> T:
+    def run(self, awaitable: Awaitable[T], look: Callable[[], None] | None = None) -> T:
         """
         Wait for something of the store.
 
-        @raise click.ClickException: with the text of a MailError.
+        @param look: called now and then while it takes long.
+        @raise click.ClickException: with the text of a MailError, or what is wrong with the
+            database.
         """
 
         async def wait() -> T:
@@ -78,12 +82,21 @@ class Context:
         result: list[Any] = []
         ensureDeferred(wait()).addBoth(result.append)
         while not result:
-            function, arguments = self._calls.get()
-            function(*arguments)
+            try:
+                function, arguments = self._calls.get(timeout=None if look is None else 0.2)
+            except queue.Empty:
+                assert look is not None
+                look()
+            else:
+                function(*arguments)
         (found,) = result
         if isinstance(found, Failure):
             if found.check(MailError):
                 raise click.ClickException(found.getErrorMessage())
+            if found.check(sqlite3.Error):
+                raise click.ClickException(
+                    f"{self.file}: {found.getErrorMessage()}; mailstack check names what is damaged"
+                )
             found.raiseException()
         value: T = found
         return value
@@ -95,6 +108,35 @@ class Context:
         if self._store is not None:
             store, self._store = self._store, None
             self.run(store.stop())
+
+
+class Commands(click.Group):
+    """
+    A group of commands in which an error of the system is told as one: what, and where.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """See L{click.Group}."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename is not None else ""
+            raise click.ClickException(f"{where}{error.strerror or error}") from error
+
+
+@contextmanager
+def progress(label: str, whole: int) -> Iterator[Callable[[int], None]]:
+    """
+    Show how far long work is, if somebody sees it.
+
+    @param whole: how much there is to do.
+    @return: call it with how much is done by now.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    with click.progressbar(length=max(whole, 1), label=label, file=sys.stderr) as bar:
+        yield lambda done: bar.update(min(done, bar.length or 0) - bar.pos)
 
 
 passContext = click.make_pass_decorator(Context)
@@ -123,7 +165,7 @@ class DomainType(click.ParamType[str]):
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
         """See L{click.ParamType}."""
         try:
-            return parseDomain(value)
+            return parseDomain(normalize("NFC", value))
         except SyntaxProblem as problem:
             self.fail(f"{value}: {problem.text}", param, ctx)
 
@@ -148,4 +190,4 @@ def askPassword() -> bytes:
             raise click.ClickException("the password is not UTF-8") from None
     if not text:
         raise click.ClickException("the password is empty")
-    return text.encode("utf-8")
+    return text.encode("utf-8", "surrogateescape")

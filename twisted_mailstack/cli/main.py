@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from twisted_mailstack.cli.aliases import alias
-from twisted_mailstack.cli.context import Context
+from twisted_mailstack.cli.context import Commands, Context
 from twisted_mailstack.cli.domains import domain
 from twisted_mailstack.cli.maintenance import backup, check, init
 from twisted_mailstack.cli.transfer import export, importMail
@@ -27,7 +27,7 @@ def _version() -> str:
         return "unknown"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", "-c", metavar="FILE", help="Configuration file (TOML).")
 @click.option("--data", "-d", metavar="DIR", help="Data directory [default: mailstack-data].")
 @click.version_option(_version(), prog_name="mailstack")

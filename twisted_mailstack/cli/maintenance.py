@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
-from twisted_mailstack.cli.context import Context, passContext
+from twisted_mailstack.cli.context import Context, passContext, progress
 from twisted_mailstack.config import template
 from twisted_mailstack.net.tls import Certificate, CertificateProblem
+from twisted_mailstack.storage.sql.store import FILE
 
 #: Days before a certificate's end from which on check warns.
 WARN_DAYS = 21
@@ -37,23 +37,17 @@ def init(given: tuple[str | None, str | None]) -> None:
 def check(context: Context) -> None:
     """Look at everything that is stored, and name what is damaged. Changes nothing."""
     store = context.open()
-    if sys.stderr.isatty():
-        with click.progressbar(length=1, label="Checking", file=sys.stderr) as bar:
-
-            def progress(done: int, whole: int) -> None:
-                bar.length = max(whole, 1)
-                bar.update(done - bar.pos)
-
-            found = context.run(store.check(progress))
-    else:
-        found = context.run(store.check())
+    with progress("Checking", 1000) as show:
+        found = context.run(
+            store.check(lambda done, whole: show(1000 * done // whole if whole else 1000))
+        )
     for damage in found:
         click.echo(f"{damage.where}: {damage.what}")
     warnings = _certificate(context)
     for line in warnings:
         click.echo(line)
     if found:
-        raise click.ClickException(f"{len(found)} findings")
+        raise click.ClickException(f"{len(found)} finding{'s' if len(found) > 1 else ''}")
     click.echo("No damage found.")
 
 
@@ -77,8 +71,11 @@ def _certificate(context: Context) -> list[str]:
 def backup(context: Context, directory: Path) -> None:
     """Write a consistent copy of all mail and accounts into a directory, while the server runs."""
     store = context.open()
-    try:
-        context.run(store.backUp(directory))
-    except OSError as error:
-        raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+    copied = directory / FILE
+    with progress("Copying", context.file.stat().st_size) as show:
+        # The copy is one step for the database; what has reached the disk tells how far it is.
+        context.run(
+            store.backUp(directory),
+            lambda: show(copied.stat().st_size if copied.exists() else 0),
+        )
     click.echo(f"Copied to {directory}. It can be used as a data directory.")

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import click
 
 from twisted_mailstack.auth.passwords import hashPassword
 from twisted_mailstack.cli.context import ADDRESS, DOMAIN, Context, askPassword, passContext
+from twisted_mailstack.config import MOST
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.model.address import Address
 
@@ -109,13 +111,30 @@ def disable(context: Context, address: Address) -> None:
 
 @user.command()
 @click.argument("address", type=ADDRESS)
-@click.option("--octets", type=click.IntRange(0), default=0, help="0: no limit.")
-@click.option("--messages", type=click.IntRange(0), default=0, help="0: no limit.")
+@click.option("--octets", type=click.IntRange(0, MOST), help="0: no limit.")
+@click.option("--messages", type=click.IntRange(0, MOST), help="0: no limit.")
 @passContext
-def quota(context: Context, address: Address, octets: int, messages: int) -> None:
-    """Limit what an account may hold."""
-    context.run(context.open().directory.setQuota(address, octets or None, messages or None))
+def quota(context: Context, address: Address, octets: int | None, messages: int | None) -> None:
+    """Limit what an account may hold. What isn't named stays; without options it is shown."""
+    store = context.open()
+    record = context.run(store.directory.findAccount(address))
+    if record is None:
+        raise click.ClickException(f"there is no account {address}")
+    found = context.run(context.run(store.openAccount(record.accountId)).quota())
+    if octets is None and messages is None:
+        click.echo(
+            f"{address}: {_octets(found.octets)} of {_limit(found.octetLimit, _octets)},"
+            f" {found.messages} messages of {_limit(found.messageLimit, str)}"
+        )
+        return
+    octetLimit = found.octetLimit if octets is None else octets or None
+    messageLimit = found.messageLimit if messages is None else messages or None
+    context.run(store.directory.setQuota(address, octetLimit, messageLimit))
     click.echo(f"Set the quota of {address}.")
+
+
+def _limit(number: int | None, show: Callable[[int], str]) -> str:
+    return "any number" if number is None else show(number)
 
 
 def _octets(number: int) -> str:
