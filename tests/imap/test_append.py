@@ -281,6 +281,17 @@ class RefusedTests(AppendTestCase):
         self.assertRegex(self.append(b"INBOX"), rb"^A003 NO \[OVERQUOTA\]")
         self.assertEqual(len(self.stored()), 1)
 
+    def test_tooManyKeywords(self) -> None:
+        """A mailbox takes a bounded number of keywords, LIMIT (RFC 5530) beyond; known ones go."""
+        self.patch(append, "MAX_KEYWORDS", 2)
+        self.assertRegex(self.append(rb"INBOX (k1 k2 \Seen)"), b"^A003 OK ")
+        self.assertEqual(
+            self.append(b"INBOX (K1 k3)"), b"A003 NO [LIMIT] The mailbox has too many keywords\r\n"
+        )
+        self.assertRegex(self.append(rb"INBOX (K1 \Draft)"), b"^A003 OK ")
+        self.assertRegex(self.append(rb"Sent (k3)"), b"^A003 OK ")
+        self.assertEqual(len(self.stored()), 2)
+
     def test_NUL(self) -> None:
         """NUL octets are in no literal (RFC 3501 §9), and could never be fetched."""
         self.assertRefused(b"INBOX", b"a\0b", rb"NO \[CANNOT\]")

@@ -14,7 +14,7 @@ from tests.imap.client import Known, MailboxModel
 from tests.imap.faults import Faults, Faulty
 from tests.imap.support import MESSAGE, Server, now
 from twisted_mailstack.errors import TemporaryFailure
-from twisted_mailstack.imap.commands import messages
+from twisted_mailstack.imap.commands import append
 from twisted_mailstack.interfaces import IMailStore
 from twisted_mailstack.model.flags import FlagOperation
 from twisted_mailstack.model.records import SMALL_MESSAGE, Attribute
@@ -338,7 +338,7 @@ class KeywordTests(MailboxTestCase):
         A mailbox takes a bounded number of keywords; beyond it a new one is refused with LIMIT (RFC
         5530), a known one isn't, and taking away always works.
         """
-        self.patch(messages, "MAX_KEYWORDS", 3)
+        self.patch(append, "MAX_KEYWORDS", 3)
         session = self.select(1)
         session.send(b"a STORE 1 FLAGS (k1 k2 k3)\r\n")
         session.check(r"""

@@ -5,6 +5,7 @@ APPEND (RFC 9051 §6.3.12), with APPENDUID (RFC 4315 §3).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import time
 
 from twisted_mailstack.errors import (
@@ -18,7 +19,20 @@ from twisted_mailstack.imap.extension import LOGGED_IN, Command
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.interfaces import IContentWriter, IMailbox
-from twisted_mailstack.model.flags import NO_FLAGS, Flags
+from twisted_mailstack.model.flags import NO_FLAGS, Flags, KeywordSpelling
+
+#: Keywords that one mailbox may have: clients make them, and everyone is told all of them.
+MAX_KEYWORDS = 1000
+
+
+def requireRoom(known: Sequence[str], new: Sequence[str]) -> None:
+    """
+    @param known: the mailbox's keywords.
+    @param new: those that it is to get.
+    @raise MailError: LIMIT (RFC 5530), if these are too many.
+    """
+    if new and len(known) + len(new) > MAX_KEYWORDS:
+        raise MailError("The mailbox has too many keywords", imapCode="LIMIT")
 
 
 async def openDestination(session: IMAPSession, name: str) -> IMailbox:
@@ -80,6 +94,9 @@ async def append(session: IMAPSession, cursor: Cursor) -> bytes:
     writer = cursor.content()
     cursor.end()
     mailbox = await openDestination(session, name)
+    if any(flag[0] != "\\" for flag in flags):
+        known = (await mailbox.status()).keywords
+        requireRoom(known, KeywordSpelling(known).apply(flags)[1])
     staged = await writer.finish()
     try:
         result = await mailbox.append([(staged, flags, *date)])

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twisted_mailstack.errors import MailError, MessageExpunged, SyntaxProblem
-from twisted_mailstack.imap.commands.append import openDestination
+from twisted_mailstack.errors import MessageExpunged, SyntaxProblem
+from twisted_mailstack.imap.commands.append import openDestination, requireRoom
 from twisted_mailstack.imap.extension import ONLY_SELECTED, Command
 from twisted_mailstack.imap.fetch import fetch, parseItems
 from twisted_mailstack.imap.grammar import Cursor
@@ -18,9 +18,6 @@ from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.model.flags import FlagOperation, KeywordSpelling
 from twisted_mailstack.model.records import CopyResult
 from twisted_mailstack.model.sequence import NumberSet, SequenceSet
-
-#: Keywords that one mailbox may have: clients make them, and everyone is told all of them.
-MAX_KEYWORDS = 1000
 
 
 async def _fetch(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
@@ -67,9 +64,8 @@ async def _store(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
     selected.requireWritable()
     # As the mailbox spells its keywords.
     flags, new = KeywordSpelling(view.keywords).apply(flags)
-    if new and operation is not FlagOperation.REMOVE:
-        if len(new) + len(view.keywords) > MAX_KEYWORDS:
-            raise MailError("The mailbox has too many keywords", imapCode="LIMIT")
+    if operation is not FlagOperation.REMOVE:
+        requireRoom(view.keywords, new)
     if not indexes:
         return
     uids = NumberSet.of(uidsOf(view, indexes))
