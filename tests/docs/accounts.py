@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_mailstack.auth.realm import MailRealm
-from twisted_mailstack.interfaces import IAccount
+from twisted_mailstack.interfaces import IAccount, IMailStore
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.flags import NO_FLAGS
 from twisted_mailstack.storage.memory import MemoryMailStore
@@ -34,9 +34,15 @@ class AccountsTestCase(SynchronousTestCase):
     @ivar store: theirs; C{portal} lets Alice in as C{alice} with L{PASSWORD}.
     """
 
+    def makeStore(self) -> IMailStore:
+        """
+        @return: an empty store.
+        """
+        return MemoryMailStore()
+
     def setUp(self) -> None:
         """Make the accounts."""
-        self.store = MemoryMailStore()
+        self.store = self.makeStore()
         self.run_(self.store.directory.addDomain(ALICE.domain))
         self.alice, self.bob = (
             self.run_(self.store.directory.addAccount(address, None)).accountId
