@@ -80,8 +80,8 @@ def export(context: Context, address: Address, directory: Path) -> None:
                 continue
             try:
                 target = directory if info.name == INBOX else directory / _folder(info.name)
-                for part in ("tmp", "new", "cur"):
-                    (target / part).mkdir(mode=0o700, parents=True, exist_ok=True)
+                for path in (target, target / "tmp", target / "new", target / "cur"):
+                    path.mkdir(mode=0o700, exist_ok=True)
                 if target != directory:
                     # Says in Maildir++ that it is a folder.
                     (target / "maildirfolder").touch(mode=0o600)
