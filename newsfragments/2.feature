@@ -1,1 +1,1 @@
-The first server: ``twistd mailstack`` receives mail by SMTP, takes submissions, delivers to local accounts in an SQLite store and serves them by POP3 and IMAP4rev1; ``mailstack`` manages accounts, domains and aliases while it runs.
+The first server: ``twistd mailstack`` receives mail by SMTP, takes submissions, delivers to local accounts and serves them by POP3 and IMAP. Started with nothing else it makes a certificate and an account, and prints what to do next.

@@ -72,3 +72,11 @@ class ArchitectureTests(SynchronousTestCase):
         listed = set(re.findall(r"^   (\w+)$", text, re.MULTILINE))
         pages = {page.stem for page in DOCS.glob("*.rst")} - {"index"}
         self.assertEqual(pages - listed, set())
+
+    def test_newsFragments(self) -> None:
+        """Each piece of news names its issue and its kind, and is one line."""
+        fragments = [path for path in (ROOT / "newsfragments").iterdir() if path.name[0] != "."]
+        self.assertTrue(fragments)
+        for path in fragments:
+            self.assertRegex(path.name, r"\A\d+\.(feature|bugfix|doc|removal|misc)(\.\d+)?\Z")
+            self.assertRegex(path.read_text("utf-8"), r"\A[^\n]+\n\Z", path.name)

@@ -29,6 +29,7 @@ from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.pop3.server import POP3Factory
 from twisted_mailstack.pop3.session import POP3Settings
 from twisted_mailstack.storage.memory import MemoryMailStore
+from twisted_mailstack.storage.sql.store import SQLMailStore
 from twisted_mailstack.testing import contracts
 
 
@@ -65,6 +66,16 @@ class BoardDirectoryTests(Boards, contracts.DirectoryContract, SynchronousTestCa
 
 class BoardStoreTests(Boards, contracts.StoreContract, SynchronousTestCase):
     """The store."""
+
+
+class BoardOverSQLTests(Boards, contracts.AccountContract, SynchronousTestCase):
+    """Accounts of the store that the server uses, with the board in them."""
+
+    def makeStore(self) -> IMailStore:
+        """See the contract."""
+        board = Board("board.test", self.now)
+        inner = SQLMailStore(self.mktemp(), self.clock, self.calls.callFromThread, now=self.now)
+        return BoardStore(inner, board)
 
 
 #: What a topic doesn't promise, and so which tests of a mailbox it isn't held to: messages whose
