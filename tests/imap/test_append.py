@@ -281,6 +281,22 @@ class RefusedTests(AppendTestCase):
         self.assertRegex(self.append(b"INBOX"), rb"^A003 NO \[OVERQUOTA\]")
         self.assertEqual(len(self.stored()), 1)
 
+    def test_deletedMeanwhile(self) -> None:
+        """A mailbox that another session deletes while the message arrives is missing."""
+        self.assertEqual(self.client.send(b"a APPEND Sent {3}\r\n"), b"+ Ready\r\n")
+        self.server.login().send(b"x DELETE Sent\r\n")
+        self.assertRegex(self.client.send(b"abc\r\n"), rb"^a NO \[TRYCREATE\] ")
+        now(self.server.account.createMailbox("Sent"))
+        mailbox = type(now(self.server.account.openMailbox("Sent")))
+        original = mailbox.append
+
+        async def later(*arguments: object) -> object:
+            await self.server.account.deleteMailbox("Sent")
+            return await original(*arguments)  # type: ignore[arg-type]
+
+        self.patch(mailbox, "append", later)
+        self.assertRegex(self.append(b"Sent"), rb"^A003 NO \[TRYCREATE\] ")
+
     def test_tooManyKeywords(self) -> None:
         """A mailbox takes a bounded number of keywords, LIMIT (RFC 5530) beyond; known ones go."""
         self.patch(append, "MAX_KEYWORDS", 2)

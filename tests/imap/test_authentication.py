@@ -11,6 +11,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.support import Server
+from twisted_mailstack.errors import AuthenticationFailed
 from twisted_mailstack.testing.conversation import Conversation
 
 
@@ -347,6 +348,55 @@ class AuthenticateTests(AuthenticationTestCase):
         client.send(f"a AUTHENTICATE PLAIN {plain(actingAs='bob@example.test')}\r\n".encode())
         self.server.clock.advance(1)
         self.assertRegex(client.wire.take(), rb"^a NO ")
+
+    def test_mechanismRefuses(self) -> None:
+        """A mechanism that finds out by itself that it fails is delayed and counted as well."""
+
+        class Refusing:
+            name = b"XREFUSING"
+            needsTLS = False
+
+            def begin(self, info: object) -> Refusing:
+                return self
+
+            def respond(self, response: bytes | None) -> bytes:
+                if response is None:
+                    return b"who?"
+                raise AuthenticationFailed()
+
+        self.server.mechanisms = (Refusing(),)
+        client = self.connect()
+        for delay in (1, 2, 4):
+            client.send(b"a AUTHENTICATE XREFUSING\r\n")
+            self.assertEqual(client.send(b"eA==\r\n"), b"")
+            self.server.clock.advance(delay)
+            said = client.wire.take()
+            self.assertRegex(said, rb"^a NO \[AUTHENTICATIONFAILED\] Authentication failed\r\n")
+        self.assertTrue(said.endswith(b"* BYE too many failed logins\r\n"))
+
+    def test_logout(self) -> None:
+        """The realm is told when the session doesn't use the account any more, however it ends."""
+        out: list[str] = []
+        realm = self.server.portal.realm
+        request = realm.requestAvatar
+
+        def requestAvatar(*arguments: Any) -> Any:
+            def noting(result: Any) -> Any:
+                return (*result[:2], lambda: out.append("logout"))
+
+            return request(*arguments).addCallback(noting)
+
+        self.patch(realm, "requestAvatar", requestAvatar)
+        for end in (
+            lambda client: client.send(b"a LOGOUT\r\n"),
+            lambda client: client.disconnect(),
+            lambda client: self.server.clock.advance(1800),
+        ):
+            client = self.server.login()
+            self.assertEqual(out, [])
+            end(client)
+            self.assertEqual(out, ["logout"])
+            out.clear()
 
     def test_goneInBetween(self) -> None:
         """A client that vanishes between challenge and response leaves nothing behind."""

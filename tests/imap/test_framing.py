@@ -411,7 +411,7 @@ class HugeTests(SynchronousTestCase):
             reader = Reader(BEFORE_LOGIN)
             self.assertEqual(
                 reader.send(b"a LOGIN {" + size + b"+}\r\n"),
-                b"* BYE [TOOBIG] the literal is too large\r\n",
+                b"* BYE [TOOBIG] refused, and too large to be read past\r\n",
             )
             self.assertIsNotNone(reader.ended)
 

@@ -44,5 +44,5 @@ class LiteralPlusTests(SynchronousTestCase):
             answer, b"a BAD [LIMIT] The literal is too long\r\nb OK NOOP completed\r\n"
         )
         answer = client.send(b"a LIST {2000000000+}\r\n")
-        self.assertEqual(answer, b"* BYE [TOOBIG] the literal is too large\r\n")
+        self.assertEqual(answer, b"* BYE [TOOBIG] refused, and too large to be read past\r\n")
         self.assertTrue(client.finished)

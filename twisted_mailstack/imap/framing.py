@@ -170,7 +170,7 @@ async def _skip(stream: Stream, limits: FramingLimits, line: bytes) -> None:
     while match is not None and match.group(2):
         size = _size(match)
         if size > MAX_SKIPPED:
-            stream.write(b"* BYE [TOOBIG] the literal is too large\r\n")
+            stream.write(b"* BYE [TOOBIG] refused, and too large to be read past\r\n")
             raise SessionEnded("refused")
         while size:
             size -= len(await stream.readSome(min(WINDOW, size)))

@@ -254,6 +254,7 @@ class IMAPSession:
                     octetsIn=stream.bytesIn,
                     octetsOut=stream.bytesOut,
                 )
+                self.login.logOut()
 
     async def _command(self) -> None:
         limits = BEFORE_LOGIN if self.account is None else AFTER_LOGIN

@@ -100,6 +100,9 @@ async def append(session: IMAPSession, cursor: Cursor) -> bytes:
     staged = await writer.finish()
     try:
         result = await mailbox.append([(staged, flags, *date)])
+    except NoSuchMailbox:
+        # Deleted meanwhile.
+        raise NoSuchMailbox(imapCode="TRYCREATE") from None
     finally:
         staged.discard()
     return b"[APPENDUID %d %d] APPEND completed" % (result.uidValidity, result.uids[0])

@@ -8,13 +8,19 @@ from __future__ import annotations
 from base64 import b64encode
 from binascii import Error, a2b_base64
 
-from twisted_mailstack.errors import EncryptionRequired, MailError, SyntaxProblem
+from twisted_mailstack.errors import (
+    AuthenticationFailed,
+    EncryptionRequired,
+    MailError,
+    SyntaxProblem,
+)
 from twisted_mailstack.imap.extension import Command, State
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.sasl.credentials import PasswordCredentials
 from twisted_mailstack.sasl.registry import offered
 
+#: Octets of a line of an exchange (RFC 4954 §4 asks this of SMTP).
 MAX_RESPONSE = 12288
 
 
@@ -51,13 +57,17 @@ async def authenticate(session: IMAPSession, cursor: Cursor) -> bytes:
     if name not in offered(session.mechanisms, info, settings.allowPlaintextAuth):
         raise EncryptionRequired()
     exchange = mechanism.begin(info)
-    step = exchange.respond(response)
-    while isinstance(step, bytes):
-        session.stream.write(b"+ %b\r\n" % b64encode(step))
-        line = await session.stream.readLine(MAX_RESPONSE)
-        if line == b"*":
-            raise SyntaxProblem("Authentication cancelled")
-        step = exchange.respond(_decode(line))
+    try:
+        step = exchange.respond(response)
+        while isinstance(step, bytes):
+            session.stream.write(b"+ %b\r\n" % b64encode(step))
+            line = await session.stream.readLine(MAX_RESPONSE)
+            if line == b"*":
+                raise SyntaxProblem("Authentication cancelled")
+            step = exchange.respond(_decode(line))
+    except AuthenticationFailed:
+        # The mechanism found it out by itself; it is a failed attempt like any other.
+        await session.login.refuse("?", name.decode("ascii"), info)
     await session.logIn(step, name.decode("ascii"))
     return b"[CAPABILITY %b] authenticated" % session.capabilities()
 
