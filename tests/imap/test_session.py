@@ -5,19 +5,21 @@ What holds for every command: C{twisted_mailstack.imap.session}.
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Awaitable
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.support import MESSAGE, Server, now
-from twisted_mailstack.errors import MailError, SessionEnded
+from twisted_mailstack.errors import MailError, SessionEnded, TemporaryFailure
 from twisted_mailstack.imap.extension import ANY, Command, Extension
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.registry import EXTENSIONS
 from twisted_mailstack.imap.session import IMAPSession, IMAPSettings
+from twisted_mailstack.storage.memory import MemoryMailStore
 from twisted_mailstack.testing.conversation import Conversation
+from twisted_mailstack.testing.faulty import Fault, FaultyStore
 from twisted_mailstack.wire.stream import HIGH_WATER
 
 GREETING = (
@@ -572,42 +574,6 @@ class MemoryTests(SynchronousTestCase):
             self.assertIn(b"a OK CAPABILITY", client.wire.take())
 
 
-class Broken:
-    """
-    Something whose n-th asynchronous call, or that of anything it gives out, fails.
-
-    @ivar calls: how many were made.
-    """
-
-    def __init__(self, inner: Any, failAt: list[int]) -> None:
-        self._inner = inner
-        self._failAt = failAt
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._inner, name)
-        if not callable(value) or name in ("watch", "discard", "abort"):
-            return value
-
-        def call(*arguments: Any) -> Any:
-            self._failAt[0] -= 1
-            if self._failAt[0] == 0:
-                raise OSError("the disk is on fire")
-            result = value(*(getattr(each, "_inner", each) for each in arguments))
-            if hasattr(result, "__await__"):
-                return self._later(result)
-            return self._wrap(result)
-
-        return call
-
-    async def _later(self, result: Awaitable[Any]) -> Any:
-        return self._wrap(await result)
-
-    def _wrap(self, result: Any) -> Any:
-        if type(result).__module__.startswith("twisted_mailstack.storage"):
-            return Broken(result, self._failAt)
-        return result
-
-
 class BrokenStoreTests(SynchronousTestCase):
     """
     A store that fails, at whichever call: every command is answered, and the session goes on.
@@ -623,38 +589,52 @@ class BrokenStoreTests(SynchronousTestCase):
         b"a EXAMINE INBOX\r\n", b"a CLOSE\r\n",
     )  # fmt: skip
 
-    def run_(self, failAt: int) -> tuple[list[bytes], int]:
+    def play(self, failAt: int, error: Callable[[], Exception] = Fault) -> tuple[list[bytes], int]:
         """
-        @return: the answers, and how many calls were left until the failing one.
+        @param failAt: the number of the call that fails, 0 for none.
+        @return: the answers, and how many calls were made.
         """
-        server = Server()
+        store = FaultyStore(MemoryMailStore())
+        server = Server(store=store)
         server.deliver()
-        left = [-1]
-        broken = Broken(server.account, left)
-
-        async def openAccount(accountId: str) -> Any:
-            return broken
-
-        self.patch(server.store, "openAccount", openAccount)
         client = server.login()
-        left[0] = failAt
+        before = len(store.calls)
+        if failAt:
+            store.failAt(failAt, error)
         answers = []
         for command in self.SCRIPT:
             answers.append(client.send(command))
             self.assertFalse(client.finished, (failAt, command))
-        return answers, left[0]
+        return answers, len(store.calls) - before
 
-    def test_everyCall(self) -> None:
-        """At each call in turn."""
-        answers, left = self.run_(10_000)
-        calls = 10_000 - left
+    def test_none(self) -> None:
+        """If none fails, all commands succeed."""
+        answers, calls = self.play(0)
         self.assertGreater(calls, 25)
         for answer in answers:
             self.assertRegex(answer, rb"(?:\A|\r\n)a OK [^\r\n]*\r\n\Z")
+
+    def everyCall(self, error: Callable[[], Exception]) -> None:
+        """
+        At each call in turn.
+        """
+        _, calls = self.play(0)
         for failAt in range(1, calls + 1):
-            answers, _ = self.run_(failAt)
+            answers, _ = self.play(failAt, error)
             for command, answer in zip(self.SCRIPT, answers, strict=True):
                 tagged = [line for line in answer.split(b"\r\n") if line.startswith(b"a ")]
                 self.assertEqual(len(tagged), 1, (failAt, command, answer))
                 self.assertTrue(answer.endswith(tagged[0] + b"\r\n"))
-            self.assertEqual(len(self.flushLoggedErrors(OSError)), 1, failAt)
+
+    def test_unexpected(self) -> None:
+        """With an exception that nobody expects, which is logged."""
+        self.everyCall(Fault)
+        _, calls = self.play(0)
+        self.assertEqual(len(self.flushLoggedErrors(Fault)), calls)
+
+    def test_temporary(self) -> None:
+        """With one that the client is told (RFC 5530 UNAVAILABLE)."""
+        self.everyCall(TemporaryFailure)
+        self.flushLoggedErrors(TemporaryFailure)
+        answers, _ = self.play(1, TemporaryFailure)
+        self.assertEqual(answers[0], b"a NO [UNAVAILABLE] Temporary failure, try again later\r\n")
