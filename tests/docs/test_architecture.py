@@ -75,8 +75,6 @@ class ArchitectureTests(SynchronousTestCase):
 
     def test_newsFragments(self) -> None:
         """Each piece of news names its issue and its kind, and is one line."""
-        fragments = [path for path in (ROOT / "newsfragments").iterdir() if path.name[0] != "."]
-        self.assertTrue(fragments)
-        for path in fragments:
+        for path in ROOT.glob("newsfragments/[!.]*"):
             self.assertRegex(path.name, r"\A\d+\.(feature|bugfix|doc|removal|misc)(\.\d+)?\Z")
             self.assertRegex(path.read_text("utf-8"), r"\A[^\n]+\n\Z", path.name)
