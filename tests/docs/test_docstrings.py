@@ -1,20 +1,17 @@
 """
-Docstrings are the specification: everything public has one, and what they lead to is there.
+Docstrings are the specification: everything public has one.
 """
 
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import twisted_mailstack
-from docs.publicnames import docstring, inline, publicNames
-from tests.docs import DOCS, ROOT
+from tests.docs import ROOT
 
 PACKAGE = Path(twisted_mailstack.__file__).parent
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -65,37 +62,3 @@ class DocstringTests(SynchronousTestCase):
         )
         self.assertEqual(list(undocumented(source)), ["A", "A.f", "A.B.h", "i"])
         self.assertEqual(list(undocumented("x = 1")), ["the module"])
-
-
-class PublicNamesTests(SynchronousTestCase):
-    """
-    docs/api.rst, and what makes it.
-    """
-
-    def test_modules(self) -> None:
-        """Each module of the page is there and offers something, and none is on it twice."""
-        names = re.findall(
-            r"^\.\. public-names:: (\S+)$", (DOCS / "api.rst").read_text(), re.MULTILINE
-        )
-        self.assertEqual(sorted(set(names)), sorted(names))
-        for name in names:
-            self.assertTrue(list(publicNames(import_module(name))), name)
-
-    def test_inline(self) -> None:
-        """Epytext becomes nodes: names and code literally, the rest as it is."""
-        self.assertEqual(
-            [str(node.astext()) for node in inline("See L{a.b}, L{this<c.d>} or C{{n}} I{now}.")],
-            ["See ", "a.b", ", ", "this", " or ", "{n}", " ", "now", "."],
-        )
-
-    def test_fields(self) -> None:
-        """Fields become a list behind the text; a field's text may have several lines."""
-        first, fields = docstring(
-            "It does\n    something.\n\n    @param a: the first,\n        on two lines.\n"
-            "    @return: a number.\n    @raise ValueError: for none.\n"
-        )
-        self.assertEqual(first.astext(), "It does something.")
-        self.assertEqual(
-            [item.astext() for item in fields.children],
-            ["a: the first, on two lines.", "Returns: a number.", "Raises ValueError: for none."],
-        )
