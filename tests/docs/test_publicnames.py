@@ -40,10 +40,7 @@ class PublicNamesTests(SynchronousTestCase):
         """Epytext becomes nodes: names and code literally, the rest as it is."""
         text = "See L{a.b}, L{this<c.d>} or C{{n}} I{now}."
         self.assertEqual(
-            [
-                str(node.astext())
-                for node in self.docs.inline("See L{a.b}, L{this<c.d>} or C{{n}} I{now}.")
-            ],
+            [str(node.astext()) for node in self.docs.inline(text)],
             ["See ", "a.b", ", ", "this", " or ", "{n}", " ", "now", "."],
         )
 
