@@ -362,6 +362,19 @@ class LimitTests(TalkTestCase):
         self.assertRefused(self.connect("::ffff:192.0.2.1"))
         self.assertRefused(self.connect("192.0.2.1"))
 
+    def test_mappedIsIPv4(self) -> None:
+        """Sessions, and so policies and logs, are told the IPv4 address of such a client."""
+        for peer, told in (
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+        ):
+            self.assertServed(self.connect(peer))
+            (protocol,) = self.factory.protocols
+            self.assertEqual((protocol.peer, protocol.describe().peer), (told, told))
+            protocol.transport.abortConnection()
+            self.network.pump()
+
     def test_loopback(self) -> None:
         """The machine itself may have as many as it likes."""
         self.factory.maxConnectionsPerPeer = 1

@@ -73,7 +73,7 @@ class MailProtocol(Protocol):
             # Replies are small and go out whole: waiting to fill a segment only delays them.
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
-        self.peer = getattr(self.transport.getPeer(), "host", None) or "local"
+        self.peer = _address(getattr(self.transport.getPeer(), "host", None))
         self.stream = Stream(self, self.factory.clock, self.factory.timeout)
         self.transport.registerProducer(self, True)
         self.factory.connected(self)
@@ -379,6 +379,14 @@ class Refusal(Protocol):
         self.factory.refusals.discard(self)
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+
+
+def _address(host: str | None) -> str:
+    # An IPv6 socket that takes IPv4 too shows IPv4 addresses as ::ffff:192.0.2.1; in policies,
+    # logs and Received they are what they are.
+    if host and host.lower().startswith("::ffff:") and "." in host:
+        return host[7:]
+    return host or "local"
 
 
 def _network(host: str | None) -> str:
