@@ -266,7 +266,8 @@ class Recipient(NamedTuple):
     """
     A forward-path with RCPT's parameters.
 
-    @ivar original: the address as the client gave it.
+    @ivar address: without a domain it is the postmaster of this server (RFC 5321 §4.5.1).
+    @ivar parameters: upper-case keywords.
     """
 
     address: Address
