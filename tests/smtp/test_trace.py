@@ -10,6 +10,7 @@ from collections.abc import Collection
 from email import message_from_bytes
 from email.utils import parsedate_to_datetime
 from time import localtime, time
+from types import SimpleNamespace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -222,6 +223,18 @@ class ReceivedTests(TraceTestCase):
         offset = at.utcoffset()
         assert offset is not None
         self.assertEqual(offset.total_seconds(), localtime().tm_gmtoff)
+
+    def test_zone(self) -> None:
+        """The offset is shown in hours and minutes."""
+        for seconds, shown in (
+            (19_800, b"Wed, 15 Nov 2023 03:43:20 +0530"),
+            (-12_600, b"Tue, 14 Nov 2023 18:43:20 -0330"),
+        ):
+            zone = SimpleNamespace(tm_gmtoff=seconds)
+            self.patch(mailModule, "localtime", lambda _, zone=zone: zone)
+            server = self.serve()
+            self.deliver(server.greeted())
+            self.assertEqual(self.received(server)["date"], shown)
 
     @given(
         st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=60),
