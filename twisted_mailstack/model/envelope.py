@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.model.test_message -*-
+# -*- test-case-name: tests.model.test_envelope -*-
 """
 ENVELOPE, rendered once when a message arrives (RFC 9051 §7.5.2), and the strings it is made of.
 """
@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import re
 
-from twisted_mailstack.model.header import Header, HeaderAddress, parseAddressList
+from twisted_mailstack.model.header import (
+    MAX_ADDRESSES,
+    Header,
+    HeaderAddress,
+    parseAddressList,
+)
 
 #   quoted = DQUOTE *QUOTED-CHAR DQUOTE: 7-bit, no CR, LF or NUL
 _QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*\Z")
@@ -49,10 +54,13 @@ def renderEnvelope(header: Header) -> bytes:
     """
     rendered = {}
     for field in (b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc"):
-        values = header.getAll(field)
-        # More than one such field breaks RFC 5322 §3.6; nothing of it is hidden.
-        value = values[0] if len(values) == 1 else b",".join(values)
-        rendered[field] = renderAddresses(parseAddressList(value)) if value else b"NIL"
+        addresses: list[HeaderAddress] = []
+        # More than one such field breaks RFC 5322 §3.6; nothing of it is hidden (RFC 7103 §7.5.1).
+        for value in header.getAll(field):
+            addresses += parseAddressList(value)
+            if len(addresses) >= MAX_ADDRESSES:
+                break
+        rendered[field] = renderAddresses(addresses)
     sender = rendered[b"from"]
     return b"(%b %b %b %b %b %b %b %b %b %b)" % (
         imapString(header.get(b"date")),

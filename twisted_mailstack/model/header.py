@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import binascii
 import codecs
+import encodings
+import encodings.aliases
 import re
 from collections.abc import Collection, Iterator
 from functools import lru_cache
+from pkgutil import iter_modules
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -27,7 +30,7 @@ _END = re.compile(rb"\r?\n\r?\n|\A\r?\n")
 #   (RFC 5322 §4.5.8) that still occurs.
 _FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:((?:[^\n]*)(?:\n[ \t][^\n]*)*)\n?", re.MULTILINE)
 #: The blank line at the end of a header.
-_BLANK = re.compile(rb"(?:\A|\n)\r?\n\Z")
+_BLANK = re.compile(rb"(?:\A|(?<=\n))\r?\n\Z")
 _FOLD = re.compile(rb"\r?\n(?=[ \t])|[\r\n]+")
 
 
@@ -101,8 +104,8 @@ def selectFields(header: bytes, names: Collection[bytes], exclude: bool = False)
     @return: the lines of these (or of all other) fields, exactly as stored, and the blank line.
     """
     wanted = {name.lower() for name in names}
-    # Without the blank line at the end.
-    lines = header.removesuffix(b"\n").removesuffix(b"\r") if _BLANK.search(header) else header
+    blank = _BLANK.search(header)
+    lines = header[: blank.start()] if blank else header
     parts = []
     position = 0
     for match in _FIELD.finditer(lines):
@@ -113,9 +116,11 @@ def selectFields(header: bytes, names: Collection[bytes], exclude: bool = False)
         position = match.end()
     if exclude:
         parts.append(lines[position:])
+    selected = b"".join(parts)
     # "Subsetting does not exclude the [RFC5322] delimiting blank line"; one is always given, also
     # behind a last line that has no end.
-    selected = b"".join(parts)
+    if blank:
+        return selected + blank.group()
     return selected + (b"\r\n" if not selected or selected.endswith(b"\n") else b"\r\n\r\n")
 
 
@@ -124,7 +129,6 @@ def selectFields(header: bytes, names: Collection[bytes], exclude: bool = False)
 #   encoded-word = "=?" charset "?" encoding "?" encoded-text "?="       (RFC 2047 §2)
 _WORD = re.compile(rb"=\?([^?\s]{1,100})\?([bBqQ])\?([^?\r\n]*)\?=")
 _BETWEEN = re.compile(rb"[ \t\r\n]*\Z")
-_HEX = re.compile(rb"=([0-9A-Fa-f]{2})")
 
 
 @lru_cache(maxsize=256)
@@ -134,6 +138,11 @@ def findCodec(charset: str) -> codecs.CodecInfo | None:
     """
     name = charset.strip().strip("\"'").lower()
     name = _CHARSETS.get(name, name)
+    # Python keeps every name that it ever looked for in vain, so it must not see what senders make
+    # up.
+    normalised = encodings.normalize_encoding(name)
+    if normalised not in _CODECS and normalised.replace(".", "_") not in _CODECS:
+        return None
     try:
         found = codecs.lookup(name)
     except (LookupError, ValueError, UnicodeError):
@@ -144,6 +153,9 @@ def findCodec(charset: str) -> codecs.CodecInfo | None:
     return None if found.name in _NOT_CHARSETS else found
 
 
+_CODECS = frozenset(
+    (*encodings.aliases.aliases, *(found.name for found in iter_modules(encodings.__path__)))
+)
 _NOT_CHARSETS = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs"}
 #: Names that occur in mail and that Python doesn't know, or takes too literally.
 _CHARSETS = {
@@ -245,21 +257,24 @@ def _raw(value: bytes) -> str:
 
 def _decodeWord(encoding: bytes, text: bytes) -> bytes:
     if encoding in b"qQ":
-        return _HEX.sub(lambda m: bytes.fromhex(m.group(1).decode()), text.replace(b"_", b" "))
+        return binascii.a2b_qp(text, header=True)
     return decodeBase64(text)
 
 
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
+#: Nothing behind the padding.
+_ONE_BASE64 = re.compile(rb"[^=]*+(?:=[^A-Za-z0-9+/]*+)?\Z")
 
 
 def decodeBase64(data: bytes) -> bytes:
     """
     Base64 as it comes: junk between, padding missing or in the middle. Never raises.
     """
-    try:
-        return binascii.a2b_base64(data)
-    except binascii.Error:
-        pass
+    if _ONE_BASE64.match(data):
+        try:
+            return binascii.a2b_base64(data)
+        except binascii.Error:
+            pass
     result = []
     for run in data.split(b"="):
         run = _NOT_BASE64.sub(b"", run)
@@ -292,23 +307,26 @@ class HeaderAddress(NamedTuple):
 
 _ADDRESS_TOKEN = re.compile(
     rb"""
-    (?P<space>[ \t\r\n\x00]+)
-    | (?P<quoted>"(?:[^"\\]|\\.)*"?)
+    (?P<space>[ \t\r\n\x00]++)
+    | (?P<quote>")
     | (?P<comment>\()
-    | (?P<literal>\[[^\]\[\\]*\]?)
+    | (?P<literal>\[[^\]\[\\]*+\]?)
     | (?P<special>[<>,;:@])
-    | (?P<word>[^\s"()\[<>,;:@\x00]+)
+    | (?P<word>[^\s"()\[<>,;:@\x00]++)
     | (?P<other>.)
     """,
     re.VERBOSE | re.DOTALL,
 )
+_QUOTED_REST = re.compile(rb'((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _COMMENT_TOKEN = re.compile(rb"\\.|[()]", re.DOTALL)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
-#: What nearly all addresses look like, so most of a field is read by one match each.
+_ATEXT = rb"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~.]"
+_WORD_TEXT = rb"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~.\x80-\xff]"
+#: What nearly all addresses look like, so most of a field is read by one match each. Nothing in it
+#: can match in two ways, or a field of spaces would take hours.
 _SIMPLE = re.compile(
-    rb'[ \t]*(?:"([^"\\\r\n]*)"|([A-Za-z0-9 !#$%&\'*+\-/=?^_`{|}~.\x80-\xff]*?))[ \t]*'
-    rb"<([A-Za-z0-9!#$%&'*+\-/=?^_`{|}~.]+)@([A-Za-z0-9.\-]+)>[ \t]*(?:,|\Z)"
-    rb"|[ \t]*([A-Za-z0-9!#$%&'*+\-/=?^_`{|}~.]+)@([A-Za-z0-9.\-]+)[ \t]*(?:,|\Z)"
+    rb'[ \t]*+(?:(?:"([^"\\]*+)"|(%b++(?:[ \t]++%b++)*+))?[ \t]*+<(%b++)@([A-Za-z0-9.\-]++)>'
+    rb"|(%b++)@([A-Za-z0-9.\-]++))[ \t]*+(?:,|\Z)" % (_WORD_TEXT, _WORD_TEXT, _ATEXT, _ATEXT)
 )
 _SPACES = re.compile(rb"[ \t\r\n]+")
 
@@ -316,7 +334,7 @@ _SPACES = re.compile(rb"[ \t\r\n]+")
 def parseAddressList(value: bytes) -> list[HeaderAddress]:
     """
     Read an address-list (RFC 5322 §3.4, obsolete forms of §4.4 included), taking what can be
-    taken from a malformed one.
+    taken from a malformed one (RFC 7103 §7.1).
     """
     value = unfold(value[:MAX_VALUE])
     result: list[HeaderAddress] = []
@@ -324,111 +342,142 @@ def parseAddressList(value: bytes) -> list[HeaderAddress]:
     while at < len(value) and len(result) < MAX_ADDRESSES:
         match = _SIMPLE.match(value, at)
         if match is None:
-            return _parseAddresses(value[at:], result)
+            _AddressReader(result).read(value, at)
+            break
         quoted, phrase, local, domain, bareLocal, bareDomain = match.groups()
         if bareLocal is not None:
             result.append(HeaderAddress(None, None, bareLocal, bareDomain))
         else:
-            name = quoted if quoted is not None else _SPACES.sub(b" ", phrase.strip(b" \t"))
+            name = phrase and _SPACES.sub(b" ", phrase) if quoted is None else quoted
             result.append(HeaderAddress(name or None, None, local, domain))
         at = match.end()
     return result
 
 
-def _parseAddresses(value: bytes, result: list[HeaderAddress]) -> list[HeaderAddress]:
-    # One pass over the tokens. Outside <>, words gather until "," or ";" or "<" shows what they
-    # were: a display name or an address without brackets.
-    words: list[bytes] = []  # with b"@" where one stood
-    spaced: list[bool] = []  # whether space stood before that word
-    comment: bytes | None = None
-    inAngle = inGroup = space = False
-    name: bytes | None = None
-    angle: list[bytes] = []
+class _AddressReader:
+    """
+    Any address list, in one pass over its tokens.
 
-    def flush() -> None:
-        nonlocal comment, name, angle, inAngle
-        if inAngle or angle:
-            result.append(_angleAddress(name, angle))
-        elif words:
-            result.append(_bareAddress(words, spaced, comment))
-        words.clear()
-        spaced.clear()
-        comment = name = None
-        angle = []
-        inAngle = False
+    Words gather until C{,}, C{;}, C{:}, C{<} or the end shows what they were: an address without
+    brackets, a group's name, a display name.
+    """
 
-    at = 0
-    while at < len(value) and len(result) < MAX_ADDRESSES:
-        match = _ADDRESS_TOKEN.match(value, at)
-        assert match is not None
-        at = match.end()
-        kind = match.lastgroup
-        token = match.group()
-        if kind == "space":
-            space = True
-            continue
-        if kind == "comment":
-            text, at = _readComment(value, at)
-            comment = text if comment is None else comment + b" " + text
-            space = True
-            continue
-        if kind == "quoted":
-            closed = len(token) > 1 and token.endswith(b'"')
-            token = _ESCAPED.sub(rb"\1", token[1:-1] if closed else token[1:])
-        if inAngle:
-            if token == b">" and kind == "special":
-                result.append(_angleAddress(name if name is not None else comment, angle))
-                words.clear()
-                spaced.clear()
-                comment = name = None
-                angle = []
-                inAngle = False
-            elif token == b"," and kind == "special" and b"@" in angle[1:]:
-                # The bracket was never closed: the next address begins.
-                flush()
-            else:
-                angle.append(token)
-        elif kind == "special" and token == b"<":
-            name = _joinWords(words, spaced) if words else None
-            words.clear()
-            spaced.clear()
-            inAngle = True
-        elif kind == "special" and token == b",":
-            flush()
-        elif kind == "special" and token == b";":
-            flush()
-            if inGroup:
-                result.append(HeaderAddress(None, None, None, None))
-                inGroup = False
-        elif kind == "special" and token == b":" and not inGroup:
-            group = _joinWords(words, spaced)
-            words.clear()
-            spaced.clear()
-            comment = None
-            result.append(HeaderAddress(None, None, group, None))
-            inGroup = True
-        elif kind == "special" and token == b">":
-            pass
-        else:
-            words.append(token)
-            spaced.append(space)
+    def __init__(self, result: list[HeaderAddress]) -> None:
+        self.result = result
+        self.words: list[bytes] = []
+        # Whether there was space before that word.
+        self.spaced: list[bool] = []
+        self.comments: list[bytes] = []
+        self.name: bytes | None = None
+        self.route: bytes | None = None
+        self.inAngle = False
+        # Whether the words are an address and no source route.
+        self.addressed = False
+        # Whether an address in brackets came since the last comma.
+        self.complete = False
+        self.inGroup = False
+
+    def read(self, value: bytes, at: int) -> None:
+        """
+        Add to the result what stands in C{value} from there on.
+        """
+        result = self.result
         space = False
-    if len(result) < MAX_ADDRESSES:
-        flush()
-    if inGroup:
-        result.append(HeaderAddress(None, None, None, None))
-    return result
+        # One that isn't closed is an ordinary character, and so are all that follow.
+        quotes = comments = True
+        while at < len(value) and len(result) < MAX_ADDRESSES:
+            match = _ADDRESS_TOKEN.match(value, at)
+            assert match is not None
+            kind, token, at = match.lastgroup, match.group(), match.end()
+            if kind == "space":
+                space = True
+                continue
+            if kind == "special":
+                self._special(token)
+            elif kind == "comment" and comments:
+                end = _commentEnd(value, at)
+                if end is None:
+                    comments = False
+                else:
+                    self.comments.append(_ESCAPED.sub(rb"\1", value[at : end - 1]))
+                    at = end
+                    space = True
+                continue
+            elif kind == "quote":
+                quoted = _QUOTED_REST.match(value, at) if quotes else None
+                if quoted is None:
+                    quotes = False
+                    continue
+                self._word(_ESCAPED.sub(rb"\1", quoted.group(1)), space)
+                at = quoted.end()
+            else:
+                self._word(token, space)
+            space = False
+        if len(result) < MAX_ADDRESSES:
+            self._finish()
+        if self.inGroup:
+            result.append(HeaderAddress(None, None, None, None))
 
+    def _special(self, token: bytes) -> None:
+        if token == b"<":
+            # Another one is one too many (RFC 7103 §7.1.2).
+            if not self.inAngle:
+                self.name = self._takePhrase() or None
+                self.inAngle = True
+        elif token == b">":
+            if self.inAngle:
+                self._finish()
+                self.complete = True
+        elif token == b"@":
+            self.addressed = self.addressed or self.words[:1] not in ([], [b"@"])
+            self._word(token, False)
+        elif token == b":" and self.inAngle and self.words[:1] == [b"@"]:
+            # obs-route: <@a,@b:user@c>
+            self.route = self._takePhrase()
+        elif self.inAngle and (token == b":" or not self.addressed):
+            self._word(token, False)
+        elif token == b":" and self.inGroup:
+            self._word(token, False)
+        elif token == b":":
+            self.result.append(HeaderAddress(None, None, self._takePhrase(), None))
+            self.inGroup = True
+        else:
+            # Brackets that are still open were never closed (RFC 7103 §7.1.5).
+            self._finish()
+            self.complete = False
+            if token == b";" and self.inGroup:
+                self.result.append(HeaderAddress(None, None, None, None))
+                self.inGroup = False
 
-def _readComment(value: bytes, at: int) -> tuple[bytes, int]:
-    # The comment that begins before C{at}, all the rest if it isn't closed, and where it ends.
-    end = _commentEnd(value, at)
-    if end is None:
-        return _ESCAPED.sub(rb"\1", value[at:]), len(value)
-    return _ESCAPED.sub(rb"\1", value[at : end - 1]), end
+    def _word(self, word: bytes, space: bool) -> None:
+        self.words.append(word)
+        self.spaced.append(space)
+
+    def _takePhrase(self) -> bytes:
+        phrase = _joinWords(self.words, self.spaced)
+        self.words, self.spaced = [], []
+        self.addressed = False
+        return phrase
+
+    def _finish(self) -> None:
+        # What was gathered is an address, if it is anything.
+        words, spaced = self.words, self.spaced
+        comment = b" ".join(self.comments) or None
+        if self.inAngle:
+            local, domain = _splitAddress(words)
+            self.result.append(HeaderAddress(self.name or comment, self.route, local, domain))
+        elif b"@" in words:
+            self.result.append(_bareAddress(words, spaced, comment))
+        elif words and not self.complete:
+            # No address at all: shown as a local-part, so that a person sees what stood there.
+            self.result.append(HeaderAddress(comment, None, _joinWords(words, spaced), b""))
+        self.words, self.spaced, self.comments = [], [], []
+        self.name = self.route = None
+        self.inAngle = self.addressed = False
 
 
 def _commentEnd(value: bytes, at: int) -> int | None:
+    # Behind the comment that begins before C{at}; C{None} if it isn't closed.
     depth = 1
     for match in _COMMENT_TOKEN.finditer(value, at):
         token = match.group()
@@ -450,23 +499,21 @@ def _joinWords(words: list[bytes], spaced: list[bool]) -> bytes:
     return b"".join(parts)
 
 
-def _angleAddress(name: bytes | None, angle: list[bytes]) -> HeaderAddress:
-    route = None
-    if angle and angle[0] == b"@" and b":" in angle:
-        # obs-route: @a,@b:user@c
-        colon = angle.index(b":")
-        route = b"".join(angle[:colon])
-        angle = angle[colon + 1 :]
-    local, domain = _splitAddress(angle)
-    return HeaderAddress(name or None, route, local, domain)
-
-
 def _bareAddress(words: list[bytes], spaced: list[bool], comment: bytes | None) -> HeaderAddress:
-    if b"@" not in words:
-        # No address at all: shown as a local-part, so that a person sees what stood there.
-        return HeaderAddress(comment, None, _joinWords(words, spaced), b"")
-    local, domain = _splitAddress(words)
-    return HeaderAddress(comment, None, local, domain)
+    # The address is what stands around the last @ up to a space, unless that is beside a dot; what
+    # else there is was meant as a name.
+    def together(at: int) -> bool:
+        dotted = words[at - 1].endswith(b".") or words[at].startswith(b".")
+        return not spaced[at] or dotted or b"@" in (words[at - 1], words[at])
+
+    start = end = len(words) - 1 - words[::-1].index(b"@")
+    while start > 0 and together(start):
+        start -= 1
+    while end + 1 < len(words) and together(end + 1):
+        end += 1
+    local, domain = _splitAddress(words[start : end + 1])
+    name = [*words[:start], *words[end + 1 :]]
+    return HeaderAddress(comment or b" ".join(name) or None, None, local, domain)
 
 
 def _splitAddress(words: list[bytes]) -> tuple[bytes, bytes]:
@@ -480,11 +527,10 @@ def _splitAddress(words: list[bytes]) -> tuple[bytes, bytes]:
 
 Parameters = list[tuple[bytes, bytes]]
 
-#   parameter = attribute "=" value (RFC 2045 §5.1). Values with spaces but no quotes occur.
-_PARAMETER = re.compile(
-    rb""";?\s*([^\s=;"()]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"?|([^;"()]*?(?=\s*(?:;|\(|\Z))|[^;]*))""",
-    re.DOTALL,
-)
+#   parameter = attribute "=" value (RFC 2045 §5.1). Values with spaces but no quotes occur, and
+#   quotes that are never closed.
+_PARAMETER = re.compile(rb'([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^;]*+))', re.DOTALL)
+_BETWEEN_PARAMETERS = re.compile(rb"[;\s]*+")
 _MAX_PARAMETERS = 200
 
 
@@ -497,28 +543,26 @@ def parseParameters(value: bytes) -> tuple[bytes, Parameters]:
     value = unfold(value[:MAX_VALUE])
     if b"(" in value:
         value = withoutComments(value)
-    main, semicolon, rest = value.partition(b";")
+    main, _, rest = value.partition(b";")
     parameters: Parameters = []
-    if semicolon:
-        at = 0
-        while at < len(rest) and len(parameters) < _MAX_PARAMETERS:
-            match = _PARAMETER.match(rest, at)
-            if match is None:
-                at = rest.find(b";", at) + 1
-                if at == 0:
-                    break
-                continue
-            name, quoted, plain = match.groups()
-            text = _ESCAPED.sub(rb"\1", quoted) if quoted is not None else plain.strip()
-            parameters.append((name, text))
-            at = match.end()
-            following = rest.find(b";", at)
-            at = len(rest) if following < 0 else following
-    return main.strip(), parameters
+    at = 0
+    while 0 <= at < len(rest) and len(parameters) < _MAX_PARAMETERS:
+        between = _BETWEEN_PARAMETERS.match(rest, at)
+        assert between is not None
+        match = _PARAMETER.match(rest, between.end())
+        if match is None:
+            at = rest.find(b";", between.end())
+            continue
+        name, quoted, plain = match.groups()
+        if quoted is None:
+            parameters.append((name, plain.strip().removeprefix(b'"')))
+        else:
+            parameters.append((name, _ESCAPED.sub(rb"\1", quoted)))
+        at = match.end()
+    return main.partition(b"(")[0].strip(), parameters
 
 
 _COMMENT_OR_QUOTED = re.compile(rb'["(]')
-_QUOTED_REST = re.compile(rb'(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 def withoutComments(value: bytes) -> bytes:
