@@ -282,14 +282,12 @@ def multiLine(response: bytes) -> tuple[bytes, bytes, bytes]:
     status, _, rest = response.partition(b"\r\n")
     if not status.startswith(b"+OK"):
         raise AssertionError(f"not +OK: {response[:100]!r}")
-    lines = []
-    while True:
-        line, ending, rest = rest.partition(b"\r\n")
-        if not ending:
-            raise AssertionError("the response has no end")
-        if line == b".":
-            return status, b"".join(lines), rest
-        lines.append(line.removeprefix(b".") + b"\r\n")
+    lines = rest.split(b"\r\n")
+    if b"." not in lines[:-1]:
+        raise AssertionError("the response has no end")
+    end = lines.index(b".")
+    text = b"".join(line.removeprefix(b".") + b"\r\n" for line in lines[:end])
+    return status, text, b"\r\n".join(lines[end + 1 :])
 
 
 def responses(data: bytes, multi: Sequence[bool]) -> list[bytes]:
