@@ -13,7 +13,7 @@ from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.flags import Flags
 from twisted_mailstack.model.records import Attribute
 from twisted_mailstack.model.sequence import NumberSet
-from twisted_mailstack.storage.memory import MemoryWriter
+from twisted_mailstack.storage.memory import MemoryStaged, MemoryWriter
 from twisted_mailstack.testing.conversation import Conversation
 
 #: 17-Jul-1996 02:44:25 -0700
@@ -371,6 +371,14 @@ class DiscardTests(AppendTestCase):
         """A refused command's content is thrown away."""
         self.client.send(b"a APPEND INBOX {3+}\r\nabc x\r\n")
         self.assertEqual(self.ended, ["abort"])
+
+    def test_staged(self) -> None:
+        """What was staged is let go of, whether it was appended or not."""
+        self.patch(MemoryStaged, "discard", lambda staged: self.ended.append("discard"))
+        self.assertRegex(self.append(b"INBOX"), b"^A003 OK ")
+        now(self.server.store.directory.setQuota(Address("alice", "example.test"), None, 1))
+        self.assertRegex(self.append(b"INBOX"), rb"^A003 NO ")
+        self.assertEqual(self.ended.count("discard"), 2)
 
     def test_gone(self) -> None:
         """That of a client that goes in its midst, and behind it."""

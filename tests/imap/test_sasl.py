@@ -119,9 +119,10 @@ class InitialResponseTests(SynchronousTestCase):
             "=AAA", "AAA=BBB", "==", "= ", "", " ", "A", "AA A=", "*", f'"{PLAIN}"', f"{PLAIN} ",
             f" {PLAIN}", f"{PLAIN} x", f"{{{len(PLAIN)}+}}\r\n{PLAIN}", "ä",
         ):  # fmt: skip
-            client = self.connect()
-            said = client.send(f"a AUTHENTICATE PLAIN {response}\r\nb NOOP\r\n".encode())
-            self.assertRegex(said, rb"^a BAD [^\r]*\r\nb OK NOOP completed\r\n$", response)
+            for mechanism in ("PLAIN", "XEXTERNAL"):
+                client = self.connect()
+                said = client.send(f"a AUTHENTICATE {mechanism} {response}\r\nb NOOP\r\n".encode())
+                self.assertRegex(said, rb"^a BAD [^\r]*\r\nb OK NOOP completed\r\n$", response)
 
     def test_longest(self) -> None:
         """
