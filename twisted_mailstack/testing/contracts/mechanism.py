@@ -1,0 +1,130 @@
+# -*- test-case-name: tests.sasl.test_plain -*-
+"""
+What every SASL mechanism keeps to: L{IServerMechanism} and L{ISASLExchange}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from twisted.cred.credentials import ICredentials
+from zope.interface.verify import verifyObject
+
+from twisted_mailstack.errors import AuthenticationFailed, SyntaxProblem
+from twisted_mailstack.interfaces import ISASLExchange, IServerMechanism
+from twisted_mailstack.model.records import ConnectionInfo
+
+if TYPE_CHECKING:
+    from twisted.trial.unittest import SynchronousTestCase
+
+    Base = SynchronousTestCase
+else:
+    # A mixin: imported by name into a test module it must not be run there by itself.
+    Base = object
+
+INFO = ConnectionInfo("192.0.2.1", 50000, "imaps", True, "TLSv1.3", "TLS_AES_256_GCM_SHA384")
+#: Messages after which any exchange is at its end.
+LONGEST = 10
+
+
+class MechanismContract(Base):
+    """
+    Mix into a test case.
+
+    @ivar client: the client's messages of an exchange that succeeds, without an initial response.
+    @ivar secrets: what must not be seen of it where something might be logged.
+    """
+
+    client: Sequence[bytes]
+    secrets: Sequence[bytes]
+
+    def makeMechanism(self) -> IServerMechanism:
+        """
+        Implement this.
+        """
+        raise NotImplementedError("makeMechanism")
+
+    def begin(self) -> ISASLExchange:
+        """
+        @return: a new exchange.
+        """
+        return self.makeMechanism().begin(INFO)
+
+    def exchange(self, *messages: bytes | None) -> list[Any]:
+        """
+        @return: what the mechanism answers to each message.
+        """
+        exchange = self.begin()
+        return [exchange.respond(message) for message in messages]
+
+    def test_mechanism(self) -> None:
+        """It is a mechanism, with a name as RFC 4422 §3.1 has them."""
+        mechanism = self.makeMechanism()
+        verifyObject(IServerMechanism, mechanism)
+        self.assertRegex(mechanism.name, rb"\A[A-Z0-9_-]{1,20}\Z")
+        self.assertIsInstance(mechanism.needsTLS, bool)
+        verifyObject(ISASLExchange, mechanism.begin(INFO))
+
+    def test_exchange(self) -> None:
+        """Each message is answered by a challenge, the last by credentials for a portal."""
+        *challenges, last = self.exchange(None, *self.client)
+        for challenge in challenges:
+            self.assertIsInstance(challenge, bytes)
+        self.assertTrue(ICredentials.providedBy(last))
+
+    def test_independent(self) -> None:
+        """Exchanges that go on at the same time have nothing to do with one another."""
+        mechanism = self.makeMechanism()
+        first, second = mechanism.begin(INFO), mechanism.begin(INFO)
+        for message in (None, *self.client):
+            answers = first.respond(message), second.respond(message)
+            self.assertEqual(type(answers[0]), type(answers[1]))
+        self.assertTrue(ICredentials.providedBy(answers[0]))
+
+    def test_nothingSecret(self) -> None:
+        """What is shown of credentials or exchanges in a log or a traceback isn't secret."""
+        exchange = self.begin()
+        for message in (None, *self.client):
+            answer = exchange.respond(message)
+        for secret in self.secrets:
+            for shown in (repr(answer), str(answer), repr(exchange)):
+                self.assertNotIn(secret.decode("utf-8", "replace"), shown)
+
+    def test_malformed(self) -> None:
+        """
+        Whatever the client says, it is answered, or L{SyntaxProblem} or L{AuthenticationFailed};
+        and in a few messages it is at its end.
+        """
+        random = Random(4422)
+        pieces = [
+            b"",
+            b"\0",
+            b"\xff",
+            b",",
+            b"=",
+            b"n,,",
+            b"a",
+            b"\r\n",
+            b"x" * 10_000,
+            *self.client,
+        ]
+        for _ in range(500):
+            exchange = self.begin()
+            message: bytes | None = (
+                None
+                if random.random() < 0.3
+                else b"".join(random.choices(pieces, k=random.randrange(4)))
+            )
+            for _ in range(LONGEST):
+                try:
+                    answer = exchange.respond(message)
+                except (SyntaxProblem, AuthenticationFailed):
+                    break
+                if ICredentials.providedBy(answer):
+                    break
+                self.assertIsInstance(answer, bytes)
+                message = b"".join(random.choices(pieces, k=random.randrange(4)))
+            else:
+                self.fail("the exchange doesn't end")
