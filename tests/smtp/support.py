@@ -29,6 +29,7 @@ from twisted_mailstack.delivery.local import LocalTarget, Resolver
 from twisted_mailstack.interfaces import (
     IDelivery,
     IDeliveryTarget,
+    IMailStore,
     IPasswordHasher,
     IPolicyStep,
     IServerMechanism,
@@ -236,18 +237,21 @@ class Server:
         tls: bool = True,
         login: bool = True,
         quota: tuple[int | None, int | None] = (None, None),
+        around: Callable[[IMailStore], Any] = lambda store: store,
         **settings: Any,
     ) -> None:
         """
         @param target: another one than the accounts of the store.
+        @param around: makes what the server sees of the store.
         @param login: whether there is AUTH.
         @param settings: as of L{SMTPSettings}.
         """
         self.clock = Clock()
         self.store = WatchedStore(now=lambda: TODAY, quotaDefaults=quota)
         self.directory = self.store.directory
+        seen = around(self.store)
         self.target: Any = target or LocalTarget(
-            self.store, Resolver(self.directory), spool, lambda: TODAY
+            seen, Resolver(seen.directory), spool, lambda: TODAY
         )
         portal = Portal(MailRealm(self.store), [DirectoryChecker(self.directory, ClearPasswords())])
         context: Any = object() if tls else None

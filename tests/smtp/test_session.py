@@ -5,8 +5,10 @@ The session: greeting, lines, order, limits, timeouts, failures (RFC 5321 §3.1,
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.smtp.support import PLAIN, SMTPTestCase, TroubledTarget
@@ -679,3 +681,93 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(len(set(keywords)), len(keywords))
         for keyword in keywords:
             self.assertRegex(keyword, r"\A[A-Z0-9][A-Z0-9-]*\Z")
+
+
+class LogTests(SMTPTestCase):
+    """
+    What an operator reads: who, what, queue id, outcome.
+    """
+
+    def setUp(self) -> None:
+        """Watch the log."""
+        super().setUp()
+        events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        self.events = events
+
+    def lines(self) -> list[str]:
+        """
+        @return: the log's lines.
+        """
+        return [formatEvent(event) for event in self.events if "log_format" in event]
+
+    def test_accepted(self) -> None:
+        """A message that was taken."""
+        server = self.serve()
+        server.greeted().send(
+            b"MAIL FROM:<a@far.test>\r\nRCPT TO:<alice@example.test>\r\n"
+            b"RCPT TO:<bob@example.test>\r\nDATA\r\n12345678\r\n.\r\n"
+        )
+        self.assertEqual(
+            self.lines()[-1],
+            "Q1: accepted: from=<a@far.test> to=<alice@example.test>,<bob@example.test> size=10"
+            " peer=192.0.2.1 helo=client.test user=-",
+        )
+
+    def test_refused(self) -> None:
+        """A connection, a sender, a recipient and a message that were refused, each with why."""
+
+        class Refusing(PolicyStep):
+            def connection(self, info: ConnectionInfo) -> None:
+                if info.peer == "203.0.113.1":
+                    raise MailError("listed")
+
+            def reversePath(self, envelope: Envelope) -> None:
+                if envelope.reversePath is None:
+                    raise MailError("later", smtpCode=450, enhancedStatus="4.7.1")
+
+        server = self.serve(policies=[Refusing()])
+        server.connect(peer="203.0.113.1").disconnect()
+        self.assertEqual(self.lines()[-1], "smtp: refused: peer=203.0.113.1: 554 listed")
+        conversation = server.authenticated()
+        conversation.send(b"MAIL FROM:<>\r\n")
+        self.assertEqual(self.lines()[-1], "Q1: refused: from=<> peer=192.0.2.1: 450 4.7.1 later")
+        conversation.send(b"MAIL FROM:<a@far.test>\r\nRCPT TO:<nobody@example.test>\r\n")
+        self.assertEqual(
+            self.lines()[-1],
+            "Q2: refused: from=<a@far.test> to=<nobody@example.test> peer=192.0.2.1:"
+            " 550 5.1.1 No such user here",
+        )
+        conversation.send(b"RCPT TO:<alice@example.test>\r\nDATA\r\na\nb\r\n.\r\n")
+        self.assertRegex(
+            self.lines()[-1],
+            r"\AQ2: refused: 550 The message has a NUL[^:]*: [^:]*: from=<a@far.test>"
+            r" to=<alice@example.test> size=5 peer=192.0.2.1 helo=client.test"
+            r" user=alice@example.test\Z",
+        )
+
+    def test_many(self) -> None:
+        """Of very many recipients the first are named."""
+        server = self.serve()
+        conversation = server.greeted()
+        conversation.send(b"MAIL FROM:<>\r\n")
+        for number in range(12):
+            conversation.send(b"RCPT TO:<alice+%d@example.test>\r\n" % number)
+        conversation.send(b"DATA\r\n.\r\n")
+        line = self.lines()[-1]
+        self.assertIn(",<alice+9@example.test>,... (12 in all) ", line)
+        self.assertNotIn("alice+10", line)
+
+    def test_oneLine(self) -> None:
+        """Nothing that a client says makes a line of the log."""
+        server = self.serve()
+        for hello in (b"EHLO a\rQ1:\r\n", b"EHLO a\nQ1:\r\n", "EHLO a\u2028Q1:\r\n".encode()):
+            conversation = server.connect()
+            conversation.send(hello + b"EHLO {curly}\r\n")
+            conversation.send(b"MAIL FROM:<{0}@far.test>\r\nRCPT TO:<{a.b}@far.test>\r\n")
+            conversation.send(b"RCPT TO:<alice@example.test>\r\nDATA\r\n.\r\n")
+        text = "\n".join(self.lines())
+        self.assertNotIn("\nQ1:\n", text)
+        self.assertIn("from=<{0}@far.test> ", text)
+        self.assertIn(" helo={curly} ", text)

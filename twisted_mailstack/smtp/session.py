@@ -242,6 +242,14 @@ class SMTPSession:
         self.turnedAway = not error.temporary
         self.closing = error.temporary
         code = 421 if error.temporary else 554
+        info = self.stream.info
+        self.log.info(
+            "{service}: refused: peer={peer}: {code} {text}",
+            service=info.service,
+            peer=info.peer,
+            code=code,
+            text=error.text,
+        )
         self.stream.write(reply(code, f"{hostname} {error.text}"))
 
     async def _command(self) -> None:

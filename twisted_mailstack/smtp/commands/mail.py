@@ -59,7 +59,17 @@ async def mail(session: SMTPSession, argument: bytes) -> None:
         parameters,
         session.newQueueId(),
     )
-    await session.policies.reversePath(envelope)
+    try:
+        await session.policies.reversePath(envelope)
+    except MailError as error:
+        session.log.info(
+            "{queueId}: refused: from={reversePath} peer={peer}: {text}",
+            queueId=envelope.queueId,
+            reversePath=formatPath(path),
+            peer=envelope.connection.peer,
+            text=f"{error.smtpCode} {error.enhancedStatus} {error.text}",
+        )
+        raise
     session.transaction = Transaction(envelope, session.target.begin(envelope))
     session.ok("OK", "2.1.0")
 
