@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from twisted_mailstack.errors import MailError, StoreDamaged, TemporaryFailure
 
@@ -36,7 +37,7 @@ def explain(error: sqlite3.Error) -> MailError:
         log.critical("no room for mail: {error}", error=error, code=code)
         # RFC 5321 §4.2.3, RFC 3463 §3.4.
         return TemporaryFailure("Insufficient system storage", smtpCode=452, enhancedStatus="4.3.1")
-    log.failure("the database failed: {error}", error=error, code=code)
+    log.failure("the database failed: {error}", Failure(error), error=error, code=code)
     return TemporaryFailure()
 
 

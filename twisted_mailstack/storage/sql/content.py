@@ -3,21 +3,28 @@
 Messages' octets: written as they arrive, read in ranges.
 
 A message of at most L{SMALL_MESSAGE} octets waits in memory until it is placed, in the transaction
-that places it. A larger one is stored in chunks while it arrives; its C{content} row has the name
-of the writing process in C{owner} until it is discarded, so that what a crash leaves can be told
-from what is being written, and what is placed and expunged at once can be placed again.
+that places it. A larger one is stored in chunks while it arrives; its C{content} row has a name in
+C{owner} until it is discarded, so that what a crash leaves can be told from what is being written,
+and what is placed and expunged at once can be placed again. The name begins with that of the
+process and is this message's alone: if the change that made the row is undone, another message may
+get the row's number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from twisted_mailstack.errors import MessageExpunged, MessageTooLarge, StoreDamaged
+from twisted_mailstack.errors import (
+    MessageExpunged,
+    MessageTooLarge,
+    StoreDamaged,
+    TemporaryFailure,
+)
 from twisted_mailstack.interfaces import IContentWriter, IMessageContent, IStagedContent
 from twisted_mailstack.model.message import Summariser, Summary
 from twisted_mailstack.model.mime import Part, unpackStructure
@@ -40,7 +47,7 @@ _COMPLETE = """
 UPDATE content SET copies = copies + ?, octets = ?, checksum = ?, summary_checksum = ?,
     header_octets = ?, envelope = ?, body_structure = ?, body = ?, structure = ?, preview = ?,
     subject = ?, base_subject = ?, sent_date = ?
-WHERE content = ?
+WHERE content = ? AND owner = ?
 """
 #: The columns of C{content} that L{summaryChecksum} is of.
 SUMMARY = (
@@ -105,16 +112,18 @@ class ContentWriter:
             raise MessageTooLarge()
 
         def change(transaction: Transaction) -> None:
-            if self._content is None:
-                # Set inside the change: changes of one writer run in order, and if the COMMIT
-                # fails so does this message.
+            if number == 0:
                 self._content = transaction.execute(
                     "INSERT INTO content (copies, owner) VALUES (0, ?)", (self._owner,)
                 ).lastrowid
-                assert self._content is not None
-            transaction.execute(
-                "INSERT INTO chunk VALUES (?, ?)", (self._content * PIECES + number, chunk)
-            )
+            # Changes of one writer run in order, but the one before may have failed.
+            stored = transaction.execute(
+                "INSERT INTO chunk SELECT content * ? + ?, ? FROM content"
+                " WHERE content = ? AND owner = ?",
+                (PIECES, number, chunk, self._content, self._owner),
+            ).rowcount
+            if not stored:
+                raise TemporaryFailure()
 
         stored = self._writer.submit(change)
         done: Deferred[None] = Deferred()
@@ -150,6 +159,7 @@ class ContentWriter:
             self._checksum,
             None if self._chunks else b"".join(self._buffer),
             self._content,
+            self._owner,
         )
 
     def abort(self) -> None:
@@ -162,12 +172,17 @@ class ContentWriter:
     def _discard(self) -> None:
         if self._chunks:
             # Runs behind the chunks that still wait.
-            _disown(self._writer, lambda: self._content)
+            disown(self._writer, self._owner)
 
 
-def _disown(writer: Writer, content: Callable[[], int | None]) -> None:
+def disown(writer: Writer, *owners: str) -> None:
+    """
+    Nobody writes or places what had these owners any more.
+    """
+
     def change(transaction: Transaction) -> None:
-        transaction.execute("UPDATE content SET owner = NULL WHERE content = ?", (content(),))
+        for owner in owners:
+            transaction.execute("UPDATE content SET owner = NULL WHERE owner = ?", (owner,))
         transaction.unplaced = True
 
     # If it fails, the store's next start does it.
@@ -188,6 +203,7 @@ class StagedContent:
         checksum: int,
         data: bytes | None,
         content: int | None,
+        owner: str,
     ) -> None:
         """
         @param data: the whole message, if it is small.
@@ -199,6 +215,7 @@ class StagedContent:
         self._checksum = checksum
         self._data = data
         self._content = content
+        self._owner = owner
         self._discarded = False
 
     def place(self, transaction: Transaction, copies: int) -> int:
@@ -222,7 +239,7 @@ class StagedContent:
             transaction.execute("INSERT INTO chunk VALUES (?, ?)", (content * PIECES, self._data))
             return content
         assert self._content is not None
-        if not transaction.execute(_COMPLETE, (*values, self._content)).rowcount:
+        if not transaction.execute(_COMPLETE, (*values, self._content, self._owner)).rowcount:
             raise StoreDamaged("a staged message is gone")
         return self._content
 
@@ -240,7 +257,7 @@ class StagedContent:
         if not self._discarded:
             self._discarded = True
             if self._content is not None:
-                _disown(self._writer, lambda: self._content)
+                disown(self._writer, self._owner)
 
 
 def readChunks(connection: sqlite3.Connection, content: int, offset: int, length: int) -> bytes:

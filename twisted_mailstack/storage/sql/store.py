@@ -16,6 +16,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ from twisted_mailstack.storage.sql.connection import (
     connect,
     explain,
 )
-from twisted_mailstack.storage.sql.content import ContentWriter, StagedContent
+from twisted_mailstack.storage.sql.content import ContentWriter, StagedContent, disown
 from twisted_mailstack.storage.sql.directory import SQLDirectory, accountNumber
 from twisted_mailstack.storage.sql.mailbox import Box, checkQuota, storeMessage
 from twisted_mailstack.storage.sql.schema import PIECES, upgrade
@@ -103,6 +104,7 @@ class SQLMailStore:
         self._reaping = False
         self._lock: int | None = None
         self._owner = secrets.token_hex(8)
+        self._messages = count()
 
     # --- opening and closing -------------------------------------------------------------------
 
@@ -132,11 +134,10 @@ class SQLMailStore:
         self._dataVersion = _dataVersion(self._writing)
         self._poll = self._clock.callLater(POLL_SECONDS, self._lookAround)
         try:
-            await self._disownDead()
+            self._disownDead()
         except MailError:
             # It is logged. What can be read of a damaged store, or one whose disk is full, is read.
             pass
-        self._reap()
 
     def _open(self) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -240,22 +241,16 @@ class SQLMailStore:
 
     # --- clearing up ---------------------------------------------------------------------------
 
-    async def _disownDead(self) -> None:
+    def _disownDead(self) -> None:
         owners = self.reader.execute(
             "SELECT DISTINCT owner FROM content WHERE owner IS NOT NULL"
         ).fetchall()
-        dead = [owner for (owner,) in owners if self._isDead(owner)]
+        dead = [owner for (owner,) in owners if self._isDead(owner.partition(".")[0])]
         for path in self.locks.glob("process-*"):
             # Of processes that ended without clearing up.
             if path.name != f"process-{self._owner}" and self._isDead(path.name[8:]):
                 path.unlink(missing_ok=True)
-
-        def change(transaction: Transaction) -> None:
-            for owner in dead:
-                transaction.execute("UPDATE content SET owner = NULL WHERE owner = ?", (owner,))
-
-        if dead:
-            await self.writer.submit(change)
+        disown(self.writer, *dead)
 
     def _isDead(self, owner: str) -> bool:
         try:
@@ -309,7 +304,7 @@ class SQLMailStore:
 
     def newContent(self, sizeHint: int | None = None) -> ContentWriter:
         """See L{IMailStore}."""
-        return ContentWriter(self.writer, self.reader, self._owner)
+        return ContentWriter(self.writer, self.reader, f"{self._owner}.{next(self._messages)}")
 
     async def deliver(
         self,

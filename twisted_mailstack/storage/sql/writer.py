@@ -130,6 +130,9 @@ class Writer:
         outcomes: list[Any] = []
 
         def begin(wait: bool) -> bool:
+            if self.connection.in_transaction:
+                # What failed before could not even be rolled back.
+                self.connection.execute("ROLLBACK")
             # Another process may be writing: only the thread can wait for it.
             self.connection.execute(f"PRAGMA busy_timeout = {30_000 if wait else 0}")
             try:
