@@ -174,6 +174,14 @@ class KeyTests(ConfigTestCase):
                 self.problem(f'smtp.subaddress-separator = "{text}"'),
             )
 
+    def test_maxLine(self) -> None:
+        """A limit of lines is at least what RFC 5321 §4.5.3.1.6 guarantees, or none."""
+        for value in (1, 999):
+            self.assertIn(
+                "smtp.max-line must be 0 or at least 1000",
+                self.problem(f"smtp.max-line = {value}"),
+            )
+
     def test_bareNewlines(self) -> None:
         """Only the two words are known."""
         self.assertEqual(

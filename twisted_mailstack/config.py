@@ -261,6 +261,9 @@ def _check(where: str, configuration: Configuration) -> None:
         raise ConfigurationProblem(f"{where}data must name a directory")
     if configuration.bareNewlines not in ("refuse", "keep"):
         raise ConfigurationProblem(f'{where}smtp.bare-newlines must be "refuse" or "keep"')
+    if 0 < configuration.maxLineOctets < 1000:
+        # RFC 5321 §4.5.3.1.6
+        raise ConfigurationProblem(f"{where}smtp.max-line must be 0 or at least 1000")
     if bool(configuration.certificate) != bool(configuration.key):
         raise ConfigurationProblem(f"{where}tls.certificate and tls.key go together")
     separator = configuration.separator
