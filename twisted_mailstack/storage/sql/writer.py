@@ -138,7 +138,8 @@ class Writer:
             try:
                 self.connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
-                if not wait and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                # The low octet: SQLITE_BUSY_RECOVERY is as good a reason to wait.
+                if not wait and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
                     return False
                 raise
             return True
