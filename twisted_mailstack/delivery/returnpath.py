@@ -17,8 +17,8 @@ import re
 _FIELD = re.compile(rb"return-path[ \t]*:", re.IGNORECASE)
 #   A line that may yet become one; white space before the colon is obsolete (RFC 5322 §4.5).
 _BEGINNING = re.compile(rb"return-path[ \t]*\Z", re.IGNORECASE)
-_ANYWHERE = re.compile(rb"^return-path[ \t]*:", re.IGNORECASE | re.MULTILINE)
-_END = re.compile(rb"^\r?\n", re.MULTILINE)
+#   Spelt out: with IGNORECASE the search would take ten times as long.
+_LATER = re.compile(rb"\n[Rr][Ee][Tt][Uu][Rr][Nn]-[Pp][Aa][Tt][Hh][ \t]*:")
 _NAME = b"return-path"
 #: RFC 5322 §2.1.1: what is longer is no beginning of a field of ours.
 _LONGEST = 998
@@ -45,13 +45,20 @@ class ReturnPathRemover:
             return data
         data = self._held + data
         self._held = b""
-        if not self._inLine and not self._removing:
-            # Nearly all messages: their header has no such field, and is whole in here.
-            end = _END.search(data)
-            if end is not None and _ANYWHERE.search(data, 0, end.start()) is None:
-                self._inHeader = False
-                return data
-        return b"".join(self._lines(data))
+        if self._inLine or self._removing or _FIELD.match(data):
+            return b"".join(self._lines(data))
+        end = data.find(b"\n\r\n")
+        whole = (end if end >= 0 else data.rfind(b"\n")) + 1
+        if _LATER.search(data, 0, whole):
+            return b"".join(self._lines(data))
+        if end >= 0:
+            # Nearly all messages: their header is whole in here, and has no such field.
+            self._inHeader = False
+            return data
+        if data.startswith((b"\r\n", b"\n")) or data.find(b"\n\n", 0, whole) >= 0:
+            return b"".join(self._lines(data))
+        # Whole lines of a header that goes on; the last, unfinished one is looked at by itself.
+        return data[:whole] + b"".join(self._lines(data[whole:]))
 
     def _lines(self, data: bytes) -> list[bytes]:
         kept = []
