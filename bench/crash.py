@@ -74,12 +74,14 @@ class Load:
                         if code == 250:
                             self.acknowledged.add(identity)
                         for each in (*replies, (code, reply)):
-                            if each[0] != 250:
+                            if each[0] not in (250, 421):
                                 self.refused.append(f"{each[0]} {each[1]!r}")
             except smtplib.SMTPResponseException as error:
-                # Nothing but a reply that refuses: a server that dies sends none.
-                with self._lock:
-                    self.refused.append(str(error))
+                # A server that is killed says nothing, one that is asked to stop says 421; any
+                # other reply refuses.
+                if error.smtp_code != 421:
+                    with self._lock:
+                        self.refused.append(str(error))
                 time.sleep(0.1)
             except (OSError, smtplib.SMTPServerDisconnected):
                 # The server is gone: that is the point. Wait for the next one or for the end.
@@ -118,8 +120,15 @@ def stored(server: Server) -> Counter[tuple[str, str]]:
     return found
 
 
-def crash(rounds: int, connections: int, seed: int, log: bool = True) -> list[str]:
+def crash(
+    rounds: int,
+    connections: int,
+    seed: int,
+    log: bool = True,
+    how: signal.Signals = signal.SIGKILL,
+) -> list[str]:
     """
+    @param how: the server is ended.
     @return: what went wrong, in words; empty if nothing did.
     """
     chance = random.Random(seed)
@@ -131,7 +140,7 @@ def crash(rounds: int, connections: int, seed: int, log: bool = True) -> list[st
         load = Load(server.ports["smtp"], connections)
         for number in range(rounds):
             time.sleep(chance.uniform(0.2, 1.5))
-            server.stop(signal.SIGKILL)
+            server.stop(how)
             started = time.monotonic()
             server.start()
             if log:

@@ -19,6 +19,12 @@ from errno import EACCES, EADDRINUSE
 from pathlib import Path
 from typing import Any, NoReturn
 
+# Signing a certificate loads it late, when twistd has given its rights away and may not be allowed
+# to read it any more.
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401
+# Signing a certificate loads it late, when twistd has given its rights away and may not be allowed
+# to read it any more.
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401
 from twisted.application.service import Service
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
@@ -285,7 +291,7 @@ class MailService(Service):
         except OSError as error:
             raise CertificateProblem(
                 f"the data directory {data} can't be written: {error.strerror}; it must belong to"
-                " the user as whom the server runs"
+                " the user that the server runs as"
             ) from error
 
     def _explain(self, failure: Failure) -> str:

@@ -79,9 +79,21 @@ class Server:
     @ivar ports: by the service's name.
     """
 
-    def __init__(self, *arguments: str, config: str | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        config: str | None = None,
+        twistd: Sequence[str] = (),
+        data: Path | None = None,
+    ) -> None:
+        """
+        @param arguments: for C{mailstack}; C{twistd}: for twistd itself.
+        @param config: the text of a configuration file.
+        @param data: a data directory that others use too.
+        """
         self.work = Path(tempfile.mkdtemp(prefix="mailstack-test-"))
-        self.data = self.work / "data"
+        self.data = data or self.work / "data"
+        self.twistd = list(twistd)
         self.log = self.work / "log"
         self.ports = dict(zip(NAMES, freePorts(len(NAMES)), strict=True))
         self.arguments = list(arguments)
@@ -97,7 +109,7 @@ class Server:
         """
         command = [
             *(sys.executable, "-c", "from twisted.scripts.twistd import run; run()"),
-            *("-n", "--pidfile=", "mailstack", "--data", str(self.data)),
+            *("-n", "--pidfile=", *self.twistd, "mailstack", "--data", str(self.data)),
         ]
         for name, port in self.ports.items():
             command += ["--listen", f"{name}=tcp:{port}:interface=127.0.0.1"]

@@ -10,9 +10,7 @@ import imaplib
 import os
 import poplib
 import shlex
-import signal
 import smtplib
-import socket
 import ssl
 import subprocess
 from functools import cache
@@ -396,45 +394,3 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(len(self.inbox("Archive")), 1)
         mutt("-s", "sent by mutt", self.me, stdin=b"hello from mutt\n")
         self.assertEqual(sum(b"sent by mutt" in octets for octets in self.inbox()), 1)
-
-
-class StopTests(SynchronousTestCase):
-    """
-    How a server ends.
-    """
-
-    def test_terminated(self) -> None:
-        """SIGTERM: each session gets its protocol's goodbye, and the store is sound."""
-        server = Server()
-        self.addCleanup(server.close)
-        server.start()
-        server.addAccounts(ALICE)
-        goodbyes = {}
-        sockets = {
-            name: socket.create_connection(("127.0.0.1", server.ports[name]), 20)
-            for name in ("smtp", "pop3", "imap")
-        }
-        for each in sockets.values():
-            self.addCleanup(each.close)
-            each.recv(4096)
-        # twistd ends by the signal that it was sent.
-        self.assertEqual(server.stop(), -signal.SIGTERM)
-        for name, each in sockets.items():
-            goodbyes[name] = each.recv(4096)
-        self.assertTrue(goodbyes["smtp"].startswith(b"421 "), goodbyes)
-        self.assertTrue(goodbyes["pop3"].startswith(b"-ERR "), goodbyes)
-        self.assertTrue(goodbyes["imap"].startswith(b"* BYE "), goodbyes)
-        self.assertIn("No damage found.", server.tool("check"))
-
-    def test_portInUse(self) -> None:
-        """A port that is taken: one clear line, a status that says so, no traceback."""
-        server = Server()
-        self.addCleanup(server.close)
-        held = socket.create_server(("127.0.0.1", server.ports["imap"]))
-        self.addCleanup(held.close)
-        with self.assertRaises(AssertionError):
-            server.start()
-        assert server.process is not None
-        self.assertEqual(server.process.wait(20), 1)
-        self.assertIn("imap can't listen on tcp:", server.output())
-        self.assertNotIn("Traceback", server.output())
