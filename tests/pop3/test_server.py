@@ -188,6 +188,21 @@ class POP3FactoryTests(ServerTestCase):
         self.assertEqual(busy.take(), b"+OK message 1 deleted\r\n+OK bye\r\n")
         self.assertEqual(self.server.messages(), [SECOND])
 
+    def test_shutDownInDelay(self) -> None:
+        """A login that has just failed doesn't hold up the server's end."""
+        client = self.connectTLS()
+        client.send(b"USER alice\r\nPASS wrong\r\n")
+        over: list[object] = []
+        self.factory.shutDown().addCallback(over.append)
+        self.network.pump()
+        self.assertTrue(over)
+        self.assertEqual(
+            client.take(),
+            b"-ERR [AUTH] Authentication failed\r\n"
+            b"-ERR [SYS/TEMP] shutting down, nothing was deleted\r\n",
+        )
+        self.assertOver(client)
+
     def test_cutOff(self) -> None:
         """If that takes too long the connection is cut, and the deletion is done all the same."""
         client = self.connectTLS()

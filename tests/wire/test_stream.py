@@ -591,6 +591,23 @@ class WaitTests(StreamTestCase):
         self.clock.advance(0.1)
         self.successResultOf(result)
 
+    def test_sleepAndLost(self) -> None:
+        """A peer that goes doesn't shorten it: its place is taken until the time is over."""
+        result = self.start(self.stream.sleep(3))
+        self.stream.lost()
+        self.clock.advance(2.9)
+        self.assertNoResult(result)
+        self.clock.advance(0.1)
+        self.failureResultOf(result, ConnectionClosed)
+
+    def test_sleepAndEnd(self) -> None:
+        """The end of the server does; nobody sleeps after it either, and no timer stays."""
+        result = self.start(self.stream.sleep(3))
+        self.stream.end(SessionEnded.SHUTDOWN)
+        self.successResultOf(result)
+        self.successResultOf(self.start(self.stream.sleep(3)))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
 
 class OutputTests(StreamTestCase):
     """

@@ -94,6 +94,7 @@ class Stream:
         self._at = 0
         self._paused = False
         self._waiter: Deferred[None] | None = None
+        self._sleeper: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._deadline: float | None = None
         self._closed = False
@@ -147,6 +148,7 @@ class Stream:
         """
         if self._ending is None:
             self._ending = SessionEnded(reason)
+        self._wakeSleeper()
         self._fire()
 
     def wake(self) -> None:
@@ -286,16 +288,26 @@ class Stream:
 
     async def sleep(self, seconds: float) -> None:
         """
-        Wait, as after a failed login.
+        Wait, as after a failed login. A peer that goes meanwhile is waited for all the same, so
+        that it gains nothing by going; the end of the server is not.
 
         @raise ConnectionClosed: afterwards, if the peer went meanwhile.
         """
         self.flush()
-        done: Deferred[None] = Deferred()
-        self.clock.callLater(seconds, done.callback, None)
-        await done
+        if self._ending is None:
+            sleeper: Deferred[None] = Deferred()
+            self._sleeper = sleeper
+            timer = self.clock.callLater(seconds, self._wakeSleeper)
+            await sleeper
+            if timer.active():
+                timer.cancel()
         if self._closed:
             raise ConnectionClosed()
+
+    def _wakeSleeper(self) -> None:
+        sleeper, self._sleeper = self._sleeper, None
+        if sleeper is not None:
+            sleeper.callback(None)
 
     def _take(self, limit: int) -> bytes:
         start = self._at
