@@ -9,6 +9,7 @@ import atexit
 import imaplib
 import os
 import poplib
+import re
 import shlex
 import smtplib
 import ssl
@@ -255,6 +256,57 @@ class ClientTests(SynchronousTestCase):
         )
         self.assertEqual(self.inbox("Drafts"), [sent[0]])
 
+    def test_curlOctetForOctet(self) -> None:
+        """Whatever is in a message, curl gets back what curl sent, in each protocol."""
+        login = ("-u", f"{self.me}:{PASSWORD}")
+        smtps = f"smtps://127.0.0.1:{self.ports['submissions']}"
+        for number, (name, body) in enumerate(BODIES.items(), 1):
+            octets = message(name, body)
+            path = self.folder / name
+            path.write_bytes(octets)
+            self.curl(
+                *(smtps, "-u", f"{ALICE}:{PASSWORD}", "-T", str(path)),
+                *("--mail-from", ALICE, "--mail-rcpt", self.me),
+            )
+            for url in (
+                f"pop3s://127.0.0.1:{self.ports['pop3s']}/{number}",
+                f"imaps://127.0.0.1:{self.ports['imaps']}/INBOX;MAILINDEX={number}",
+            ):
+                got = self.curl(url, *login)
+                self.assertEqual(got[got.index(b"From: ") :], octets, (name, url))
+
+    def test_curlPlain(self) -> None:
+        """Mail from outside without TLS arrives; a password without TLS is not taken."""
+        path = self.folder / "plain.eml"
+        path.write_bytes(message("plain", b"text\r\n"))
+        self.curl(
+            *(f"smtp://127.0.0.1:{self.ports['smtp']}", "-T", str(path)),
+            *("--mail-from", "stranger@elsewhere.test", "--mail-rcpt", self.me),
+        )
+        self.assertEqual(self.inbox(), [path.read_bytes()])
+        for scheme in ("imap", "pop3"):
+            # 67: login denied.
+            self.curl(
+                f"{scheme}://127.0.0.1:{self.ports[scheme]}/",
+                *("-u", f"{self.me}:{PASSWORD}"),
+                status=67,
+            )
+
+    def test_appendLarge(self) -> None:
+        """25 MB by APPEND, over STARTTLS, come back by IMAP and by POP3."""
+        line = bytes(range(0x30, 0x7B)) + b"\r\n"
+        octets = message("large", line * (25 * 1024 * 1024 // len(line)) + b"the end, unfinished")
+        path = self.folder / "large.eml"
+        path.write_bytes(octets)
+        login = ("-u", f"{self.me}:{PASSWORD}")
+        imap = f"imap://127.0.0.1:{self.ports['imap']}/INBOX"
+        self.curl("--ssl-reqd", imap, *login, "-T", str(path))
+        got = self.curl("--ssl-reqd", f"{imap};MAILINDEX=1", *login)
+        self.assertEqual(got == octets, True)
+        pop3 = f"pop3://127.0.0.1:{self.ports['pop3']}/1"
+        got = self.curl("--ssl-reqd", pop3, *login)
+        self.assertEqual(got.removesuffix(b"\r\n") == octets, True)
+
     # --- mbsync --------------------------------------------------------------------------------
 
     def test_mbsyncBothDirections(self) -> None:
@@ -314,6 +366,41 @@ class ClientTests(SynchronousTestCase):
         path.write_text(ssl.get_server_certificate(("127.0.0.1", self.ports["imaps"])))
         return path
 
+    def test_mbsyncOctetForOctet(self) -> None:
+        """What mbsync fetches is what was sent, and what it puts elsewhere is what it fetched."""
+        needs("mbsync")
+        sent = [message(name, body) for name, body in BODIES.items()]
+        self.submit(*sent)
+        (self.folder / "mail").mkdir()
+        config = self.folder / "mbsyncrc"
+        account = (
+            f'Host localhost\nPort {self.ports["imaps"]}\nPass "{PASSWORD}"\n'
+            f"SSLType IMAPS\nCertificateFile {self.certificate()}\n"
+        )
+        other = f"copy-of-{self.me}"
+        self.server.addAccounts(other)
+        config.write_text(
+            f"IMAPAccount a\nUser {self.me}\n{account}\nIMAPStore one\nAccount a\n\n"
+            f"IMAPAccount b\nUser {other}\n{account}\nIMAPStore two\nAccount b\n\n"
+            f"MaildirStore near\nPath {self.folder}/mail/\nInbox {self.folder}/mail/INBOX\n\n"
+            "Channel down\nFar :one:\nNear :near:\nCreate Near\nSync Pull\nSyncState *\n\n"
+            f"Channel up\nFar :two:\nNear :near:\nSync Push\n"
+            f"SyncState {self.folder}/up-\n"
+        )
+        run(["mbsync", "-c", str(config), "down", "up"])
+        inbox = self.folder / "mail" / "INBOX"
+        files = [*(inbox / "new").iterdir(), *(inbox / "cur").iterdir()]
+
+        def own(octets: bytes) -> bytes:
+            # It adds a field of its own to what it puts somewhere.
+            return re.sub(rb"(?m)^X-TUID: [^\n]*\n", b"", octets[octets.index(b"From: ") :])
+
+        # Files have LF.
+        got = {own(path.read_bytes()) for path in files}
+        self.assertEqual(got == {octets.replace(b"\r\n", b"\n") for octets in sent}, True)
+        self.me = other
+        self.assertEqual({own(octets) for octets in self.inbox()} == set(sent), True)
+
     # --- fetchmail -----------------------------------------------------------------------------
 
     def test_fetchmail(self) -> None:
@@ -354,6 +441,27 @@ class ClientTests(SynchronousTestCase):
         fetch("IMAP", "imaps", "fetchall nokeep")
         self.assertEqual(fetched(b"f"), 6)
         self.assertEqual(self.inbox(), [])
+
+    def test_fetchmailOctetForOctet(self) -> None:
+        """The bodies that fetchmail hands on are those that were sent, by POP3 and by IMAP."""
+        needs("fetchmail")
+        sent = [message(name, body) for name, body in BODIES.items()]
+        self.submit(*sent)
+        for protocol, service in (("POP3", "pop3"), ("IMAP", "imap")):
+            place = self.folder / protocol
+            place.mkdir()
+            config = self.folder / "fetchmailrc"
+            config.write_text(
+                f"poll localhost via 127.0.0.1 protocol {protocol} port {self.ports[service]}\n"
+                f'  username "{self.me}" password "{PASSWORD}"\n'
+                f"  sslproto TLS1.2+ no sslcertck no rewrite fetchall keep\n"
+                f'  mda "cat > $(mktemp {place}/XXXXXX)"\n'
+            )
+            os.chmod(config, 0o600)
+            run(["fetchmail", "-f", str(config), "--pidfile", str(self.folder / "pid")])
+            got = {path.read_bytes().partition(b"\n\n")[2] for path in place.iterdir()}
+            wanted = {octets.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n") for octets in sent}
+            self.assertEqual(got, wanted, protocol)
 
     # --- mutt ----------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -393,12 +394,13 @@ class LogTests(SynchronousTestCase):
         right, wrong = "Zeppelin-Nord-77", "Quitte-Mond-99"
         server.tool("user", "add", ALICE, stdin=right + "\n")
         server.tool("user", "passwd", ALICE, stdin=right + "\n")
+        dialogues: list[tuple[str, tuple[bytes, ...]]] = []
         for password in (right, wrong):
             plain = base64.b64encode(f"\0{ALICE}\0{password}".encode())
             user = base64.b64encode(ALICE.encode())
             word = base64.b64encode(password.encode())
             name, text = ALICE.encode(), password.encode()
-            for service, lines in (
+            dialogues += [
                 ("submissions", (b"EHLO x", b"AUTH PLAIN " + plain)),
                 ("submissions", (b"EHLO x", b"AUTH PLAIN", plain)),
                 ("submissions", (b"EHLO x", b"AUTH LOGIN", user, word)),
@@ -427,18 +429,25 @@ class LogTests(SynchronousTestCase):
                 ("imaps", (b"LOGIN " + name + b" " + text, text, b"a " + text + b" b")),
                 ("imap", (b"a LOGIN " + name + b" " + text,)),
                 ("pop3", (b"USER " + name, b"PASS " + text)),
-            ):
-                connection = connect(server, service, tls=service.endswith("s"))
-                try:
-                    for line in lines:
-                        connection.sendall(line + b"\r\n")
-                        connection.settimeout(3)
-                        if not connection.recv(4096):
-                            break
-                except OSError:
-                    pass
-                finally:
-                    connection.close()
+            ]
+
+        def speak(dialogue: tuple[str, tuple[bytes, ...]]) -> None:
+            service, lines = dialogue
+            connection = connect(server, service, tls=service.endswith("s"))
+            try:
+                for line in lines:
+                    connection.sendall(line + b"\r\n")
+                    connection.settimeout(5)
+                    if not connection.recv(4096):
+                        break
+            except OSError:
+                pass
+            finally:
+                connection.close()
+
+        # Side by side, as failed logins are answered late.
+        with ThreadPoolExecutor(len(dialogues)) as pool:
+            list(pool.map(speak, dialogues))
         send(server, ALICE, b"Secret-Subject-55")
         imap(server, ALICE, right).logout()
         server.stop()
