@@ -690,6 +690,39 @@ class FailureTests(LocalTestCase):
         gates[0].callback(None)
         self.assertEqual(self.successResultOf(done), [None])
 
+    def test_waitingWrites(self) -> None:
+        """A store that takes each piece in its own time gets them in order, the last one too."""
+        newContent = self.store.newContent
+
+        def slow(sizeHint: int | None = None) -> Any:
+            writer = newContent(sizeHint)
+            write = writer.write
+
+            async def writeLater(data: bytes) -> None:
+                write(data)
+
+            setattr(writer, "write", writeLater)  # noqa: B010 it is a method
+            return writer
+
+        self.patch(self.store, "newContent", slow)
+        for spool in (None, TroubledTarget()):
+            self.target.spool = spool
+            delivery = self.target.begin(envelope("s@far.test", "alice@example.test"))
+            now(delivery.addRecipient(to("alice@example.test")))
+            if spool is not None:
+                now(delivery.addRecipient(to("x@far.test")))
+            for piece in (b"Subject: x\r\n", b"\r\nbody\r\nRet", b"urn-Path"):
+                waiting = delivery.write(piece)
+                assert waiting is not None
+                now(waiting)
+            now(delivery.commit())
+            self.assertEqual(
+                self.inbox("alice@example.test")[-1],
+                PREFIX + b"Subject: x\r\n\r\nbody\r\nReturn-Path",
+            )
+            if spool is not None:
+                self.assertTrue(spool.committed[0].endswith(b"\r\nReturn-Path"))
+
 
 class SpoolTests(LocalTestCase):
     """

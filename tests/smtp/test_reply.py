@@ -76,6 +76,13 @@ class ReplyTests(SynchronousTestCase):
             self.assertEqual(octets.count(b"\r\n"), count)
             self.assertLessEqual(max(map(len, octets.splitlines(True))), 512)
 
+    def test_longUTF8(self) -> None:
+        """A long text in UTF-8 is never cut within a character."""
+        for shift in range(4):
+            octets = reply(250, "x" * shift + "€" * 500, utf8=True)
+            lines = octets.decode("utf-8").split("\r\n")[:-1]
+            self.assertEqual("".join(line[4:] for line in lines), "x" * shift + "€" * 500)
+
     @given(st.text(max_size=1200), st.sampled_from([None, "5.7.1"]), st.booleans())
     def test_anything(self, text: str, status: str | None, utf8: bool) -> None:
         """Any text gives one well-formed reply, in UTF-8 too each line is text by itself."""
