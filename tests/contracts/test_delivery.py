@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.smtp.support import TroubledTarget, WatchedStore, now
 from twisted_mailstack.delivery.local import LocalTarget, Resolver
 from twisted_mailstack.delivery.policy import HopLimit, PolicyStep
+from twisted_mailstack.delivery.target import MailTarget
 from twisted_mailstack.errors import MailError
 from twisted_mailstack.interfaces import IDeliveryTarget, IPolicyStep, IStagedContent
 from twisted_mailstack.model.address import Address
@@ -52,6 +53,17 @@ class LocalTargetWithSpoolTests(LocalTargetTests):
         """See L{DeliveryTargetContract}."""
         super().makeTarget()
         return LocalTarget(self.store, Resolver(self.store.directory), TroubledTarget())
+
+
+class MailTargetTests(LocalTargetTests):
+    """
+    L{MailTarget}, which delivers and spools in one step.
+    """
+
+    def makeTarget(self) -> IDeliveryTarget:
+        """See L{DeliveryTargetContract}."""
+        super().makeTarget()
+        return MailTarget(self.store, Resolver(self.store.directory))
 
 
 class PolicyStepTests(PolicyStepContract, SynchronousTestCase):
