@@ -1,68 +1,80 @@
 # -*- test-case-name: tests.storage.test_sqlcheck -*-
 """
 The integrity check: looks at all that is stored and names what is damaged, in an operator's words.
+
+What is kept twice is compared: counters and what they count, references and what they refer to.
+Octets, and what was found in them, have checksums.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Callable, Iterator
+from itertools import chain, islice
+from typing import Any
+from zlib import crc32
 
-from twisted_mailstack.model.flags import DELETED, SEEN
+from twisted_mailstack.model.flags import DELETED, SEEN, canonicalFlag
 from twisted_mailstack.model.records import Damage
+from twisted_mailstack.storage.sql.content import SUMMARY, summaryChecksum
 from twisted_mailstack.storage.sql.schema import PIECES
 
 #: The most findings that are listed.
 MAX_FINDINGS = 1000
+
+_RESTORE = "export what is left, then restore a backup"
 
 
 def checkDatabase(
     connection: sqlite3.Connection, progress: Callable[[int, int], None] | None = None
 ) -> list[Damage]:
     """
+    @param connection: for this check alone.
     @param progress: called with the contents looked at and how many there are.
     @return: what was found, at most L{MAX_FINDINGS}.
     """
-    found: list[Damage] = []
+    # Text that is damaged is read all the same, and then found to be so.
+    connection.text_factory = lambda octets: octets.decode("utf-8", "replace")
     # One instant for all of it, so that what changes meanwhile looks like no damage.
     connection.execute("BEGIN")
     try:
-        for check in (_database, _mailboxes, _entries, _messages, _accounts, _queue):
-            found += _guarded(lambda check=check: list(check(connection)))  # type: ignore[misc]
-        found += _guarded(lambda: list(_contents(connection, progress)))
+        checks: tuple[Callable[[sqlite3.Connection], Iterator[Damage]], ...] = (
+            *(_database, _mailboxes, _vanished, _entries, _flags, _messages, _accounts, _orphans),
+            *(_queue, lambda connection: _contents(connection, progress)),
+        )
+        found = chain.from_iterable(_guarded(check(connection)) for check in checks)
+        return list(islice(found, MAX_FINDINGS))
     finally:
         connection.execute("ROLLBACK")
-    return found[:MAX_FINDINGS]
 
 
-def _guarded(check: Callable[[], list[Damage]]) -> list[Damage]:
+def _guarded(found: Iterator[Damage]) -> Iterator[Damage]:
+    # What is found before the database can't be read any further counts, and the next check may
+    # get by.
     try:
-        return check()
-    except sqlite3.DatabaseError as error:
-        return [
-            Damage(
-                "the database file",
-                f"can't be read: {error}; export what is left and restore a backup",
-            )
-        ]
+        yield from found
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        yield Damage("the database file", f"can't be read: {error}; {_RESTORE}")
 
 
 def _database(connection: sqlite3.Connection) -> Iterator[Damage]:
     for (line,) in connection.execute("PRAGMA integrity_check(100)"):
         if line != "ok":
-            yield Damage("the database file", f"{line}; export what is left, restore a backup")
+            yield Damage("the database file", f"{' '.join(line.split())}; {_RESTORE}")
 
 
-_NAME = "a.local_part || '@' || a.domain || ', mailbox ' || b.name"
+_ADDRESS = "a.local_part || '@' || a.domain"
+_NAME = _ADDRESS + " || ', mailbox ' || b.name"
 
 
 def _mailboxes(connection: sqlite3.Connection) -> Iterator[Damage]:
     rows = connection.execute(
-        f"SELECT {_NAME}, b.messages, b.unseen, b.deleted, b.octets, b.uid_next, b.mod_seq,"
-        " a.mod_seq, count(e.uid), coalesce(sum((' ' || e.flags || ' ') NOT LIKE ?), 0),"
-        " coalesce(sum((' ' || e.flags || ' ') LIKE ?), 0), coalesce(sum(m.octets), 0),"
-        " coalesce(max(e.uid), 0), coalesce(max(e.mod_seq), 0)"
+        f"SELECT {_NAME}, b.uid_next, b.recent_uid, b.mod_seq, a.mod_seq,"
+        " coalesce(max(e.uid), 0), coalesce(max(e.mod_seq), 0),"
+        " b.messages, b.unseen, b.deleted, b.recent, b.octets,"
+        " count(e.uid), coalesce(sum((' ' || e.flags || ' ') NOT LIKE ?), 0),"
+        " coalesce(sum((' ' || e.flags || ' ') LIKE ?), 0),"
+        " coalesce(sum(e.uid >= b.recent_uid), 0), coalesce(sum(m.octets), 0)"
         " FROM mailbox b JOIN account a ON a.account = b.account"
         " LEFT JOIN entry e ON e.account = b.account AND e.mailbox = b.mailbox"
         " LEFT JOIN message m ON m.account = e.account AND m.message = e.message"
@@ -70,65 +82,113 @@ def _mailboxes(connection: sqlite3.Connection) -> Iterator[Damage]:
         (f"% {SEEN} %", f"% {DELETED} %"),
     )
     for row in rows:
-        where, kept, counted = row[0], row[1:5], row[8:12]
+        where, uidNext, recentUid, modSeq, accountModSeq, uid, youngest = row[:7]
         for name, has, should in zip(
-            ("messages", "unseen messages", "deleted messages", "octets"),
-            kept,
-            counted,
+            ("messages", "unseen messages", "deleted messages", "recent messages", "octets"),
+            row[7:12],
+            row[12:17],
             strict=True,
         ):
             if has != should:
                 yield Damage(where, f"counts {has} {name}, has {should}")
-        if row[12] >= row[5]:
-            yield Damage(where, f"has a UID {row[12]}, but the next is said to be {row[5]}")
-        if row[13] > row[6] or row[6] > row[7]:
-            yield Damage(where, f"modSeqs out of order: {row[13]}, {row[6]}, {row[7]}")
+        if uid >= uidNext:
+            yield Damage(where, f"has a UID {uid}, but the next is said to be {uidNext}")
+        if recentUid > uidNext:
+            yield Damage(where, f"recent from UID {recentUid} on, the next is {uidNext}")
+        if youngest > modSeq:
+            yield Damage(where, f"a message has modSeq {youngest}, the mailbox only {modSeq}")
+        if modSeq > accountModSeq:
+            yield Damage(where, f"has modSeq {modSeq}, its account only {accountModSeq}")
+
+
+def _vanished(connection: sqlite3.Connection) -> Iterator[Damage]:
+    rows = connection.execute(
+        f"SELECT {_NAME}, v.first, v.last, v.mod_seq, b.uid_next, b.mod_seq,"
+        " lead(v.first) OVER (PARTITION BY v.account, v.mailbox ORDER BY v.first),"
+        " (SELECT min(e.uid) FROM entry e WHERE e.account = v.account AND e.mailbox = v.mailbox"
+        "  AND e.uid BETWEEN v.first AND v.last)"
+        " FROM vanished v JOIN account a ON a.account = v.account"
+        " JOIN mailbox b ON b.account = v.account AND b.mailbox = v.mailbox"
+    )
+    for where, first, last, modSeq, uidNext, boxModSeq, following, uid in rows:
+        if uid is not None:
+            yield Damage(f"{where}, UID {uid}", "is there, and noted as expunged")
+        if not first <= last < uidNext or (following is not None and following <= last):
+            yield Damage(where, f"the note that UIDs {first} to {last} were expunged is wrong")
+        if modSeq > boxModSeq:
+            yield Damage(where, f"an expunge has modSeq {modSeq}, the mailbox only {boxModSeq}")
 
 
 def _entries(connection: sqlite3.Connection) -> Iterator[Damage]:
     rows = connection.execute(
-        "SELECT e.account, e.mailbox, e.uid, b.name, a.local_part || '@' || a.domain, m.message"
+        f"SELECT e.account, e.mailbox, e.uid, b.name, {_ADDRESS}, m.message, b.selectable"
         " FROM entry e"
         " LEFT JOIN mailbox b ON b.account = e.account AND b.mailbox = e.mailbox"
         " LEFT JOIN account a ON a.account = e.account"
         " LEFT JOIN message m ON m.account = e.account AND m.message = e.message"
-        " WHERE b.name IS NULL OR a.domain IS NULL OR m.message IS NULL"
+        " WHERE b.name IS NULL OR a.domain IS NULL OR m.message IS NULL OR NOT b.selectable"
     )
-    for account, mailbox, uid, name, address, message in rows:
+    for account, mailbox, uid, name, address, message, selectable in rows:
         where = f"{address or f'account A{account}'}, mailbox {name or mailbox}, UID {uid}"
         if message is None:
             yield Damage(where, "its message is missing")
-        else:
+        if address is None or name is None:
             yield Damage(where, "belongs to no mailbox")
+        elif not selectable:
+            yield Damage(where, "is in a mailbox that can't hold messages")
+
+
+def _flags(connection: sqlite3.Connection) -> Iterator[Damage]:
+    for (text,) in connection.execute("SELECT DISTINCT flags FROM entry").fetchall():
+        flags = text.split(" ") if text else []
+        if flags == sorted({flag for flag in flags if canonicalFlag(flag) == flag}):
+            continue
+        for where, uid in connection.execute(
+            f"SELECT {_NAME}, e.uid FROM entry e JOIN account a ON a.account = e.account"
+            " JOIN mailbox b ON b.account = e.account AND b.mailbox = e.mailbox"
+            " WHERE e.flags = ?",
+            (text,),
+        ):
+            yield Damage(f"{where}, UID {uid}", f"its flags can't be read: {text!r}")
 
 
 def _messages(connection: sqlite3.Connection) -> Iterator[Damage]:
     rows = connection.execute(
         "SELECT m.account, m.message, m.copies, count(e.uid), m.octets - length(m.prefix),"
-        " c.octets, c.content FROM message m"
+        " c.octets, c.content, m.prefix, m.prefix_checksum FROM message m"
         " LEFT JOIN content c ON c.content = m.content"
         " LEFT JOIN (SELECT account, message, uid FROM entry) e"
         " ON e.account = m.account AND e.message = m.message"
         " GROUP BY m.account, m.message"
     )
-    for account, message, copies, entries, octets, size, content in rows:
-        where = f"account A{account}, message E{account}-{message}"
+    for account, message, copies, entries, octets, size, content, prefix, checksum in rows:
+        wrong = []
         if copies != entries:
-            yield Damage(where, f"counts {copies} copies, has {entries}")
+            wrong.append(f"counts {copies} copies, has {entries}")
         if content is None:
-            yield Damage(where, "its content is missing")
+            wrong.append("its octets are missing")
         elif octets != size:
-            yield Damage(where, f"says {octets} octets, its content {size}")
+            wrong.append(f"says {octets} octets, has {size}")
+        if not isinstance(prefix, bytes) or crc32(prefix) != checksum:
+            wrong.append("its first header lines are not those that were stored")
+        if wrong:
+            where = _whoseMessage(connection, "m.account = ? AND m.message = ?", account, message)
+            yield from (Damage(where, each) for each in wrong)
 
 
 def _accounts(connection: sqlite3.Connection) -> Iterator[Damage]:
     rows = connection.execute(
-        "SELECT a.local_part || '@' || a.domain, a.messages, a.octets,"
+        f"SELECT a.account, {_ADDRESS}, a.messages, a.octets, a.next_id, a.uid_validity,"
         " coalesce(sum(b.messages), 0), coalesce(sum(b.octets), 0),"
-        " coalesce(sum(b.name = 'INBOX' AND b.selectable), 0)"
+        " coalesce(sum(b.name = 'INBOX' AND b.selectable), 0),"
+        " coalesce(max(b.mailbox), 0), coalesce(max(b.uid_validity), 0),"
+        " count(DISTINCT CASE WHEN b.selectable THEN b.uid_validity END),"
+        " coalesce(sum(b.selectable), 0)"
         " FROM account a LEFT JOIN mailbox b ON b.account = a.account GROUP BY a.account"
     )
-    for address, messages, octets, inMailboxes, octetsInMailboxes, inboxes in rows:
+    for row in rows:
+        account, address, messages, octets, nextId, uidValidity, *found = row
+        inMailboxes, octetsInMailboxes, inboxes, mailbox, highest, validities, selectable = found
         if (messages, octets) != (inMailboxes, octetsInMailboxes):
             yield Damage(
                 address,
@@ -137,6 +197,37 @@ def _accounts(connection: sqlite3.Connection) -> Iterator[Damage]:
             )
         if not inboxes:
             yield Damage(address, "has no INBOX")
+        (message,) = connection.execute(
+            "SELECT coalesce(max(max(message, thread)), 0) FROM message WHERE account = ?",
+            (account,),
+        ).fetchone()
+        if max(mailbox, message) >= nextId:
+            yield Damage(
+                address, f"the next id is said to be {nextId}, {max(mailbox, message)} is in use"
+            )
+        if highest > uidValidity or validities != selectable:
+            yield Damage(address, "two of its mailboxes have, or will have, one UIDVALIDITY")
+
+
+def _orphans(connection: sqlite3.Connection) -> Iterator[Damage]:
+    for table, what in (
+        ("mailbox", "mailboxes"),
+        ("message", "messages"),
+        ("vanished", "notes of expunged messages"),
+        ("reference", "threads"),
+        ("subscription", "subscriptions"),
+    ):
+        for account, number in connection.execute(
+            f"SELECT account, count(*) FROM {table}"
+            " WHERE account NOT IN (SELECT account FROM account) GROUP BY account"
+        ):
+            yield Damage(f"account A{account}", f"does not exist, but has {number} {what}")
+    for domain, address in connection.execute(
+        f"SELECT domain, {_ADDRESS} FROM account a WHERE domain NOT IN (SELECT name FROM domain)"
+        f" UNION ALL SELECT domain, {_ADDRESS} FROM alias a"
+        " WHERE domain NOT IN (SELECT name FROM domain)"
+    ):
+        yield Damage(address, f"is in {domain}, which is no domain of ours")
 
 
 def _queue(connection: sqlite3.Connection) -> Iterator[Damage]:
@@ -171,31 +262,21 @@ def _contents(
         )
     )
     rows = connection.execute(
-        "SELECT content, copies, octets, checksum FROM content ORDER BY content"
+        f"SELECT content, copies, octets, checksum, summary_checksum, {SUMMARY} FROM content"
+        " ORDER BY content"
     )
-    for done, (content, copies, octets, checksum) in enumerate(rows):
+    for done, (content, copies, *row) in enumerate(rows):
         if progress is not None and done % 500 == 0:
             progress(done, whole)
+        wrong = []
         if copies != used.get(content, 0):
-            yield Damage(f"content {content}", f"counts {copies} uses, has {used.get(content, 0)}")
-        if copies == 0:
-            # Being written, or about to be removed.
-            continue
-        size = crc = 0
-        try:
-            for (data,) in connection.execute(
-                "SELECT data FROM chunk WHERE piece BETWEEN ? AND ? ORDER BY piece",
-                (content * PIECES, content * PIECES + PIECES - 1),
-            ):
-                size += len(data)
-                crc = zlib.crc32(data, crc)
-        except sqlite3.DatabaseError as error:
-            yield Damage(_whose(connection, content), f"its octets can't be read: {error}")
-            continue
-        if size != octets:
-            yield Damage(_whose(connection, content), f"has {size} of {octets} octets")
-        elif crc != checksum:
-            yield Damage(_whose(connection, content), "its octets are not those that were stored")
+            wrong.append(f"its octets count {copies} uses, have {used.get(content, 0)}")
+        # Without copies it is being written, or about to be removed.
+        if copies:
+            wrong += _contentDamage(connection, content, row)
+        if wrong:
+            where = _whoseContent(connection, content)
+            yield from (Damage(where, each) for each in wrong)
     orphans = connection.execute(
         f"SELECT DISTINCT piece / {PIECES} FROM chunk"
         f" WHERE piece / {PIECES} NOT IN (SELECT content FROM content)"
@@ -206,14 +287,51 @@ def _contents(
         progress(whole, whole)
 
 
-def _whose(connection: sqlite3.Connection, content: int) -> str:
-    rows = connection.execute(
-        f"SELECT {_NAME} || ', UID ' || e.uid FROM message m"
-        " JOIN account a ON a.account = m.account"
-        " JOIN entry e ON e.account = m.account AND e.message = m.message"
-        " JOIN mailbox b ON b.account = e.account AND b.mailbox = e.mailbox"
-        " WHERE m.content = ?1"
-        " UNION ALL SELECT 'queued message ' || queue_id FROM queued WHERE content = ?1 LIMIT 20",
-        (content,),
+def _contentDamage(connection: sqlite3.Connection, content: int, row: list[Any]) -> Iterator[str]:
+    octets, checksum, detailsChecksum, *details = row
+    size = crc = 0
+    try:
+        for (data,) in connection.execute(
+            "SELECT data FROM chunk WHERE piece BETWEEN ? AND ? ORDER BY piece",
+            (content * PIECES, content * PIECES + PIECES - 1),
+        ):
+            size += len(data)
+            crc = crc32(data, crc)
+    except (sqlite3.Error, TypeError) as error:
+        yield f"its octets can't be read: {error}"
+    else:
+        if size != octets:
+            yield f"has {size} of {octets} octets"
+        elif crc != checksum:
+            yield "its octets are not those that were stored"
+    if summaryChecksum(details) != detailsChecksum:
+        yield "what is shown of it (envelope, structure) is not what was found in it"
+
+
+def _whoseContent(connection: sqlite3.Connection, content: int) -> str:
+    queued = connection.execute(
+        "SELECT 'queued message ' || queue_id FROM queued WHERE content = ? LIMIT 20", (content,)
     ).fetchall()
-    return "; ".join(row[0] for row in rows) or f"content {content}"
+    found = [row[0] for row in queued]
+    accounts = connection.execute(
+        "SELECT 1 FROM message WHERE content = ? LIMIT 1", (content,)
+    ).fetchone()
+    if accounts or not found:
+        found.append(_whoseMessage(connection, "m.content = ?", content))
+    return "; ".join(found)
+
+
+def _whoseMessage(connection: sqlite3.Connection, condition: str, *values: int) -> str:
+    """
+    @return: where messages are, as a person would look for them.
+    """
+    rows = connection.execute(
+        f"SELECT coalesce({_NAME} || ', UID ' || e.uid,"
+        f" coalesce({_ADDRESS}, 'account A' || m.account) || ', a message in no mailbox')"
+        " FROM message m LEFT JOIN account a ON a.account = m.account"
+        " LEFT JOIN entry e ON e.account = m.account AND e.message = m.message"
+        " LEFT JOIN mailbox b ON b.account = e.account AND b.mailbox = e.mailbox"
+        f" WHERE {condition} LIMIT 20",
+        values,
+    ).fetchall()
+    return "; ".join(row[0] for row in rows) or "a message that nobody has"

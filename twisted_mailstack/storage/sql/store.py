@@ -121,9 +121,9 @@ class SQLMailStore:
         except BaseException as error:
             self._close()
             if isinstance(error, OSError):
-                raise StoreDamaged(
-                    f"{error.filename or self.path / FILE} can't be opened: {error.strerror}"
-                ) from error
+                where = error.filename or self.path / FILE
+                why = "it is no directory" if isinstance(error, FileExistsError) else error.strerror
+                raise StoreDamaged(f"{where} can't be opened: {why}") from error
             if isinstance(error, sqlite3.Error):
                 raise StoreDamaged(f"{self.path / FILE} can't be opened: {error}") from error
             raise
