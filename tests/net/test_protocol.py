@@ -11,6 +11,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
 from tests.net.network import WINDOW, Client, NetworkTestCase
@@ -506,6 +507,20 @@ class ImplicitTLSTests(TalkTestCase):
         self.assertLost(client)
         self.assertEqual(self.talk.started, 0)
         self.assertClean()
+
+    def test_logged(self) -> None:
+        """An operator sees who doesn't get through the handshake, and why."""
+        with capturedLogs() as events:
+            self.connect().send(b"EHLO there\r\n")
+            self.connect("192.0.2.2")
+            self.network.wait(self.factory.handshakeTimeout)
+            client = self.connect("192.0.2.3")
+            client.startTLS()
+            client.send(b"QUIT\r\n")
+        first, second = map(formatEvent, events)
+        self.assertTrue(first.startswith("talk: the TLS handshake failed: peer=192.0.2.1 "))
+        self.assertIn("SSL", first)
+        self.assertEqual(second, "talk: no TLS handshake: peer=192.0.2.2")
 
     def test_refusal(self) -> None:
         """One too many gets the refusal under TLS, where its client can read it."""
