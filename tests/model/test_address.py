@@ -7,7 +7,7 @@ from __future__ import annotations
 from unicodedata import normalize
 
 import idna
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -133,7 +133,6 @@ class AddressTests(SynchronousTestCase):
         self.assertTrue(Address.parse("user@bücher.example").isASCII)
         self.assertFalse(Address.parse("jürgen@example.com").isASCII)
 
-    @settings(deadline=None)
     @given(LOCAL_PARTS, DOMAINS)
     @example("a b", "x")
     @example("\u00a0", "x")
@@ -145,7 +144,6 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(Address.parse(str(address)), address)
         self.assertEqual(parsePath(formatPath(address) + " SIZE=1"), (address, " SIZE=1"))
 
-    @settings(deadline=None)
     @given(st.text(st.sampled_from('a@."\\ <>[]é:') | st.characters(), max_size=20))
     def test_anyText(self, text: str) -> None:
         """Any text is an address that is written and read again the same, or is refused."""
@@ -211,7 +209,6 @@ class DomainTests(SynchronousTestCase):
             with self.assertRaises(SyntaxProblem, msg=repr(text)):
                 parseDomain(text)
 
-    @settings(deadline=None)
     @given(st.text(st.characters(categories=["Ll", "Lo", "Nd"]), min_size=1, max_size=8))
     def test_sameAsLibrary(self, label: str) -> None:
         """A name is that of IDNA2008 with UTS #46's mapping, or none."""
@@ -332,7 +329,6 @@ class FoldTests(SynchronousTestCase):
             self.assertEqual(foldLocalPart(one), foldLocalPart(other))
         self.assertNotEqual(foldLocalPart("jürgen"), foldLocalPart("jurgen"))
 
-    @settings(deadline=None)
     @given(st.text(st.characters(codec="utf-8"), max_size=8))
     @example("\u0345\u0301")
     @example("α\u0345\u0301")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -77,7 +77,6 @@ class DateTimeTests(SynchronousTestCase):
             with self.assertRaises(SyntaxProblem, msg=repr(text)):
                 parseDateTime(text)
 
-    @settings(deadline=None)
     @given(SECONDS, ZONES)
     def test_roundTrip(self, seconds: int, zone: int) -> None:
         """What is written is read back, and has the fixed width of the grammar."""
@@ -128,7 +127,6 @@ class DateTests(SynchronousTestCase):
         self.assertEqual(dayOf(seconds), parseDate(b"2-Feb-1994"))
         self.assertEqual(dayOf(-1), -1)
 
-    @settings(deadline=None)
     @given(st.binary(max_size=40))
     @example(b"99-Dec-9999 99:99:99 +9999")
     def test_anyOctets(self, text: bytes) -> None:
@@ -154,13 +152,11 @@ class FieldDateTests(SynchronousTestCase):
         )
         self.assertEqual(formatFieldDate(0), b"Thu, 1 Jan 1970 00:00:00 +0000")
 
-    @settings(deadline=None)
     @given(SECONDS, ZONES)
     def test_roundTrip(self, seconds: int, zone: int) -> None:
         """What is written is read back."""
         self.assertEqual(parseFieldDateZone(formatFieldDate(seconds, zone)), (seconds, zone))
 
-    @settings(deadline=None)
     @given(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29)), ZONES)
     def test_sameAsOthers(self, when: datetime, zone: int) -> None:
         """What another implementation writes is read, and we write it likewise."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -91,7 +91,6 @@ class SetTests(SynchronousTestCase):
         self.assertIs(internFlags([]), NO_FLAGS)
         self.assertIs(flagsFromText(""), NO_FLAGS)
 
-    @settings(deadline=None)
     @given(FLAGS)
     def test_text(self, some: frozenset[str]) -> None:
         """A set survives being stored as text, and equal sets have equal texts."""
@@ -99,7 +98,6 @@ class SetTests(SynchronousTestCase):
         self.assertEqual(flagsFromText(text), some)
         self.assertEqual(flagsToText(frozenset(sorted(some))), text)
 
-    @settings(deadline=None)
     @given(FLAGS, FLAGS)
     def test_operations(self, old: frozenset[str], given_: frozenset[str]) -> None:
         """STORE adds, removes, replaces (RFC 9051 §6.4.6)."""

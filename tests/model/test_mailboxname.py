@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from unicodedata import normalize
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from imapclient import imap_utf7
 from twisted.trial.unittest import SynchronousTestCase
@@ -94,7 +94,6 @@ class WireTests(SynchronousTestCase):
                 with self.assertRaises(InvalidMailboxName, msg=repr(wire)):
                     decodeName(wire, utf8)
 
-    @settings(deadline=None)
     @given(TEXT | SHIFTY)
     def test_roundTrip(self, name: str) -> None:
         """Every name survives both encodings."""
@@ -103,13 +102,11 @@ class WireTests(SynchronousTestCase):
         self.assertRegex(wire, rb"\A[\x20-\x7e]*\Z")
         self.assertEqual(decodeName(encodeName(name, utf8=True), utf8=True), name)
 
-    @settings(deadline=None)
     @given(TEXT | SHIFTY)
     def test_sameAsOthers(self, name: str) -> None:
         """Another implementation writes it the same."""
         self.assertEqual(encodeName(name), imap_utf7.encode(name))
 
-    @settings(deadline=None)
     @given(st.binary(max_size=20) | st.text("&-,+AZaz09/ ", max_size=12).map(str.encode))
     @example(b"&2D3eAA-&2D3eAA-")
     def test_anyOctets(self, wire: bytes) -> None:
@@ -186,7 +183,6 @@ class NormaliseTests(SynchronousTestCase):
         for name in ("a b", "50%", "*", '"', "\\", "(x)", "{3}", "#news.x", "~peter", "&", "😀"):
             self.assertEqual(normaliseName(name), name)
 
-    @settings(deadline=None)
     @given(TEXT | st.text("a/I\u0308é", max_size=10))
     def test_once(self, name: str) -> None:
         """Normalising twice changes no more, and what comes out can be sent and found again."""
@@ -254,7 +250,6 @@ class PatternTests(SynchronousTestCase):
         self.assertFalse(compilePattern("%a")("ab"))
         self.assertTrue(compilePattern("a*")("a\nb"))
 
-    @settings(deadline=None)
     @given(st.text("ab/*%I", max_size=8), st.text("ab/*%I", max_size=10))
     @example("*a*a*a*a*a*a*a*a*b", "a" * 30)
     def test_anyPattern(self, pattern: str, name: str) -> None:

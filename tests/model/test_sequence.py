@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from array import array
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -85,7 +85,6 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(len(NumberSet.parse(text)), 10_000)
         self.assertEqual(sequence._parseKnown.cache_info(), before)
 
-    @settings(deadline=None)
     @given(
         st.lists(st.tuples(*[st.none() | st.integers(1, 30)] * 2), min_size=1, max_size=6),
         st.integers(1, 30),
@@ -123,7 +122,6 @@ class NumberSetTests(SynchronousTestCase):
         for (_, last), (first, _) in zip(numbers.ranges, numbers.ranges[1:], strict=False):
             self.assertGreater(first, last + 1)
 
-    @settings(deadline=None)
     @given(NUMBERS, NUMBERS)
     def test_of(self, some: set[int], others: set[int]) -> None:
         """Sets of numbers, their union and their equality."""
@@ -133,7 +131,6 @@ class NumberSetTests(SynchronousTestCase):
         self.assertEqual(hash(NumberSet.of(some)), hash(NumberSet.of(sorted(some) * 2)))
         self.assertEqual(NumberSet.of([*some, *others]), NumberSet.of(some | others))
 
-    @settings(deadline=None)
     @given(RANGES)
     def test_ranges(self, ranges: list[tuple[int, int]]) -> None:
         """Ranges in any order, overlapping or touching, are merged."""
@@ -141,7 +138,6 @@ class NumberSetTests(SynchronousTestCase):
         self.assertIs_(NumberSet(ranges), expected)
         self.assertEqual(NumberSet(ranges), NumberSet.of(expected))
 
-    @settings(deadline=None)
     @given(NUMBERS)
     def test_render(self, some: set[int]) -> None:
         """What is rendered is read back."""
@@ -151,7 +147,6 @@ class NumberSetTests(SynchronousTestCase):
         else:
             self.assertEqual(numbers.render(), b"")
 
-    @settings(deadline=None)
     @given(RANGES, NUMBERS)
     def test_select(self, ranges: list[tuple[int, int]], uids: set[int]) -> None:
         """Those of a mailbox's UIDs that are in the set, ascending."""
@@ -159,7 +154,6 @@ class NumberSetTests(SynchronousTestCase):
         for ordered in (sorted(uids), array("I", sorted(uids))):
             self.assertEqual(numbers.select(ordered), [uid for uid in ordered if uid in numbers])
 
-    @settings(deadline=None)
     @given(NUMBERS, st.integers(1, 10))
     def test_slices(self, some: set[int], size: int) -> None:
         """Slices are of at most that size, in order, and together all of it."""

@@ -8,7 +8,7 @@ import re
 from itertools import pairwise
 from typing import NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -203,7 +203,6 @@ class DotReaderTests(SynchronousTestCase):
         reader.feed(b"x" * 600)
         self.assertEqual(reader.longestLine, 1200)
 
-    @settings(deadline=None)
     @given(STREAMS, st.lists(st.integers(0, 100), max_size=5))
     def test_anyStreamAnyChunks(self, stream: bytes, places: list[int]) -> None:
         """However it is cut, any stream reads as a line-by-line reading of the RFC says."""
@@ -250,7 +249,6 @@ class DotWriterTests(SynchronousTestCase):
         """A dot behind a bare CR or LF begins no line (RFC 5321 §2.3.8)."""
         self.assertWrites(b"a\n.\rb\r.\r\n", b"a\n.\rb\r.\r\n.\r\n")
 
-    @settings(deadline=None)
     @given(NASTY, st.lists(st.integers(0, 100), max_size=5))
     def test_roundTrip(self, text: bytes, places: list[int]) -> None:
         """What is written is read back, octet for octet, whatever it is and however it is cut."""

@@ -625,12 +625,17 @@ def decodeParameters(parameters: Parameters) -> dict[str, str]:
     return plain
 
 
-#   msg-id = [CFWS] "<" id-left "@" id-right ">" [CFWS]
-_MESSAGE_ID = re.compile(rb"<[^<>\s]+>")
+#   msg-id = [CFWS] "<" id-left "@" id-right ">" [CFWS]; obsolete ones have CFWS inside, too
+_MESSAGE_ID = re.compile(rb"<([^<>]++)>")
 
 
 def parseMessageIds(value: bytes) -> list[bytes]:
     """
-    @return: the message ids of References or In-Reply-To, brackets included.
+    @return: the message ids of References or In-Reply-To, brackets included, without spaces and
+        comments in them.
     """
-    return _MESSAGE_ID.findall(unfold(value[:MAX_VALUE]))
+    value = unfold(value[:MAX_VALUE])
+    if b"(" in value:
+        value = withoutComments(value)
+    found = (_SPACES.sub(b"", inside) for inside in _MESSAGE_ID.findall(value))
+    return [b"<%b>" % inside for inside in found if inside]
