@@ -142,7 +142,11 @@ def _preview(start: bytes, root: Part) -> str:
     if found is None:
         return ""
     end = min(found.endOffset, found.bodyOffset + PREVIEW_OCTETS)
-    text = partText(start[found.bodyOffset : end], found, plain=True)
+    data = start[found.bodyOffset : end]
+    if found.bodyOffset + len(data) < found.endOffset:
+        # Cut at a line's end, not within a character or an encoding.
+        data = data[: data.rfind(b"\n") + 1] or data
+    text = partText(data, found, plain=True)
     # Ordinary text fills a preview with little more than its length.
     line = _WHITE.sub(" ", text[: 2 * PREVIEW_CHARACTERS]).strip()
     if len(line) < PREVIEW_CHARACTERS:

@@ -16,10 +16,17 @@ from unicodedata import normalize
 from twisted_mailstack.model.header import decodeBase64, decodeCharset
 from twisted_mailstack.model.mime import Part
 
-_UUENCODED = re.compile(rb"^begin [0-7]{3,4} [^\r\n]*\r?\n(.*?)^(?:end|`)[ \t]*\r?$", re.M | re.S)
-_HIDDEN = re.compile(r"<(script|style|head|title)\b.*?</\1\s*>|<!--.*?-->", re.I | re.S)
-_BLOCK = re.compile(r"</?(?:p|div|br|tr|li|h[1-6]|table|blockquote)\b[^>]*>", re.I)
-_TAG = re.compile(r"<[^>]*>")
+#   "any trailing white space on a line must be deleted" (RFC 2045 §6.7)
+_TRAILING_SPACE = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n)")
+_UU_BEGIN = re.compile(rb"^begin [0-7]{3,4} [^\r\n]*\r?\n", re.M)
+_UU_END = re.compile(rb"^(?:end|`)[ \t]*\r?$", re.M)
+#: What isn't shown of HTML. What isn't closed goes on to the end, so that each octet is looked at
+#: once.
+_HIDDEN = re.compile(r"<(script|style|title)\b.*?(?:</\1\s*+>|\Z)|<!--.*?(?:-->|\Z)", re.I | re.S)
+_BLOCK = re.compile(r"</?(?:p|div|br|tr|li|h[1-6]|table|blockquote)\b[^<>]*+>", re.I)
+_TAG = re.compile(r"<[/!?]?[A-Za-z][^<>]*+>")
+#: More digits than a character's number has. Python refuses to read thousands of them.
+_TOO_LARGE = re.compile(r"&#(?:[0-9]{8,}|[xX][0-9A-Fa-f]{8,});?")
 
 
 def decodeTransfer(data: bytes, encoding: bytes) -> bytes:
@@ -30,6 +37,9 @@ def decodeTransfer(data: bytes, encoding: bytes) -> bytes:
     if name == b"base64":
         return decodeBase64(data)
     if name == b"quoted-printable":
+        # White space at a line's end was added under way, also behind a soft line break's "=".
+        if any(end in data for end in (b" \r\n", b"\t\r\n", b" \n", b"\t\n")):
+            data = _TRAILING_SPACE.sub(b"", data)
         return binascii.a2b_qp(data)
     if name in (b"x-uuencode", b"uuencode", b"x-uue", b"uue"):
         return _decodeUU(data)
@@ -37,16 +47,19 @@ def decodeTransfer(data: bytes, encoding: bytes) -> bytes:
 
 
 def _decodeUU(data: bytes) -> bytes:
-    match = _UUENCODED.search(data)
-    if match is None:
+    begin = _UU_BEGIN.search(data)
+    if begin is None:
         return data
+    end = _UU_END.search(data, begin.end())
     result = []
-    for line in match.group(1).splitlines():
+    for line in data[begin.end() : end.start() if end else len(data)].splitlines():
+        if not line:
+            continue
         try:
             result.append(binascii.a2b_uu(line))
         except binascii.Error:
             # Some encoders pad lines wrongly: the line's first octet says how much is meant.
-            octets = (((line[0] - 32) & 63) * 4 + 5) // 3 if line else 0
+            octets = (((line[0] - 32) & 63) * 4 + 5) // 3
             try:
                 result.append(binascii.a2b_uu(line[:octets]))
             except binascii.Error:
@@ -73,7 +86,7 @@ def partText(data: bytes, part: Part, plain: bool = False) -> str:
     if plain and part.subtype.lower() == b"html":
         text = _HIDDEN.sub(" ", text)
         text = _BLOCK.sub("\n", text)
-        text = html.unescape(_TAG.sub("", text))
+        text = html.unescape(_TOO_LARGE.sub("\ufffd", _TAG.sub("", text)))
     return text
 
 
