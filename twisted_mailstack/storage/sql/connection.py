@@ -68,21 +68,14 @@ class ReadingConnection(sqlite3.Connection):
     """
 
     def execute(self, statement: str, parameters: Any = ()) -> sqlite3.Cursor:
-        """See L{sqlite3.Connection}."""
-        cursor: sqlite3.Cursor = self.cursor(ReadingCursor)
+        """
+        @raise TemporaryFailure: also if the connection was closed.
+        """
+        try:
+            cursor: sqlite3.Cursor = self.cursor(ReadingCursor)
+        except sqlite3.ProgrammingError:
+            raise TemporaryFailure("The store is closed") from None
         return cursor.execute(statement, parameters)
-
-
-class ClosedConnection:
-    """
-    What takes the place of a connection that was closed: tells whoever still comes.
-    """
-
-    def execute(self, statement: str, parameters: Any = ()) -> sqlite3.Cursor:
-        """
-        @raise TemporaryFailure: always.
-        """
-        raise TemporaryFailure("The store is closed")
 
 
 def connect(

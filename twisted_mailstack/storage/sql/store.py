@@ -39,12 +39,7 @@ from twisted_mailstack.model.mailboxname import INBOX
 from twisted_mailstack.model.records import Damage, Placement
 from twisted_mailstack.storage.sql.account import SQLAccount
 from twisted_mailstack.storage.sql.check import checkDatabase
-from twisted_mailstack.storage.sql.connection import (
-    ClosedConnection,
-    ReadingConnection,
-    connect,
-    explain,
-)
+from twisted_mailstack.storage.sql.connection import ReadingConnection, connect, explain
 from twisted_mailstack.storage.sql.content import ContentWriter, StagedContent, disown
 from twisted_mailstack.storage.sql.directory import SQLDirectory, accountNumber
 from twisted_mailstack.storage.sql.mailbox import Box, checkQuota, storeMessage
@@ -56,8 +51,12 @@ from twisted_mailstack.storage.sql.writer import Transaction, Writer
 FILE = "mail.sqlite3"
 #: How often it is looked whether another process changed anything; costs a microsecond.
 POLL_SECONDS = 0.5
+#: Pages that one step of a backup copies.
+BACKUP_PAGES = 1000
 #: Contents that one step of the reaper removes.
 REAP = 50
+
+Progress = Callable[[int, int], None]
 
 
 @implementer(ISpoolingStore)
@@ -161,10 +160,8 @@ class SQLMailStore:
 
     def _close(self) -> None:
         for name in ("reader", "_writing"):
-            connection = self.__dict__.get(name)
-            if connection is not None:
-                setattr(self, name, ClosedConnection())
-                connection.close()
+            if name in self.__dict__:
+                getattr(self, name).close()
         if self._lock is not None:
             (self.locks / f"process-{self._owner}").unlink(missing_ok=True)
             os.close(self._lock)
@@ -384,27 +381,31 @@ class SQLMailStore:
 
     # --- maintenance ---------------------------------------------------------------------------
 
-    async def check(self, progress: Callable[[int, int], None] | None = None) -> Sequence[Damage]:
+    async def check(self, progress: Progress | None = None) -> Sequence[Damage]:
         """See L{IMailStore}."""
-        tell = None
-        if progress is not None:
-            callback = progress
-
-            def tell(done: int, whole: int) -> None:
-                self._callFromThread(callback, done, whole)
-
+        tell = self._teller(progress)
         found: Sequence[Damage] = await self.readInThread(
             lambda connection: checkDatabase(connection, tell)
         )
         return found
 
-    async def backUp(self, path: str | os.PathLike[str]) -> None:
+    def _teller(self, progress: Progress | None) -> Progress:
+        # In a thread: so that it is called in the reactor's.
+        def tell(done: int, whole: int) -> None:
+            if progress is not None:
+                self._callFromThread(progress, done, whole)
+
+        return tell
+
+    async def backUp(self, path: str | os.PathLike[str], progress: Progress | None = None) -> None:
         """
         Write a consistent copy of the whole store into another directory while this one is used.
 
+        @param progress: called with the pages that are copied and how many there are.
         @raise OSError: if it can't be made.
         @raise TemporaryFailure: if there is no room for it.
         """
+        tell = self._teller(progress)
         target = Path(path)
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = target / FILE
@@ -412,11 +413,19 @@ class SQLMailStore:
 
         def copy(connection: sqlite3.Connection) -> None:
             destination = sqlite3.connect(file, isolation_level=None)
+            # What is changed meanwhile is not in the copy: without a transaction of its own, the
+            # copy would begin again after each change.
+            connection.execute("BEGIN")
+            connection.execute("SELECT count(*) FROM domain").fetchone()
             try:
-                # In one step: in several it would begin again after each change of the source.
-                connection.backup(destination)
+                connection.backup(
+                    destination,
+                    pages=BACKUP_PAGES,
+                    progress=lambda _, remaining, whole: tell(whole - remaining, whole),
+                )
             finally:
                 destination.close()
+                connection.execute("COMMIT")
 
         try:
             await self.readInThread(copy)

@@ -203,8 +203,10 @@ class Writer:
         try:
             result = change(transaction)
         except BaseException as error:
+            if not transaction.connection.in_transaction:
+                # SQLite has rolled back everything, as it does when the disk is full.
+                raise
             failure = Failure(explain(error)) if isinstance(error, sqlite3.Error) else Failure()
-            # If SQLite has rolled back everything, this fails, and the group with it.
             execute("ROLLBACK TO one")
             execute("RELEASE one")
             transaction.changed, transaction.unplaced = changed, unplaced
