@@ -146,7 +146,7 @@ class LayerTests(SynchronousTestCase):
         for module, line in (
             ("model.flags", "from twisted_mailstack.interfaces import IMailbox"),
             ("model.flags", "import zope.interface"),
-            ("storage.memory", "from twisted_mailstack.delivery.local import LocalTarget"),
+            ("storage.memory", "from twisted_mailstack.delivery.target import MailTarget"),
             ("imap.grammar", "from twisted_mailstack.imap.session import IMAPSession"),
             ("imap.session", "from twisted_mailstack.imap.commands import append"),
             ("imap.fetch", "from twisted_mailstack.smtp.reply import reply"),

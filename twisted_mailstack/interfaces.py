@@ -535,7 +535,7 @@ class ISpool(Interface):
         internalDate: int,
         queued: QueuedMessage | None,
         settled: Sequence[Outcome] = (),
-        fallbacks: Sequence[QueuedRecipient] = (),
+        fallbacks: Sequence[QueuedRecipient | None] = (),
     ) -> Awaitable[Sequence[Exception | None]]:
         """
         In one durable step: give local recipients their copy, put a message into the spool for
@@ -549,7 +549,8 @@ class ISpool(Interface):
         @param settled: outcomes of recipients; those that aren't in the spool (any more) are
             ignored. If there are some and none of them is, nothing at all is done.
         @param fallbacks: empty, or for each placement the recipient that is queued in its stead if
-            the account is over its quota, which then is no failure. C{queued} must be given.
+            it can't be placed, which then is no failure; C{None} for nobody. C{queued} must be
+            given.
         @return: for each placement C{None}, or why that one was not placed.
         """
 

@@ -22,9 +22,6 @@ from typing import Any, NoReturn
 # Signing a certificate loads it late, when twistd has given its rights away and may not be allowed
 # to read it any more.
 import cryptography.hazmat.backends.openssl.backend  # noqa: F401
-# Signing a certificate loads it late, when twistd has given its rights away and may not be allowed
-# to read it any more.
-import cryptography.hazmat.backends.openssl.backend  # noqa: F401
 from twisted.application.service import Service
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
@@ -42,8 +39,9 @@ from twisted_mailstack.auth.checker import DirectoryChecker
 from twisted_mailstack.auth.passwords import WORKERS, PasswordHasher, hashPassword
 from twisted_mailstack.auth.realm import MailRealm
 from twisted_mailstack.config import SERVICES, Configuration
-from twisted_mailstack.delivery.local import LocalTarget, Resolver
 from twisted_mailstack.delivery.policy import HopLimit
+from twisted_mailstack.delivery.resolve import Resolver
+from twisted_mailstack.delivery.target import MailTarget
 from twisted_mailstack.errors import AlreadyExists, MailError
 from twisted_mailstack.imap.server import IMAPFactory
 from twisted_mailstack.imap.session import IMAPSettings
@@ -126,7 +124,7 @@ class MailService(Service):
         )
         self._portal = Portal(MailRealm(self.store), (checker,))
         postmaster = configuration.postmaster
-        self._target = LocalTarget(
+        self._target = MailTarget(
             self.store,
             Resolver(
                 self.store.directory,

@@ -8,9 +8,11 @@ from collections.abc import Collection, Sequence
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.smtp.support import TroubledTarget, WatchedStore, now
-from twisted_mailstack.delivery.local import LocalTarget, Resolver
+from tests.delivery.test_target import PlainStore
+from tests.smtp.support import UnreachableRelay, WatchedStore, now
+from twisted_mailstack.delivery.dispatch import Dispatch
 from twisted_mailstack.delivery.policy import HopLimit, PolicyStep
+from twisted_mailstack.delivery.resolve import Resolver
 from twisted_mailstack.delivery.target import MailTarget
 from twisted_mailstack.errors import MailError
 from twisted_mailstack.interfaces import IDeliveryTarget, IPolicyStep, IStagedContent
@@ -22,19 +24,25 @@ from twisted_mailstack.testing.contracts.delivery import (
 )
 
 
-class LocalTargetTests(DeliveryTargetContract, SynchronousTestCase):
+class MailTargetTests(DeliveryTargetContract, SynchronousTestCase):
     """
-    L{LocalTarget} over the memory store.
+    L{MailTarget} over the memory store.
     """
+
+    def makeStore(self) -> WatchedStore:
+        """
+        @return: an empty one.
+        """
+        return WatchedStore()
 
     def makeTarget(self) -> IDeliveryTarget:
         """See L{DeliveryTargetContract}."""
-        self.store = WatchedStore()
+        self.store = self.makeStore()
         self.addCleanup(lambda: self.assertEqual(self.store.staged, set()))
         now(self.store.directory.addDomain("example.test"))
         for address in self.recipients:
             now(self.store.directory.addAccount(address, None))
-        return LocalTarget(self.store, Resolver(self.store.directory))
+        return MailTarget(self.store, Resolver(self.store.directory), Dispatch(UnreachableRelay()))
 
     def delivered(self, recipient: Address) -> Sequence[bytes]:
         """See L{DeliveryTargetContract}."""
@@ -44,26 +52,14 @@ class LocalTargetTests(DeliveryTargetContract, SynchronousTestCase):
         return [entry.message.prefix + entry.message.data for entry in entries]
 
 
-class LocalTargetWithSpoolTests(LocalTargetTests):
+class PlainStoreTests(MailTargetTests):
     """
-    L{LocalTarget} when there is somewhere else, too, for the mail to go.
-    """
-
-    def makeTarget(self) -> IDeliveryTarget:
-        """See L{DeliveryTargetContract}."""
-        super().makeTarget()
-        return LocalTarget(self.store, Resolver(self.store.directory), TroubledTarget())
-
-
-class MailTargetTests(LocalTargetTests):
-    """
-    L{MailTarget}, which delivers and spools in one step.
+    L{MailTarget} over a store without a spool.
     """
 
-    def makeTarget(self) -> IDeliveryTarget:
-        """See L{DeliveryTargetContract}."""
-        super().makeTarget()
-        return MailTarget(self.store, Resolver(self.store.directory))
+    def makeStore(self) -> WatchedStore:
+        """See L{MailTargetTests}."""
+        return PlainStore()
 
 
 class PolicyStepTests(PolicyStepContract, SynchronousTestCase):

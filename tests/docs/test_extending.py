@@ -32,7 +32,8 @@ from tests.docs.accounts import (
     secureWire,
 )
 from twisted_mailstack.auth.realm import MailRealm
-from twisted_mailstack.delivery.local import LocalTarget, Resolver
+from twisted_mailstack.delivery.resolve import Resolver
+from twisted_mailstack.delivery.target import MailTarget
 from twisted_mailstack.imap.registry import EXTENSIONS as IMAP
 from twisted_mailstack.imap.server import IMAPFactory
 from twisted_mailstack.imap.session import IMAPSettings
@@ -61,7 +62,7 @@ class SMTPExampleTests(AccountsTestCase):
     ) -> Conversation:
         """A server with the extension and these policies."""
         factory = SMTPFactory(
-            LocalTarget(self.store, Resolver(self.store.directory)),
+            MailTarget(self.store, Resolver(self.store.directory)),
             SMTPSettings(hostname="mx.example.test"),
             Clock(),
             extensions=(*SMTP, notes(["invoice", "order"])),
@@ -113,7 +114,7 @@ class SMTPExampleTests(AccountsTestCase):
     def test_longerLine(self) -> None:
         """MAIL's line may be as much longer as the extension said (RFC 5321 §4.5.3.1.4)."""
         plain = SMTPFactory(
-            LocalTarget(self.store, Resolver(self.store.directory)),
+            MailTarget(self.store, Resolver(self.store.directory)),
             SMTPSettings(hostname="mx.example.test"),
             Clock(),
         )
@@ -317,7 +318,7 @@ class SASLExampleTests(AccountsTestCase):
         """SMTP offers it, and takes a proof; a wrong one, a malformed one and a reuse fail."""
         clock = Clock()
         factory = SMTPFactory(
-            LocalTarget(self.store, Resolver(self.store.directory)),
+            MailTarget(self.store, Resolver(self.store.directory)),
             SMTPSettings(hostname="mx.example.test", submission=True),
             clock,
             portal=self.portal,

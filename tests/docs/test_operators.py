@@ -28,7 +28,8 @@ from tests.docs import DOCS
 from tests.docs.accounts import AccountsTestCase, Conversation
 from tests.docs.console import Step, blocks, matches, steps
 from tests.interop.harness import PASSWORD, environment, freePorts, looseTLS
-from twisted_mailstack.delivery.local import LocalTarget, Resolver
+from twisted_mailstack.delivery.resolve import Resolver
+from twisted_mailstack.delivery.target import MailTarget
 from twisted_mailstack.net.tls import selfSigned
 from twisted_mailstack.smtp.server import SMTPFactory
 from twisted_mailstack.smtp.session import SMTPSettings
@@ -443,7 +444,7 @@ class RefusalTests(AccountsTestCase):
         @return: the reply to a message with a bare line feed.
         """
         factory = SMTPFactory(
-            LocalTarget(self.store, Resolver(self.store.directory)),
+            MailTarget(self.store, Resolver(self.store.directory)),
             SMTPSettings(hostname="mx.example.test", bareNewlines=bareNewlines),
             Clock(),
         )

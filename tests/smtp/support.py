@@ -25,17 +25,23 @@ from zope.interface import implementer
 
 from twisted_mailstack.auth.checker import DirectoryChecker
 from twisted_mailstack.auth.realm import MailRealm
-from twisted_mailstack.delivery.local import LocalTarget, Resolver
+from twisted_mailstack.delivery.dispatch import Dispatch
+from twisted_mailstack.delivery.resolve import Resolver
+from twisted_mailstack.delivery.target import MailTarget
+from twisted_mailstack.errors import DestinationUnavailable
 from twisted_mailstack.interfaces import (
     IDelivery,
     IDeliveryTarget,
     IMailStore,
     IPasswordHasher,
     IPolicyStep,
+    IRelay,
+    IRelayConnection,
     IServerMechanism,
     IStagedContent,
 )
 from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.queue import QueuedMessage, QueueFilter
 from twisted_mailstack.model.records import Envelope, Recipient
 from twisted_mailstack.sasl.registry import MECHANISMS
 from twisted_mailstack.smtp import session as sessionModule
@@ -208,6 +214,22 @@ class TroubledTarget:
         self._call("abort")
 
 
+@implementer(IRelay)
+class UnreachableRelay:
+    """
+    A way to other domains, by which nothing gets anywhere; so what is for them is to be seen in the
+    spool.
+    """
+
+    def destinationOf(self, reversePath: Address | None, address: Address) -> str:
+        """See L{IRelay}."""
+        return address.domain
+
+    async def connect(self, destination: str, message: QueuedMessage) -> IRelayConnection:
+        """See L{IRelay}."""
+        raise DestinationUnavailable()
+
+
 async def stage(data: bytes) -> IStagedContent:
     """
     @return: a message as policies see it.
@@ -230,7 +252,7 @@ class Server:
         self,
         *,
         target: Any = None,
-        spool: IDeliveryTarget | None = None,
+        relay: IRelay | None = None,
         policies: Sequence[IPolicyStep] = POLICIES,
         extensions: Sequence[Extension] = EXTENSIONS,
         mechanisms: Sequence[IServerMechanism] = MECHANISMS,
@@ -242,6 +264,7 @@ class Server:
     ) -> None:
         """
         @param target: another one than the accounts of the store.
+        @param relay: the way to other domains; without it their mail is refused.
         @param around: makes what the server sees of the store.
         @param login: whether there is AUTH.
         @param settings: as of L{SMTPSettings}.
@@ -250,8 +273,8 @@ class Server:
         self.store = WatchedStore(now=lambda: TODAY, quotaDefaults=quota)
         self.directory = self.store.directory
         seen = around(self.store)
-        self.target: Any = target or LocalTarget(
-            seen, Resolver(seen.directory), spool, lambda: TODAY
+        self.target: Any = target or MailTarget(
+            seen, Resolver(seen.directory), Dispatch(relay, now=lambda: TODAY)
         )
         portal = Portal(MailRealm(self.store), [DirectoryChecker(self.directory, ClearPasswords())])
         context: Any = object() if tls else None
@@ -319,6 +342,17 @@ class Server:
         mailbox = now(now(self.store.openAccount(record.accountId)).openMailbox("INBOX"))
         contents = [now(mailbox.openMessage(uid)) for uid in now(mailbox.changesSince(0)).uids]
         return [now(content.read(0, content.size)) for content in contents]
+
+    def queued(self) -> list[tuple[QueuedMessage, bytes]]:
+        """
+        @return: the messages in the spool, and their texts.
+        """
+        spool = self.store.spool
+        found = []
+        for message in now(spool.select(QueueFilter(), 1000)):
+            content = now(spool.openContent(message.spoolId))
+            found.append((message, now(content.read(0, content.size))))
+        return found
 
 
 class SMTPTestCase(SynchronousTestCase):

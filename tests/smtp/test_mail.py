@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
-from tests.smtp.support import SMTPTestCase, TroubledTarget, now
+from tests.smtp.support import SMTPTestCase, TroubledTarget, UnreachableRelay, now
 from twisted_mailstack.delivery.policy import PolicyStep
 from twisted_mailstack.errors import MailError
 from twisted_mailstack.model.address import Address
@@ -338,7 +338,7 @@ class RecipientTests(SMTPTestCase):
 
     def test_authenticatedElsewhere(self) -> None:
         """
-        Where there is no spool, our own user is told at once and for good that mail to other
+        Where there is no relay, our own user is told at once and for good that mail to other
         domains can't be sent; not that it is denied to them.
         """
         self.serve().authenticated().check("""
@@ -351,9 +351,8 @@ class RecipientTests(SMTPTestCase):
         """)
 
     def test_spooled(self) -> None:
-        """With a spool our own user's mail goes there, a stranger's still doesn't."""
-        spool = TroubledTarget()
-        server = self.serve(spool=spool)
+        """With a relay our own user's mail goes into the spool, a stranger's still doesn't."""
+        server = self.serve(relay=UnreachableRelay())
         server.greeted().check("""
             C: MAIL FROM:<>
             S: 250 2.1.0 OK
@@ -371,7 +370,9 @@ class RecipientTests(SMTPTestCase):
             C: .
             S: 250 2.0.0 OK: Q2
         """)
-        self.assertTrue(spool.committed[0].endswith(b"\r\nto far away\r\n"))
+        ((queued, text),) = server.queued()
+        self.assertEqual([str(each.address) for each in queued.recipients], ["someone@far.test"])
+        self.assertTrue(text.endswith(b"\r\nto far away\r\n"))
 
     def test_case(self) -> None:
         """Domains are compared without regard to case (§2.4), our own local-parts too."""

@@ -12,7 +12,8 @@ from tests.net.network import Client, NetworkTestCase
 from tests.smtp.support import PLAIN, ClearPasswords, now
 from twisted_mailstack.auth.checker import DirectoryChecker
 from twisted_mailstack.auth.realm import MailRealm
-from twisted_mailstack.delivery.local import LocalTarget, Resolver
+from twisted_mailstack.delivery.resolve import Resolver
+from twisted_mailstack.delivery.target import MailTarget
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.smtp.server import SMTPFactory
 from twisted_mailstack.smtp.session import SMTPSettings
@@ -42,7 +43,7 @@ class ServerTestCase(NetworkTestCase):
         settings = {name: arguments.pop(name) for name in names if name in arguments}
         certificate: Any = self.makeCertificate() if tls else None
         return SMTPFactory(
-            LocalTarget(self.store, Resolver(self.store.directory)),
+            MailTarget(self.store, Resolver(self.store.directory)),
             SMTPSettings(hostname="mx.example.test", **settings),
             self.network,
             portal=Portal(

@@ -18,8 +18,8 @@ from typing import Any
 from twisted.logger import Logger
 
 from twisted_mailstack.delivery.dispatch import Dispatch
-from twisted_mailstack.delivery.local import Resolver
 from twisted_mailstack.delivery.queue import Report
+from twisted_mailstack.delivery.resolve import Resolver
 from twisted_mailstack.errors import MailError, MessageExpunged, NoSuchDomain
 from twisted_mailstack.interfaces import IContentWriter, ISpool
 from twisted_mailstack.model.address import Address

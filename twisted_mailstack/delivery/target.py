@@ -7,9 +7,12 @@ A message gets a Return-Path field and a Delivered-To field in front. Return-Pat
 came with are removed, whatever else is in it stays (RFC 5321 §4.4).
 
 A recipient that is one account is refused when that account is full. Where a message has several
-recipients, or an address stands for several, an account that is full keeps nobody else's copy back:
-its own waits in the spool. So nothing is delivered twice, and the client, which gets one reply for
-all (RFC 5321 §4.1.1.4), need not try again.
+recipients, or an address stands for several, an account that is full, or was removed since RCPT,
+keeps nobody else's copy back: its own goes into the spool, where it waits for room, or makes a
+notification. So nothing is lost or delivered twice, and the client, which gets one reply for all
+(RFC 5321 §4.1.1.4), need not try again.
+
+A store without a spool gives all of them their copy or none: then the client is told to try again.
 """
 
 from __future__ import annotations
@@ -21,14 +24,15 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_mailstack.delivery.dispatch import Dispatch
-from twisted_mailstack.delivery.local import Resolver
 from twisted_mailstack.delivery.notification import Notifier, encodeXtext
 from twisted_mailstack.delivery.queue import Report
+from twisted_mailstack.delivery.resolve import Resolver
 from twisted_mailstack.delivery.returnpath import ReturnPathRemover
 from twisted_mailstack.delivery.wishes import deliveryWishes
 from twisted_mailstack.errors import (
     MailError,
     MessageTooLarge,
+    NoSuchAccount,
     NoSuchDomain,
     OverQuota,
     TemporaryFailure,
@@ -43,7 +47,7 @@ from twisted_mailstack.interfaces import (
 )
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.queue import LOCAL, AttemptResult, QueuedMessage, QueuedRecipient
-from twisted_mailstack.model.records import AccountRecord, Envelope, Recipient
+from twisted_mailstack.model.records import AccountRecord, Envelope, Placement, Recipient
 
 Inspect = Callable[[IStagedContent], Awaitable[bytes]]
 
@@ -122,6 +126,8 @@ class MailDelivery:
     async def addRecipient(self, recipient: Recipient) -> None:
         """See L{IDelivery}."""
         target = self._target
+        if target.spool is None and self._wishes.notBefore > target.dispatch.now():
+            raise MailError("This server can't hold messages", enhancedStatus="5.3.3")
         try:
             accounts, elsewhere = await target.resolver.resolve(recipient.address)
         except NoSuchDomain:
@@ -135,8 +141,9 @@ class MailDelivery:
                 enhancedStatus="5.7.1",
             )
         alone = len(accounts) == 1 and not elsewhere
-        if alone:
-            await self._checkRoom(accounts[0])
+        if alone or target.spool is None:
+            for account in accounts:
+                await self._checkRoom(account)
         index = len(self._recipients)
         self._recipients.append(recipient)
         for address in elsewhere:
@@ -195,42 +202,37 @@ class MailDelivery:
             )
             for copy in copies
         ]
-        several = len(self._copies) + len(self._elsewhere) > 1
         results: Sequence[Exception | None]
         if target.spool is None:
-            results = await target.store.deliver(staged, placements, now, partial=True)
+            results = await self._deliverAll(staged, placements, now)
         else:
-            fallbacks: list[QueuedRecipient] = []
-            if several and not envelope.perRecipient:
-                fallbacks = [
-                    self._fallback(copy, number, now)
-                    for number, copy in enumerate(copies, len(queued.recipients))
-                ]
+            # Who is told by a reply of their own needs none.
+            several = len(self._copies) + len(self._elsewhere) > 1
+            fallbacks = [
+                self._fallback(copy, number)
+                if several and not (envelope.perRecipient and copy.alone)
+                else None
+                for number, copy in enumerate(copies, len(queued.recipients))
+            ]
             results = await target.spool.accept(
                 staged, placements, now, queued, fallbacks=fallbacks
             )
         refused = {
             copy.via: error
             for copy, error in zip(copies, results, strict=True)
-            if error is not None and copy.alone
+            if error is not None
         }
-        for copy, error in zip(copies, results, strict=True):
-            if error is not None and not copy.alone:
-                # Deleted since RCPT; it was one of several that the address stands for.
-                self.log.error(
-                    "{queueId}: not delivered: to=<{address}>: {error}",
-                    queueId=envelope.queueId,
-                    address=str(copy.account.address),
-                    error=str(error),
-                )
         await self._tellSuccess(staged, queued, copies, results)
-        return [self._refusal(refused.get(n)) for n in range(len(self._recipients))]
+        return [refused.get(number) for number in range(len(self._recipients))]
 
-    def _refusal(self, error: Exception | None) -> Exception | None:
-        if error is None or isinstance(error, OverQuota):
-            return error
-        # Deleted since RCPT: the next attempt will say so of that recipient alone.
-        return TemporaryFailure()
+    async def _deliverAll(
+        self, staged: IStagedContent, placements: Sequence[Placement], now: int
+    ) -> Sequence[Exception | None]:
+        try:
+            return await self._target.store.deliver(staged, placements, now)
+        except NoSuchAccount:
+            # Removed since RCPT: the next attempt will say so of that recipient alone.
+            raise TemporaryFailure() from None
 
     def _queued(self, added: bytes, held: Sequence[Copy]) -> QueuedMessage:
         envelope, wishes = self._envelope, self._wishes
@@ -251,7 +253,7 @@ class MailDelivery:
             priority=wishes.priority,
         )
 
-    def _fallback(self, copy: Copy, number: int, now: int) -> QueuedRecipient:
+    def _fallback(self, copy: Copy, number: int) -> QueuedRecipient:
         queued = self._target.dispatch.queued(
             "",
             self._envelope.reversePath,
@@ -259,9 +261,7 @@ class MailDelivery:
             [(self._recipients[copy.via]._replace(address=copy.account.address), True)],
             expires=self._wishes.expires,
         )
-        return queued.recipients[0]._replace(
-            number=number, destination=LOCAL, lastReply="452 4.2.2 The account is over its quota"
-        )
+        return queued.recipients[0]._replace(number=number)
 
     def _addressOf(self, copy: Copy) -> Address:
         # As the client named the recipient; the postmaster without domain is nobody's address.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_mailstack.errors import MessageExpunged, OverQuota
+from twisted_mailstack.errors import MessageExpunged
 from twisted_mailstack.interfaces import ISpool, IStagedContent
 from twisted_mailstack.model.address import Address, foldLocalPart
 from twisted_mailstack.model.queue import (
@@ -56,7 +56,7 @@ class MemorySpool:
         internalDate: int,
         queued: QueuedMessage | None,
         settled: Sequence[Outcome] = (),
-        fallbacks: Sequence[QueuedRecipient] = (),
+        fallbacks: Sequence[QueuedRecipient | None] = (),
     ) -> Sequence[Exception | None]:
         """See L{ISpool}."""
         if settled and not self._settle(settled):
@@ -66,9 +66,9 @@ class MemorySpool:
             assert content is not None
             results += await self._store.deliver(content, placements, internalDate, partial=True)
         waiting = list(queued.recipients) if queued is not None else []
-        for number, error in enumerate(results):
-            if fallbacks and isinstance(error, OverQuota):
-                waiting.append(fallbacks[number])
+        for number, fallback in enumerate(fallbacks):
+            if fallback is not None and results[number] is not None:
+                waiting.append(fallback)
                 results[number] = None
         if queued is not None and waiting:
             assert content is not None

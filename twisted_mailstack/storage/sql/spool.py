@@ -114,7 +114,7 @@ class SQLSpool:
         internalDate: int,
         queued: QueuedMessage | None,
         settled: Sequence[Outcome] = (),
-        fallbacks: Sequence[QueuedRecipient] = (),
+        fallbacks: Sequence[QueuedRecipient | None] = (),
     ) -> Sequence[Exception | None]:
         """See L{ISpool}."""
         store = self._store
@@ -132,11 +132,12 @@ class SQLSpool:
                 try:
                     placed = store.place(transaction, staged, placement, placed, internalDate, now)
                 except (NoSuchAccount, OverQuota) as error:
-                    if fallbacks and isinstance(error, OverQuota):
-                        waiting.append(fallbacks[number])
-                        results.append(None)
-                    else:
+                    fallback = fallbacks[number] if fallbacks else None
+                    if fallback is None:
                         results.append(error)
+                    else:
+                        waiting.append(fallback)
+                        results.append(None)
                 else:
                     results.append(None)
             if waiting:
