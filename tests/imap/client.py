@@ -143,7 +143,7 @@ class MailboxModel:
     A client's idea of its selected mailbox.
 
     @ivar messages: by sequence number, from 0.
-    @ivar recent: as last told.
+    @ivar recent: as last told; C{uidValidity} likewise.
     @ivar found: the numbers of the last SEARCH.
     @ivar responses: all of the last L{read}.
     @ivar goodbye: whether BYE was said.
@@ -151,6 +151,7 @@ class MailboxModel:
 
     messages: list[Known] = field(default_factory=list)
     recent: int = 0
+    uidValidity: int = 0
     found: list[int] = field(default_factory=list)
     responses: list[bytes] = field(default_factory=list)
     goodbye: bool = False
@@ -189,9 +190,11 @@ class MailboxModel:
         if match is None:
             if response.startswith(b"* SEARCH"):
                 self.found = [int(each) for each in response.split()[2:]]
+            elif response.startswith(b"* OK [UIDVALIDITY "):
+                self.uidValidity = int(response[18:].partition(b"]")[0])
             elif response.startswith(b"* BYE "):
                 self.goodbye = True
-            elif not response.startswith((b"* FLAGS (", b"* OK [", b"+ idling")):
+            elif not response.startswith((b"* FLAGS (", b"* OK [", b"* STATUS ", b"+ idling")):
                 raise AssertionError(f"unexpected response: {response!r}")
             return
         number, kind = int(match.group(1)), match.group(2)

@@ -30,11 +30,11 @@ class SteppedStore(SQLMailStore):
     async def start(self) -> None:
         """See L{SQLMailStore}."""
         await super().start()
-        # No test pulls the plug.
-        self._writing.execute("PRAGMA synchronous = OFF")
         for name in ("_threads", "_readers"):
             getattr(self, name).shutdown()
             setattr(self, name, self)
+        # No test pulls the plug.
+        self._writing.execute("PRAGMA synchronous = OFF")
 
     def _later(self, function: Callable[..., object], *arguments: Any) -> None:
         if self.atOnce:

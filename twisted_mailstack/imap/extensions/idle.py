@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from twisted_mailstack.errors import LimitExceeded, SyntaxProblem
+from twisted_mailstack.errors import LimitExceeded, SessionEnded, SyntaxProblem
 from twisted_mailstack.imap.extension import LOGGED_IN, Command, Extension
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
@@ -20,7 +20,7 @@ async def idle(session: IMAPSession, cursor: Cursor) -> bytes:
         await session.tellNews()
         if session.closing:
             # The mailbox was deleted: DONE isn't waited for.
-            break
+            raise SessionEnded("mailbox deleted")
         try:
             line = stream.takeLine(MAX_LINE)
         except LimitExceeded:

@@ -1,0 +1,489 @@
+"""
+Several sessions on the same mailboxes never come to differ.
+
+Random commands run in a few sessions, with deliveries and changes of flags from outside between
+them. Each session's client believes only what it is told (C{tests.imap.client}), and checks that it
+may be told that. In the end all of them say NOOP, and then know what is stored.
+
+C{MAILSTACK_THOROUGH=20} makes it try twenty times as much.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.imap.client import Known, MailboxModel
+from tests.imap.stepped import SteppedServer
+from tests.imap.support import Server, now
+from twisted_mailstack.imap import fetch, search
+from twisted_mailstack.model.flags import FlagOperation
+from twisted_mailstack.model.records import Attribute, Placement
+from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.testing.conversation import Conversation
+
+THOROUGH = int(os.environ.get("MAILSTACK_THOROUGH", "1"))
+#: Making a failure small takes minutes: only where somebody asked for it.
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate) + (Phase.shrink,) * (THOROUGH > 1)
+NAMES = ("INBOX", "box", "other", "box/sub")
+FLAGS = ("\\Seen", "\\Deleted", "\\Flagged", "work", "play")
+TEXT = b"Subject: x\r\n\r\ntext\r\n"
+ALL = NumberSet([(1, 0xFFFFFFFF)])
+
+After = Callable[[bytes], None]
+
+
+def nothing(tagged: bytes) -> None:
+    """Nothing follows from the answer."""
+
+
+@dataclass
+class Session:
+    """
+    One connection, and what its client knows.
+
+    @ivar selected: UIDVALIDITY of the selected mailbox, which no other mailbox has.
+    @ivar name: under which it was selected.
+    @ivar epoch: counts selections: what is recent in one isn't in the next.
+    @ivar idle: in IDLE.
+    @ivar waiting: the command under way: its name, its tag (C{None}: it gets no tagged response
+        yet), and what follows from the answer.
+    """
+
+    conversation: Conversation
+    model: MailboxModel = field(default_factory=MailboxModel)
+    selected: int | None = None
+    name: str = ""
+    readOnly: bool = False
+    epoch: int = 0
+    idle: bool = False
+    waiting: tuple[bytes, bytes | None, After] | None = None
+
+
+class World:
+    """
+    The server and all who use it.
+    """
+
+    def __init__(self, server: Server, sessions: int) -> None:
+        self.server = server
+        self.account: Any = server.account
+        # Which session and selection saw a message as recent, by UIDVALIDITY and UID.
+        self.recent: dict[tuple[int, int], tuple[int, int]] = {}
+        for name in NAMES[1:3]:
+            now(self.account.createMailbox(name))
+        self.sessions = [Session(server.login()) for _ in range(sessions)]
+        self.outside: list[Deferred[None]] = []
+
+    # --- what is so ----------------------------------------------------------------------------
+
+    def names(self) -> dict[int, str]:
+        """
+        @return: names of mailboxes by their UIDVALIDITY.
+        """
+        return {
+            now(now(self.account.openMailbox(info.name)).status()).uidValidity: info.name
+            for info in now(self.account.listMailboxes())
+            if info.selectable
+        }
+
+    def stored(self, name: str) -> dict[int | None, frozenset[str]]:
+        """
+        @return: flags by UID.
+        """
+        mailbox = now(self.account.openMailbox(name))
+        return dict(now(mailbox.fetch(ALL, (Attribute.FLAGS,))))
+
+    # --- from outside --------------------------------------------------------------------------
+
+    def beside(self, work: Awaitable[None]) -> None:
+        """
+        Something that no session does.
+        """
+
+        async def run() -> None:
+            await work
+
+        self.outside.append(ensureDeferred(run()))
+
+    async def deliver(self, name: str, flags: Sequence[str]) -> None:
+        """
+        New mail.
+        """
+        writer = self.server.store.newContent()
+        writer.write(TEXT)
+        staged = await writer.finish()
+        placement = Placement(self.account.accountId, name, b"", frozenset(flags))
+        await self.server.store.deliver(staged, [placement], 0)
+        staged.discard()
+
+    async def change(self, name: str, first: int, operation: FlagOperation, flag: str) -> None:
+        """
+        Flags of some messages.
+        """
+        for info in await self.account.listMailboxes():
+            if info.name == name and info.selectable:
+                mailbox = await self.account.openMailbox(name)
+                numbers = NumberSet([(first, first + 2)])
+                await mailbox.storeFlags(numbers, operation, frozenset([flag]))
+
+    # --- time ----------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """
+        Run one thing that waits.
+        """
+        steps = getattr(self.server.store, "steps", None)
+        if steps:
+            steps.popleft()()
+        else:
+            self.server.clock.advance(0)
+
+    def settle(self) -> None:
+        """
+        Run all that waits, and let every client read.
+        """
+        self.sessions[0].conversation.settle()
+        for done in self.outside:
+            # Raises what it raised.
+            results: list[Any] = []
+            done.addBoth(results.append)
+            assert results == [None], results
+        self.outside.clear()
+        for session in list(self.sessions):
+            self.read(session)
+
+    # --- sessions ------------------------------------------------------------------------------
+
+    def send(self, session: Session, command: bytes, after: After) -> None:
+        """
+        Send a command.
+        """
+        words = command.split(b" ")
+        name = b" ".join(words[:2]) if words[0] == b"UID" else words[0]
+        if name in (b"SELECT", b"EXAMINE"):
+            # Of the mailbox before nothing is told any more.
+            session.model.reset()
+        session.waiting = (name, None if name == b"IDLE" else b"t", after)
+        session.idle = name == b"IDLE"
+        session.conversation.stream.received(b"t " + command + b"\r\n")
+
+    def sendDone(self, session: Session) -> None:
+        """
+        End IDLE.
+        """
+        session.idle = False
+        session.waiting = (b"IDLE", b"t", nothing)
+        session.conversation.stream.received(b"DONE\r\n")
+
+    def read(self, session: Session) -> None:
+        """
+        Read all that came; the command under way is over by now.
+        """
+        data = session.conversation.wire.take()
+        waiting, session.waiting = session.waiting, None
+        if waiting is None:
+            # Nothing comes unasked but in IDLE. (RFC 3501 §5.2 would allow EXISTS.)
+            assert session.idle or not data, f"unasked: {data!r}"
+            session.model.read(data, b"IDLE")
+        else:
+            name, tag, after = waiting
+            tagged = session.model.read(data, name, tag)
+            # The client knows what it does: it names no message that isn't there.
+            assert not tagged.startswith(b"BAD "), (name, tagged)
+            if tagged:
+                after(tagged)
+        if session.conversation.failure is not None:
+            session.conversation.failure.raiseException()
+        if session.model.goodbye:
+            # Only because its mailbox was deleted.
+            assert session.selected is not None and session.selected not in self.names()
+            assert session.conversation.finished
+            where = self.sessions.index(session)
+            self.sessions[where] = Session(self.server.login(), epoch=session.epoch + 1)
+        else:
+            self.checkRecent(session)
+
+    def checkRecent(self, session: Session) -> None:
+        """
+        No message is recent in two sessions (RFC 3501 §2.3.2).
+        """
+        if session.selected is None or session.readOnly:
+            return
+        who = self.sessions.index(session), session.epoch
+        for known in session.model.messages:
+            if known.uid is not None and known.flags is not None and "\\Recent" in known.flags:
+                first = self.recent.setdefault((session.selected, known.uid), who)
+                assert first == who, f"UID {known.uid} is recent in {first} and {who}"
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def agree(self) -> None:
+        """
+        After a NOOP each client that has a mailbox knows what is stored in it: how many messages,
+        and UIDs and flags as far as it was ever told them. Then it asks for the rest.
+        """
+        self.settle()
+        for session in self.sessions:
+            if session.idle:
+                self.sendDone(session)
+        self.settle()
+        for session in self.sessions:
+            self.send(session, b"NOOP", nothing)
+        self.settle()
+        for session in list(self.sessions):
+            if session.selected is None:
+                continue
+            # Else it would have been told so.
+            name = self.names()[session.selected]
+            stored = self.stored(name)
+            model = session.model
+            assert len(model.messages) == len(stored), (model.messages, stored)
+            for known, (uid, flags) in zip(model.messages, stored.items(), strict=True):
+                assert known.uid in (None, uid), (model.messages, stored)
+                assert known.flags is None or known.flags - {"\\Recent"} == flags, (known, flags)
+            if stored:
+                self.send(session, b"FETCH 1:* (UID FLAGS)", nothing)
+                self.settle()
+            assert model.flagsByUID() == stored, (model.flagsByUID(), stored)
+            recent = sum("\\Recent" in (known.flags or ()) for known in model.messages)
+            # RECENT isn't told again when EXPUNGE makes it less.
+            assert recent <= model.recent, (recent, model.recent)
+
+
+def choose(world: World, session: Session, kind: str, a: int, b: int) -> tuple[bytes, After] | None:
+    """
+    @param kind: a word that says what it is to be; C{a} and C{b}: the details.
+    @return: a command that this client can give now, and what follows from the answer.
+    """
+    name = NAMES[a % len(NAMES)]
+    target = NAMES[b % len(NAMES)].encode()
+    if kind == "select":
+        return _select(session, name, b % 3 == 0)
+    if kind == "noop":
+        return b"NOOP", nothing
+    if kind == "idle":
+        return b"IDLE", nothing
+    if kind == "status":
+        return b"STATUS INBOX (MESSAGES UNSEEN)", nothing
+    if kind == "append":
+        flag = FLAGS[b % len(FLAGS)].encode()
+        return b"APPEND %b (%b) {%d+}\r\n%b" % (name.encode(), flag, len(TEXT), TEXT), nothing
+    if kind == "create":
+        return b"CREATE " + name.encode(), nothing
+    if kind == "delete":
+        if name in ("INBOX", session.name, world.names().get(session.selected or 0)):
+            return None
+        return b"DELETE " + name.encode(), nothing
+    if kind == "rename":
+
+        def renamed(tagged: bytes) -> None:
+            if tagged.startswith(b"OK ") and session.name == name != "INBOX":
+                session.name = target.decode()
+
+        return b"RENAME %b %b" % (name.encode(), target), renamed
+    if session.selected is None:
+        return None
+    if kind == "close":
+
+        def closed(tagged: bytes) -> None:
+            if tagged.startswith(b"OK "):
+                session.selected = None
+                session.model.reset()
+
+        return (b"CLOSE" if a % 2 else b"UNSELECT"), closed
+    byUID = a % 2 == 0
+    prefix = b"UID " if byUID else b""
+    count = len(session.model.messages)
+    if kind == "search":
+        query = (b"ALL", b"SEEN", b"NOT DELETED", b"SUBJECT x", b"RECENT")[b % 5]
+
+        def found(tagged: bytes) -> None:
+            assert byUID or all(1 <= each <= count for each in session.model.found)
+
+        return prefix + b"SEARCH " + query, found
+    if kind == "expunge":
+        return (b"UID EXPUNGE %d:*" % (1 + b % 6) if byUID else b"EXPUNGE"), nothing
+    if byUID:
+        some = b"%d:%d" % (1 + a % 7, 1 + b % 11)
+    elif count:
+        some = b"%d,%d" % (1 + a % count, 1 + b % count) if b % 3 else b"%d:*" % (1 + a % count)
+    else:
+        return None
+    if kind == "fetch":
+        items = (b"(UID FLAGS)", b"FLAGS", b"(UID RFC822.SIZE)", b"BODY[TEXT]", b"(UID ENVELOPE)")
+        return prefix + b"FETCH " + some + b" " + items[b % 5], nothing
+    if kind == "store":
+        return _store(session, prefix, some, a, b)
+    return prefix + kind.upper().encode() + b" " + some + b" " + target, nothing
+
+
+def _select(session: Session, name: str, readOnly: bool) -> tuple[bytes, After]:
+    session.epoch += 1
+    # Whatever comes of it, the mailbox before isn't selected any more (RFC 3501 §6.3.1).
+    session.selected = None
+
+    def selected(tagged: bytes) -> None:
+        if tagged.startswith(b"OK "):
+            session.selected, session.name = session.model.uidValidity, name
+            session.readOnly = readOnly
+
+    return (b"EXAMINE " if readOnly else b"SELECT ") + name.encode(), selected
+
+
+def _store(session: Session, prefix: bytes, some: bytes, a: int, b: int) -> tuple[bytes, After]:
+    operation, flag = (b"+FLAGS", b"-FLAGS", b"FLAGS")[a // 2 % 3], FLAGS[b // 3 % len(FLAGS)]
+    silent = b"" if a % 4 else b".SILENT"
+    before = [(known, known.flags) for known in session.model.messages]
+    count = len(before)
+
+    def named(number: int, known: Known) -> bool:
+        value = known.uid if prefix else number
+        assert value is not None
+        for element in some.split(b","):
+            first, colon, last = element.partition(b":")
+            ends = int(first), count if last == b"*" else int(last if colon else first)
+            if min(ends) <= value <= max(ends):
+                return True
+        return False
+
+    def stored(tagged: bytes) -> None:
+        if not silent or not tagged.startswith(b"OK "):
+            return
+        for number, (known, flags) in enumerate(before, 1):
+            if flags is None or known.flags is not flags:
+                # It was told, or never known.
+                continue
+            if prefix and known.uid is None:
+                # It can't tell whether that one was meant.
+                known.flags = None
+            elif named(number, known):
+                # It wasn't told, so it must be as it has to expect.
+                recent = flags & {"\\Recent"}
+                known.flags = {
+                    b"+FLAGS": flags | {flag},
+                    b"-FLAGS": flags - {flag},
+                    b"FLAGS": frozenset([flag]) | recent,
+                }[operation]
+
+    text = operation + silent + b" (" + flag.encode() + b")"
+    return prefix + b"STORE " + some + b" " + text, stored
+
+
+KINDS = {
+    "select": 5,
+    "noop": 1,
+    "idle": 3,
+    "status": 1,
+    "append": 3,
+    "create": 1,
+    "delete": 1,
+    "rename": 1,
+    "close": 1,
+    "search": 2,
+    "expunge": 2,
+    "fetch": 5,
+    "store": 6,
+    "copy": 2,
+    "move": 2,
+    "deliver": 3,
+    "change": 2,
+}
+
+#: What, by which session, how exactly, and how much of what waits is run before the next: 3 is all.
+Step = tuple[str, int, int, int, int]
+STEPS = st.tuples(
+    st.sampled_from([kind for kind, often in KINDS.items() for _ in range(often)]),
+    st.integers(0, 3),
+    st.integers(0, 59),
+    st.integers(0, 59),
+    st.integers(0, 3),
+)
+
+
+def play(world: World, steps: Sequence[Step]) -> None:
+    """
+    Run these steps, then compare.
+    """
+    for kind, who, a, b, wait in steps:
+        if kind == "deliver":
+            world.beside(world.deliver(NAMES[a % 3], [FLAGS[b % 5]] if b % 2 else []))
+        elif kind == "change":
+            operation = FlagOperation.ADD if a % 2 else FlagOperation.REMOVE
+            world.beside(world.change(NAMES[a % 3], 1 + b % 6, operation, FLAGS[b % 5]))
+        else:
+            who %= len(world.sessions)
+            if world.sessions[who].waiting is not None:
+                world.settle()
+            session = world.sessions[who]
+            if session.idle:
+                world.sendDone(session)
+            else:
+                chosen = choose(world, session, kind, a, b)
+                if chosen is not None:
+                    world.send(session, *chosen)
+        if wait == 3:
+            world.settle()
+        else:
+            for _ in range(wait):
+                world.step()
+    world.agree()
+
+
+class ModelTests(SynchronousTestCase):
+    """
+    The whole, over both stores.
+    """
+
+    def setUp(self) -> None:
+        """Small slices, so that commands are cut where others can come between."""
+        for module, name, size in (
+            (fetch, "METADATA_SLICE", 2),
+            (fetch, "CONTENT_SLICE", 1),
+            (search, "ROWS", 2),
+            (search, "HEADERS", 1),
+        ):
+            self.patch(module, name, size)
+        fetch.compileItems.cache_clear()
+        self.addCleanup(fetch.compileItems.cache_clear)
+
+    @settings(
+        deadline=None,
+        max_examples=100 * THOROUGH,
+        phases=PHASES,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(st.integers(2, 4), st.lists(STEPS, min_size=20, max_size=60))
+    def test_memory(self, sessions: int, steps: list[Step]) -> None:
+        """
+        Over the memory store.
+        """
+        play(World(Server(), sessions), steps)
+
+    @settings(
+        deadline=None,
+        max_examples=15 * THOROUGH,
+        phases=PHASES,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(st.integers(2, 3), st.lists(STEPS, min_size=20, max_size=60))
+    def test_sql(self, sessions: int, steps: list[Step]) -> None:
+        """
+        Over the SQL store, where others come between each step of a command.
+        """
+        server = SteppedServer(self.mktemp())
+        try:
+            world = World(server, sessions)
+            server.store.atOnce = False
+            play(world, steps)
+        finally:
+            server.store.atOnce = True
+            server.settle()
+            now(server.store.stop())
