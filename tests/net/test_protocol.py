@@ -5,6 +5,7 @@ Connections: what carries a session, and what ends it.
 from __future__ import annotations
 
 import socket
+from errno import EPIPE
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
@@ -212,6 +213,100 @@ class ConnectionTests(TalkTestCase):
         self.assertEqual(client.take(), b"hello\r\nended: timeout\r\n")
         self.assertLost(client)
         self.assertClean()
+
+
+class DirectTests(TalkTestCase):
+    """
+    What the socket takes at once leaves at once; nothing else about sending differs.
+    """
+
+    def test_atOnce(self) -> None:
+        """A reply is on its way before the reactor turns, and nothing waits to be written."""
+        client = self.connect()
+        client.take()
+        protocol = next(iter(self.factory.protocols))
+        protocol.dataReceived(b"one\r\n")
+        self.assertEqual(bytes(client.sock.peer.incoming), b"one\r\n")
+        self.assertEqual(self.network.writers, {})
+
+    def test_partly(self) -> None:
+        """What the socket doesn't take follows later; what is sent meanwhile comes behind it."""
+        client = self.connect()
+        client.take()
+        protocol = next(iter(self.factory.protocols))
+        sent = client.sock.send
+
+        def three(data: Any) -> int:
+            return sent(bytes(data[:3]))
+
+        self.patch(client.sock, "send", three)
+        protocol.dataReceived(b"abcdef\r\n")
+        self.assertEqual(bytes(client.sock.peer.incoming), b"abc")
+        protocol.dataReceived(b"ghijkl\r\n")
+        self.assertEqual(bytes(client.sock.peer.incoming), b"abc")
+        self.network.pump()
+        self.assertEqual(client.take(), b"abcdef\r\nghijkl\r\n")
+        self.assertEqual(self.network.writers, {})
+
+    def test_notAtAll(self) -> None:
+        """A socket that takes nothing just now gets it when it does."""
+        client = self.connect()
+        client.take()
+        protocol = next(iter(self.factory.protocols))
+        client.sock.peer.incoming += b"x" * WINDOW
+        protocol.dataReceived(b"one\r\n")
+        self.assertEqual(len(client.sock.peer.incoming), WINDOW)
+        self.network.pump()
+        self.assertEqual(client.take(), b"x" * WINDOW + b"one\r\n")
+
+    def test_peerGone(self) -> None:
+        """An error of the socket ends the connection as any other loss does, once."""
+        client = self.connect()
+        protocol = next(iter(self.factory.protocols))
+
+        def broken(data: Any) -> int:
+            raise OSError(EPIPE, "nobody reads")
+
+        self.patch(client.sock, "send", broken)
+        protocol.dataReceived(b"one\r\n")
+        self.assertIn(protocol, self.factory.protocols)
+        self.network.pump()
+        self.assertClean()
+        self.assertEqual(self.talk.ended, ["failed"])
+
+    def test_aborted(self) -> None:
+        """A connection that was cut off sends nothing more, whatever its session says."""
+        client = self.connect()
+        client.take()
+        client.send(b"WAIT\r\n")
+        protocol = next(iter(self.factory.protocols))
+        protocol._abort()
+        self.talk.work.callback(None)
+        self.assertEqual(bytes(client.sock.peer.incoming), b"")
+        self.network.pump()
+        self.assertClean()
+
+    def test_insideTLS(self) -> None:
+        """After STARTTLS nothing goes past it."""
+        self.factory = self.makeFactory(tls=self.makeCertificate())
+        client = self.connect()
+        client.send(b"TLS\r\n")
+        client.startTLS()
+        self.network.pump()
+        client.take()
+        protocol = next(iter(self.factory.protocols))
+        wire: list[bytes] = []
+        sent = client.sock.send
+
+        def note(data: Any) -> int:
+            wire.append(bytes(data))
+            return sent(data)
+
+        self.patch(client.sock, "send", note)
+        self.assertEqual(client.send(b"secret\r\n"), b"secret\r\n")
+        self.assertTrue(wire)
+        self.assertNotIn(b"secret", b"".join(wire))
+        self.assertFalse(protocol._direct)
 
 
 class BackPressureTests(TalkTestCase):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -29,6 +30,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.tcp import Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -63,6 +65,7 @@ class MailProtocol(Protocol):
         self._started = False
         self._serving = False
         self._losing = False
+        self._direct = False
         self._handshake: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -73,6 +76,7 @@ class MailProtocol(Protocol):
             # Replies are small and go out whole: waiting to fill a segment only delays them.
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
+        self._direct = type(self.transport) is Server
         self.peer = _address(getattr(self.transport.getPeer(), "host", None))
         self.stream = Stream(self, self.factory.clock, self.factory.timeout)
         self.transport.registerProducer(self, True)
@@ -188,7 +192,24 @@ class MailProtocol(Protocol):
 
     def send(self, data: bytes) -> None:
         """See L{twisted_mailstack.wire.stream.IWire}."""
-        self.transport.write(data)
+        transport = self.transport
+        # Twisted's write waits for the reactor's next turn: two changes of the set that is polled
+        # and another event for each reply, a quarter of what a small command costs. What a plain
+        # socket takes goes at once, if nothing waits before it.
+        if (
+            self._direct
+            and not self._losing
+            and not self._lost
+            and not transport.dataBuffer
+            and not transport._tempDataBuffer
+        ):
+            sent = transport.writeSomeData(data)
+            # Anything else is an error, which the transport finds again and deals with.
+            if isinstance(sent, int):
+                if sent == len(data):
+                    return
+                data = data[sent:]
+        transport.write(data)
 
     def setPaused(self, paused: bool) -> None:
         """See L{twisted_mailstack.wire.stream.IWire}."""
@@ -203,6 +224,7 @@ class MailProtocol(Protocol):
         """See L{twisted_mailstack.wire.stream.IWire}."""
         # The producer belongs to the plain transport; TLS puts its own buffer in front of it.
         self.transport.unregisterProducer()
+        self._direct = False
         self._awaitHandshake()
         self.transport.startTLS(self.factory.tls)
         self.transport.registerProducer(self, True)
@@ -381,6 +403,7 @@ class Refusal(Protocol):
             self._timer.cancel()
 
 
+@lru_cache(maxsize=1024)
 def _address(host: str | None) -> str:
     # An IPv6 socket that takes IPv4 too shows IPv4 addresses as ::ffff:192.0.2.1; in policies,
     # logs and Received they are what they are.
@@ -389,6 +412,7 @@ def _address(host: str | None) -> str:
     return host or "local"
 
 
+@lru_cache(maxsize=1024)
 def _network(host: str | None) -> str:
     """
     @return: what counts as one peer; empty for what isn't counted.
