@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet.task import Clock
 
 from tests.imap.support import Server
+from twisted_mailstack.storage.sql import store
 from twisted_mailstack.storage.sql.store import SQLMailStore
 from twisted_mailstack.testing.conversation import Conversation
 
@@ -29,10 +31,8 @@ class SteppedStore(SQLMailStore):
 
     async def start(self) -> None:
         """See L{SQLMailStore}."""
-        await super().start()
-        for name in ("_threads", "_readers"):
-            getattr(self, name).shutdown()
-            setattr(self, name, self)
+        with patch.object(store, "ThreadPoolExecutor", lambda *_: self):
+            await super().start()
         # No test pulls the plug.
         self._writing.execute("PRAGMA synchronous = OFF")
 
