@@ -46,8 +46,8 @@ from twisted_mailstack.model.records import Envelope, Recipient
 from twisted_mailstack.sasl.registry import MECHANISMS
 from twisted_mailstack.smtp import session as sessionModule
 from twisted_mailstack.smtp.commands import mail as mailModule
-from twisted_mailstack.smtp.extension import Extension
-from twisted_mailstack.smtp.registry import EXTENSIONS
+from twisted_mailstack.smtp.extension import Command, Extension
+from twisted_mailstack.smtp.registry import COMMANDS, EXTENSIONS
 from twisted_mailstack.smtp.server import POLICIES, SMTPFactory
 from twisted_mailstack.smtp.session import SMTPSettings
 from twisted_mailstack.storage.memory import MemoryMailStore, MemoryWriter
@@ -254,7 +254,9 @@ class Server:
         target: Any = None,
         relay: IRelay | None = None,
         policies: Sequence[IPolicyStep] = POLICIES,
+        commands: Sequence[Command] = COMMANDS,
         extensions: Sequence[Extension] = EXTENSIONS,
+        lmtp: bool = False,
         mechanisms: Sequence[IServerMechanism] = MECHANISMS,
         tls: bool = True,
         login: bool = True,
@@ -285,7 +287,9 @@ class Server:
             portal=portal if login else None,
             policies=policies,
             mechanisms=mechanisms,
+            commands=commands,
             extensions=extensions,
+            lmtp=lmtp,
             tls=context,
         )
         now(self.directory.addDomain("example.test"))

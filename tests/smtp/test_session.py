@@ -4,7 +4,7 @@ The session: greeting, lines, order, limits, timeouts, failures (RFC 5321 §3.1,
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,9 +13,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.smtp.support import PLAIN, SMTPTestCase, TroubledTarget
 from twisted_mailstack.delivery.policy import PolicyStep
-from twisted_mailstack.errors import MailError, NoSuchAccount, SessionEnded
+from twisted_mailstack.errors import (
+    MailError,
+    NoSuchAccount,
+    OverQuota,
+    SessionEnded,
+    SyntaxProblem,
+)
 from twisted_mailstack.interfaces import IStagedContent
+from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.records import ConnectionInfo, Envelope, Recipient
+from twisted_mailstack.smtp.commands.session import ehlo
 from twisted_mailstack.smtp.extension import Command, Extension
 from twisted_mailstack.smtp.registry import COMMANDS, EXTENSIONS
 from twisted_mailstack.smtp.session import Registry, SMTPSession, SMTPSettings
@@ -771,3 +779,313 @@ class LogTests(SMTPTestCase):
         self.assertNotIn("\nQ1:\n", text)
         self.assertIn("from=<{0}@far.test> ", text)
         self.assertIn(" helo={curly} ", text)
+
+
+class ExtensionTests(SMTPTestCase):
+    """
+    What an extension can do.
+    """
+
+    def serveWith(self, extension: Extension, **arguments: Any) -> Conversation:
+        """
+        @return: a connection to a server that has one more extension.
+        """
+        server = self.serve(extensions=(*EXTENSIONS, extension), **arguments)
+        return server.greeted()
+
+    def test_checkMail(self) -> None:
+        """It sees all parameters of MAIL together, and only if each is right by itself."""
+        seen: list[object] = []
+
+        def check(
+            session: SMTPSession, path: Address | None, parameters: Mapping[str, str | None]
+        ) -> None:
+            seen.append((path, dict(parameters)))
+            if "BODY" in parameters and "SIZE" in parameters:
+                raise SyntaxProblem("Not both")
+
+        self.serveWith(Extension("X", 0, checkMail=check)).check("""
+            C: MAIL FROM:<> BODY=7BIT SIZE=5x
+            S: 501 5.5.4 SIZE needs a number
+            C: MAIL FROM:<> BODY=7BIT SIZE=5
+            S: 501 5.5.4 Not both
+            C: RCPT TO:<alice@example.test>
+            S: 503 5.5.1 Say MAIL first
+            C: MAIL FROM:<a@far.test> SIZE=5
+            S: 250 2.1.0 OK
+        """)
+        self.assertEqual(
+            seen,
+            [(None, {"BODY": "7BIT", "SIZE": "5"}), (Address("a", "far.test"), {"SIZE": "5"})],
+        )
+
+    def test_checkRcpt(self) -> None:
+        """It may refuse a recipient, knowing the transaction."""
+
+        def check(session: SMTPSession, recipient: Recipient) -> None:
+            assert session.transaction is not None
+            if session.transaction.recipients:
+                raise MailError("One is enough", smtpCode=452, enhancedStatus="4.5.3")
+
+        self.serveWith(Extension("X", 0, checkRcpt=check)).check("""
+            C: MAIL FROM:<>
+            S: 250 2.1.0 OK
+            C: RCPT TO:<alice@example.test>
+            S: 250 2.1.5 OK
+            C: RCPT TO:<bob@example.test>
+            S: 452 4.5.3 One is enough
+        """)
+
+    def test_checkData(self) -> None:
+        """It may refuse DATA; the transaction stays."""
+
+        def check(session: SMTPSession) -> None:
+            raise MailError("Not so", smtpCode=503, enhancedStatus="5.5.1")
+
+        self.serveWith(Extension("X", 0, checkData=check)).check("""
+            C: MAIL FROM:<>
+            S: 250 2.1.0 OK
+            C: RCPT TO:<alice@example.test>
+            S: 250 2.1.5 OK
+            C: DATA
+            S: 503 5.5.1 Not so
+            C: RCPT TO:<bob@example.test>
+            S: 250 2.1.5 OK
+        """)
+
+    async def take(self, session: SMTPSession, argument: bytes) -> None:
+        """A command that octets follow."""
+        session.ok((await session.stream.readExactly(int(argument))).decode("ascii"))
+
+    def payload(self, argument: bytes) -> int | None:
+        """See L{Command}."""
+        return int(argument) if argument.isdigit() else None
+
+    def extension(self) -> Extension:
+        """
+        @return: one with such a command.
+        """
+        return Extension(
+            "X",
+            0,
+            commands=(
+                Command(
+                    b"XTAKE",
+                    self.take,
+                    "XTAKE octets",
+                    maxLine=20,
+                    beforeAuthentication=False,
+                    payload=self.payload,
+                ),
+            ),
+        )
+
+    def test_payload(self) -> None:
+        """
+        What follows a command that is refused before it is executed is never taken for commands,
+        however it is cut.
+        """
+        stream = b"XTAKE 7\r\nRSET\r\n.XTAKE 6" + b" " * 20 + b"\r\nQUIT\r\nNOOP\r\n"
+        refused = b"530 5.7.0 Authentication required\r\n500 5.5.2 Line too long\r\n"
+        for size in (len(stream), 1, 10):
+            conversation = self.serveWith(self.extension(), submission=True)
+            said = b""
+            for at in range(0, len(stream), size):
+                said += conversation.send(stream[at : at + size])
+            self.assertEqual(said, refused + b"250 2.0.0 OK\r\n")
+
+    def test_payloadTurnedAway(self) -> None:
+        """Likewise where nobody is served."""
+
+        class Refusing(PolicyStep):
+            def connection(self, info: ConnectionInfo) -> None:
+                raise MailError("No")
+
+        server = self.serve(extensions=(*EXTENSIONS, self.extension()), policies=[Refusing()])
+        conversation = server.connect()
+        conversation.wire.take()
+        self.assertEqual(
+            conversation.send(b"XTAKE 6\r\nQUIT\r\nQUIT\r\n"),
+            b"503 5.5.1 No service here\r\n221 2.0.0 mx.example.test closing\r\n",
+        )
+
+    def test_payloadUnknown(self) -> None:
+        """Where nobody knows how much follows, the session ends."""
+        conversation = self.serveWith(self.extension(), submission=True)
+        self.assertEqual(
+            conversation.send(b"XTAKE x\r\nNOOP\r\n"), b"530 5.7.0 Authentication required\r\n"
+        )
+        self.assertTrue(conversation.finished)
+
+    def test_payloadVanishes(self) -> None:
+        """The client goes in the midst of it."""
+        conversation = self.serveWith(self.extension(), submission=True)
+        conversation.send(b"XTAKE 100\r\nabc")
+        conversation.disconnect()
+        self.assertTrue(conversation.finished)
+        self.assertIsNone(conversation.failure)
+
+    def test_claims(self) -> None:
+        """
+        What a trusted peer says of the connection holds for everything from then on; whom it has
+        authenticated is forgotten with TLS.
+        """
+
+        async def claim(session: SMTPSession, argument: bytes) -> None:
+            session.claims["peer"] = argument.decode("ascii")
+            session.claimedLogin = Address("alice", "example.test")
+            session.ok(session.info.peer)
+
+        seen: list[Envelope] = []
+
+        class Watching(PolicyStep):
+            def reversePath(self, envelope: Envelope) -> None:
+                seen.append(envelope)
+
+        command = Command(b"XCLAIM", claim, "XCLAIM address")
+        conversation = self.serveWith(
+            Extension("X", 0, commands=(command,)), policies=[Watching()], submission=True
+        )
+        conversation.check("""
+            C: MAIL FROM:<>
+            S: 530 5.7.0 Authentication required
+            C: XCLAIM 198.51.100.7
+            S: 250 2.0.0 198.51.100.7
+            C: MAIL FROM:<>
+            S: 250 2.1.0 OK
+            C: RSET
+            S: 250 2.0.0 OK
+            C: STARTTLS
+            S: 220 2.0.0 Ready to start TLS
+        """)
+        conversation.send(b"EHLO client.test\r\n")
+        conversation.check("""
+            C: MAIL FROM:<>
+            S: 530 5.7.0 Authentication required
+            C: XCLAIM 198.51.100.8
+            S: 250 2.0.0 198.51.100.8
+        """)
+        (envelope,) = seen
+        self.assertEqual(envelope.connection.peer, "198.51.100.7")
+        self.assertEqual(envelope.connection.peerPort, 50000)
+        self.assertEqual(str(envelope.authenticated), "alice@example.test")
+
+
+class LMTPTests(SMTPTestCase):
+    """
+    The session that speaks LMTP (RFC 2033).
+    """
+
+    COMMANDS = (
+        *(each for each in COMMANDS if each.name not in (b"EHLO", b"HELO")),
+        Command(b"LHLO", ehlo, "LHLO domain", enhanced=False),
+    )
+
+    def greet(self, **arguments: Any) -> Conversation:
+        """
+        @return: a connection that has said LHLO.
+        """
+        server = self.serve(commands=self.COMMANDS, lmtp=True, **arguments)
+        return server.greeted("LHLO client.test")
+
+    def send(self, conversation: Conversation, *recipients: str) -> None:
+        """
+        Go as far as 354.
+        """
+        lines = "".join(
+            f"C: RCPT TO:<{each}@example.test>\nS: 250 2.1.5 OK\n" for each in recipients
+        )
+        conversation.check(
+            "C: MAIL FROM:<chris@far.test>\nS: 250 2.1.0 OK\n"
+            f"{lines}C: DATA\nS: 354 End data with <CR><LF>.<CR><LF>"
+        )
+
+    def test_LHLO(self) -> None:
+        """EHLO and HELO are no commands (§4.1), and LHLO comes first."""
+        conversation = self.serve(commands=self.COMMANDS, lmtp=True).connect()
+        conversation.check("""
+            S: 220 mx.example.test LMTP
+            C: EHLO client.test
+            S: 500 5.5.1 Command not recognised
+            C: HELO client.test
+            S: 500 5.5.1 Command not recognised
+            C: MAIL FROM:<>
+            S: 503 5.5.1 Say LHLO first
+        """)
+        self.assertIn(b"\r\n250-PIPELINING\r\n", conversation.send(b"LHLO client.test\r\n"))
+
+    def test_replies(self) -> None:
+        """
+        One reply for each recipient, in their order, also if one is named twice (§4.2): each with
+        what became of it.
+        """
+        target = TroubledTarget("commit", [None, OverQuota(), ValueError("defect"), None])
+        conversation = self.greet(target=target)
+        self.send(conversation, "alice", "bob", "alice", "alice")
+        conversation.check("""
+            C: text
+            C: .
+            S: 250 2.0.0 OK: Q1
+            S: 452 4.2.2 The account is over its quota
+            S: 451 4.3.0 Temporary failure, try again later
+            S: 250 2.0.0 OK: Q1
+            C: NOOP
+            S: 250 2.0.0 OK
+        """)
+
+    def test_refused(self) -> None:
+        """A message that is refused whole is refused to each; never with 421, which is for once."""
+        for trouble, reply in (
+            (MailError("bad", smtpCode=554, enhancedStatus="5.6.0"), "554 5.6.0 bad"),
+            (MailError("off", smtpCode=421, enhancedStatus="4.3.2"), "451 4.3.0 off"),
+            (ValueError("defect"), "451 4.3.0 Temporary failure, try again later"),
+        ):
+            conversation = self.greet(target=TroubledTarget("commit", trouble))
+            self.send(conversation, "alice", "bob")
+            conversation.check(f"""
+                C: .
+                S: {reply}
+                S: {reply}
+                C: NOOP
+                S: 250 2.0.0 OK
+            """)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_refusedWhileItComes(self) -> None:
+        """So is one that is refused while it comes."""
+        conversation = self.greet()
+        self.send(conversation, "alice", "bob")
+        answer = conversation.send(b"a\0b\r\n.\r\n")
+        self.assertEqual([line[:9] for line in answer.split(b"\r\n")[:-1]], [b"550 5.6.0"] * 2)
+
+    def test_noRecipients(self) -> None:
+        """DATA without recipients is 503 (§4.2: MUST)."""
+        self.greet().check("""
+            C: MAIL FROM:<>
+            S: 250 2.1.0 OK
+            C: DATA
+            S: 503 5.5.1 No valid recipients
+        """)
+
+    def test_protocol(self) -> None:
+        """The trace field says how it came (RFC 3848, RFC 6531 §4.3), the target whom it owes."""
+        seen: list[Envelope] = []
+
+        class Watching(PolicyStep):
+            def reversePath(self, envelope: Envelope) -> None:
+                seen.append(envelope)
+
+        for parameters, protocol in (("", "LMTP"), (" SMTPUTF8", "UTF8LMTP")):
+            target = TroubledTarget()
+            conversation = self.greet(target=target, policies=[Watching()])
+            conversation.check(f"""
+                C: MAIL FROM:<>{parameters}
+                S: 250 2.1.0 OK
+                C: RCPT TO:<alice@example.test>
+                S: 250 2.1.5 OK
+                C: DATA
+                S: 354 End data with <CR><LF>.<CR><LF>
+            """)
+            conversation.send(b".\r\n")
+            self.assertIn(b" with %b\r\n" % protocol.encode(), target.committed[0])
+        self.assertTrue(all(envelope.perRecipient for envelope in seen))

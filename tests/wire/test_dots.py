@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_mailstack.wire.dots import DotReader, DotWriter
+from twisted_mailstack.wire.dots import DotReader, DotWriter, LineInspector
 
 #: Octets of which nearly every sequence is one that somebody got wrong.
 NASTY = st.lists(st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"a", b"\0"]), max_size=40).map(
@@ -210,6 +210,38 @@ class DotReaderTests(SynchronousTestCase):
         self.assertEqual(read([stream]), expected)
         self.assertEqual(read(octets(stream)), expected)
         self.assertEqual(read(cut(stream, places)), expected)
+
+
+class LineInspectorTests(SynchronousTestCase):
+    """
+    What is seen of text that is framed otherwise.
+    """
+
+    @given(NASTY, st.lists(st.integers(0, 40), max_size=5))
+    def test_anyTextAnyChunks(self, text: bytes, places: list[int]) -> None:
+        """Bare CRs and LFs, NULs and the longest line are found wherever the text is cut."""
+        inspector = LineInspector()
+        bounds = [0, *sorted(min(place, len(text)) for place in places), len(text)]
+        for start, end in pairwise(bounds):
+            inspector.inspect(text[start:end])
+        inspector.finishInspection()
+        self.assertEqual(
+            (inspector.bareCR, inspector.bareLF, inspector.nul, inspector.longestLine),
+            (
+                re.search(rb"\r(?!\n)", text) is not None,
+                re.search(rb"(?<!\r)\n", text) is not None,
+                b"\0" in text,
+                max(map(len, re.findall(rb"[^\n]*\n|[^\n]+\Z", text)), default=0),
+            ),
+        )
+
+    def test_CRAtTheEnd(self) -> None:
+        """A CR as the last octet is judged when it is known to be the last."""
+        inspector = LineInspector()
+        inspector.inspect(b"a\r")
+        self.assertFalse(inspector.bareCR)
+        inspector.finishInspection()
+        self.assertTrue(inspector.bareCR)
 
 
 class DotWriterTests(SynchronousTestCase):

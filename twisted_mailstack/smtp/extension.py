@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from twisted_mailstack.model.address import ReversePath
     from twisted_mailstack.model.records import Recipient
     from twisted_mailstack.smtp.clientsession import OutgoingMessage, SMTPClientSession
     from twisted_mailstack.smtp.session import SMTPSession
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 Execute = Callable[["SMTPSession", bytes], Awaitable[None]]
 #: Checks a MAIL or RCPT parameter's value; raises L{SyntaxProblem} (501) or another MailError.
 CheckParameter = Callable[["SMTPSession", "str | None"], None]
+#: Checks what only all parameters of MAIL together show, each being right by itself.
+CheckMail = Callable[["SMTPSession", "ReversePath", "Mapping[str, str | None]"], None]
+#: Likewise of RCPT, within the transaction.
+CheckRcpt = Callable[["SMTPSession", "Recipient"], None]
+#: May refuse DATA for the transaction that is under way.
+CheckData = Callable[["SMTPSession"], None]
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,9 @@ class Command:
     @ivar maxLine: octets of the line, CRLF included (RFC 5321 §4.5.3.1.4; extensions add to it).
     @ivar beforeAuthentication: allowed on a submission port before AUTH.
     @ivar enhanced: whether refusals carry enhanced status codes; RFC 2034 §3 exempts EHLO and HELO.
+    @ivar payload: given the argument, how many octets follow the line; C{None} if that can't be
+        told, which ends the session. Whoever refuses the command without executing it discards
+        them, so that they are never taken for commands.
     """
 
     name: bytes
@@ -37,6 +47,7 @@ class Command:
     maxLine: int = 512
     beforeAuthentication: bool = True
     enhanced: bool = True
+    payload: Callable[[bytes], int | None] | None = None
 
 
 #: The client's halves: given the session, the message, and what stood behind the keyword in the
@@ -66,7 +77,11 @@ class Extension:
     @ivar ehlo: given the session, what follows the keyword on the EHLO line; C{None}: don't offer
         it now.
     @ivar commands: that it adds.
-    @ivar mailParameters: of MAIL that it adds, and their checks; C{rcptParameters} likewise.
+    @ivar mailParameters: of MAIL that it adds, and their checks; C{rcptParameters} likewise. Where
+        several extensions have the same parameter, the last one's check holds.
+    @ivar checkMail: asked when every parameter of MAIL passed its own check.
+    @ivar checkRcpt: likewise of RCPT, before the policies.
+    @ivar checkData: asked at DATA.
     @ivar mailOctets: how much longer MAIL's line may be; C{rcptOctets} likewise.
     @ivar clientPrepare: before a message is sent: the message, or another that the server can take.
     @ivar clientMail: parameters for MAIL; C{clientRcpt} likewise for RCPT.
@@ -78,6 +93,9 @@ class Extension:
     commands: tuple[Command, ...] = ()
     mailParameters: Mapping[str, CheckParameter] = field(default_factory=dict)
     rcptParameters: Mapping[str, CheckParameter] = field(default_factory=dict)
+    checkMail: CheckMail | None = None
+    checkRcpt: CheckRcpt | None = None
+    checkData: CheckData | None = None
     mailOctets: int = 0
     rcptOctets: int = 0
     clientPrepare: ClientPrepare | None = None

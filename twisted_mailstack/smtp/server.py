@@ -5,7 +5,7 @@ The SMTP server's factory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from twisted.cred.portal import Portal
@@ -15,7 +15,7 @@ from twisted_mailstack.delivery.policy import HopLimit, Policies
 from twisted_mailstack.interfaces import IDeliveryTarget, IPolicyStep, IServerMechanism
 from twisted_mailstack.net.protocol import MailFactory
 from twisted_mailstack.sasl.registry import MECHANISMS
-from twisted_mailstack.smtp.extension import Extension
+from twisted_mailstack.smtp.extension import Command, Extension
 from twisted_mailstack.smtp.registry import COMMANDS, EXTENSIONS
 from twisted_mailstack.smtp.reply import reply
 from twisted_mailstack.smtp.session import Registry, SMTPSession, SMTPSettings
@@ -27,7 +27,8 @@ POLICIES: tuple[IPolicyStep, ...] = (HopLimit(),)
 
 class SMTPFactory(MailFactory):
     """
-    Serves SMTP: to other servers, or (C{settings.submission}) to users.
+    Serves SMTP: to other servers, or (C{settings.submission}) to users. Or LMTP, to the mail server
+    whose mailboxes these are.
     """
 
     def __init__(
@@ -39,19 +40,23 @@ class SMTPFactory(MailFactory):
         portal: Portal | None = None,
         policies: Sequence[IPolicyStep] = POLICIES,
         mechanisms: Sequence[IServerMechanism] = MECHANISMS,
+        commands: Iterable[Command] = COMMANDS,
         extensions: Sequence[Extension] = EXTENSIONS,
+        lmtp: bool = False,
         tls: IOpenSSLServerConnectionCreator | None = None,
         service: str = "smtp",
         **limits: Any,
     ) -> None:
         """
         @param target: where accepted mail goes.
+        @param commands: besides those of the extensions.
+        @param lmtp: the sessions speak LMTP (RFC 2033); C{commands} then has LHLO.
         @param portal: for AUTH; C{None}: it isn't offered.
         @param tls: for STARTTLS; C{None}: it isn't offered.
         @param service: its name, for logs and policies.
         @param limits: as of L{MailFactory}.
         """
-        registry = Registry(COMMANDS, extensions)
+        registry = Registry(commands, extensions)
         asked = Policies(policies)
 
         async def serve(stream: Stream) -> None:
@@ -64,6 +69,7 @@ class SMTPFactory(MailFactory):
                 portal=portal,
                 mechanisms=mechanisms,
                 hasTLS=tls is not None,
+                lmtp=lmtp,
             )
             await session.run()
 

@@ -37,11 +37,15 @@ from twisted_mailstack.interfaces import (
     IDeliveryTarget,
     IServerMechanism,
 )
-from twisted_mailstack.model.records import Envelope, Recipient
+from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.records import ConnectionInfo, Envelope, Recipient
 from twisted_mailstack.smtp.extension import CheckParameter, Command, Extension
 from twisted_mailstack.smtp.grammar import splitCommand
 from twisted_mailstack.smtp.reply import errorReply, reply
 from twisted_mailstack.wire.stream import Stream
+
+#: Octets that are discarded at a time.
+DISCARD_WINDOW = 64 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +104,7 @@ class Registry:
     @ivar commands: by verb.
     @ivar extensions: in the order of the EHLO reply.
     @ivar mailParameters: by keyword; C{rcptParameters} likewise.
+    @ivar checkMail: the extensions' checks, in their order; C{checkRcpt} and C{checkData} likewise.
     """
 
     def __init__(self, commands: Iterable[Command], extensions: Sequence[Extension]) -> None:
@@ -108,6 +113,9 @@ class Registry:
         self.mailParameters: dict[str, CheckParameter] = {}
         self.rcptParameters: dict[str, CheckParameter] = {}
         self.lineLimits: dict[bytes, int] = {}
+        self.checkMail = [each.checkMail for each in self.extensions if each.checkMail]
+        self.checkRcpt = [each.checkRcpt for each in self.extensions if each.checkRcpt]
+        self.checkData = [each.checkData for each in self.extensions if each.checkData]
         for extension in self.extensions:
             self.commands.update({command.name: command for command in extension.commands})
             self.mailParameters.update(extension.mailParameters)
@@ -147,18 +155,31 @@ def flushing(stream: Stream, serving: Coroutine[Any, Any, None]) -> Generator[An
 class Transaction:
     """
     From MAIL to the end of data.
+
+    @ivar recipients: that were accepted, in their order.
+    @ivar begun: the text has begun to come, so there can be no more recipients.
+    @ivar octets: of the text so far, as the client sent it.
+    @ivar refusal: why the text was refused while it came. What still comes of it is discarded.
+    @ivar state: what extensions keep for as long, by their keyword.
     """
 
     def __init__(self, envelope: Envelope, delivery: IDelivery) -> None:
         self.envelope = envelope
         self.delivery = delivery
         self.recipients: list[Recipient] = []
+        self.begun = False
+        self.octets = 0
+        self.refusal: MailError | None = None
+        self.state: dict[str, Any] = {}
 
 
 class SMTPSession:
     """
     One connection.
 
+    @ivar lmtp: it speaks LMTP (RFC 2033): each recipient gets a reply of its own in the end.
+    @ivar claims: fields of L{info} that a trusted client or proxy said something else about.
+    @ivar claimedLogin: whom a trusted proxy has authenticated.
     @ivar helo: what the client called itself, C{None} before EHLO or HELO.
     @ivar extended: whether it said EHLO.
     @ivar account: whose session it is, C{None} before AUTH.
@@ -182,6 +203,7 @@ class SMTPSession:
         portal: Portal | None,
         mechanisms: Sequence[IServerMechanism],
         hasTLS: bool,
+        lmtp: bool = False,
     ) -> None:
         self.stream = stream
         self.settings = settings
@@ -191,6 +213,9 @@ class SMTPSession:
         self.portal = portal
         self.mechanisms = mechanisms
         self.hasTLS = hasTLS
+        self.lmtp = lmtp
+        self.claims: dict[str, Any] = {}
+        self.claimedLogin: Address | None = None
         self.login = (
             None if portal is None else Login(portal, stream.sleep, settings.maxLoginFailures)
         )
@@ -203,6 +228,19 @@ class SMTPSession:
         self.errors = 0
         self.transactions = 0
 
+    @property
+    def info(self) -> ConnectionInfo:
+        """
+        What is known of the connection: everything goes by it that logs, judges or writes it down.
+        """
+        info = self.stream.info
+        return info._replace(**self.claims) if self.claims else info
+
+    @property
+    def authenticated(self) -> Address | None:
+        """Whose session it is; C{None} before AUTH."""
+        return self.claimedLogin if self.account is None else self.account.address
+
     async def run(self) -> None:
         """
         Serve the connection to its end.
@@ -213,7 +251,7 @@ class SMTPSession:
         stream = self.stream
         stream.timeout = self.settings.timeout
         try:
-            await self._greet()
+            await self.greet()
             while not self.closing:
                 await self._command()
         except SessionEnded as ended:
@@ -225,24 +263,27 @@ class SMTPSession:
         finally:
             self.forget()
 
-    async def _greet(self) -> None:
+    async def greet(self) -> None:
+        """
+        Say the greeting, or the refusal that takes its place.
+        """
         hostname = self.settings.hostname
         error: MailError
         try:
-            await self.policies.connection(self.stream.info)
+            await self.policies.connection(self.info)
         except MailError as refusal:
             error = refusal
         except Exception:
             self.log.failure("a policy failed at the connection")
             error = TemporaryFailure()
         else:
-            self.stream.write(reply(220, f"{hostname} ESMTP"))
+            self.stream.write(reply(220, f"{hostname} {'LMTP' if self.lmtp else 'ESMTP'}"))
             return
         # RFC 5321 §4.3.2: a greeting is 220, 554 or 421; §4.3.1: our name comes first.
         self.turnedAway = not error.temporary
         self.closing = error.temporary
         code = 421 if error.temporary else 554
-        info = self.stream.info
+        info = self.info
         self.log.info(
             "{service}: refused: peer={peer}: {code} {text}",
             service=info.service,
@@ -260,17 +301,39 @@ class SMTPSession:
             return
         verb, argument = splitCommand(line)
         command = self.registry.commands.get(verb)
+        error: MailError | None = None
         if self.turnedAway and verb != b"QUIT":
             # RFC 5321 §3.1: after a 554 we wait for QUIT, and this is the answer until it comes.
-            self._refuse(MailError("No service here", smtpCode=503, enhancedStatus="5.5.1"))
+            error = MailError("No service here", smtpCode=503, enhancedStatus="5.5.1")
         elif command is None:
-            self._refuse(MailError("Command not recognised", smtpCode=500, enhancedStatus="5.5.1"))
+            error = MailError("Command not recognised", smtpCode=500, enhancedStatus="5.5.1")
         elif len(line) + 2 > self.registry.lineLimits[verb]:
-            self._refuse(LimitExceeded("Line too long"), command.enhanced)
-        elif self.settings.submission and not command.beforeAuthentication and self.account is None:
-            self._refuse(AuthenticationRequired())
-        else:
+            error = LimitExceeded("Line too long")
+        elif (
+            self.settings.submission
+            and not command.beforeAuthentication
+            and self.authenticated is None
+        ):
+            error = AuthenticationRequired()
+        if error is None:
+            assert command is not None
             await self._execute(command, argument)
+            return
+        if command is not None and command.payload is not None:
+            await self.discard(command.payload(argument))
+        self._refuse(error, command is None or command.enhanced or self.turnedAway)
+
+    async def discard(self, octets: int | None) -> None:
+        """
+        Read octets that nobody wants.
+
+        @param octets: C{None}: nobody knows how many, so that the session is at its end.
+        """
+        if octets is None:
+            self.closing = True
+            return
+        while octets:
+            octets -= len(await self.stream.readSome(min(octets, DISCARD_WINDOW)))
 
     async def _execute(self, command: Command, argument: bytes) -> None:
         try:
@@ -326,6 +389,7 @@ class SMTPSession:
         self.helo = None
         self.extended = False
         self.account = None
+        self.claimedLogin = None
         if self.login is not None:
             self.login.logOut()
 

@@ -15,27 +15,81 @@ import re
 _STUFFED = re.compile(rb"\r\n\.")
 
 
-class DotReader:
+class LineInspector:
     """
-    Finds the end of dot-stuffed text.
+    Looks at text, cut anywhere, for what isn't lines ended by CRLF.
 
-    @ivar finished: whether CRLF.CRLF was seen.
-    @ivar rest: once finished, the octets behind it.
     @ivar bareCR: whether the text had a CR that no LF follows; C{bareLF}, C{nul} likewise.
     @ivar longestLine: octets of the longest line so far, its CRLF included; here a bare LF ends one
         too.
     """
 
     def __init__(self) -> None:
-        self.finished = False
-        self.rest = b""
         self.bareCR = self.bareLF = self.nul = False
         self.longestLine = 0
+        self._lineSoFar = 0
+        self._endsInCR = False
+
+    def inspect(self, text: bytes) -> None:
+        """
+        @param text: the next octets.
+        """
+        # A CR at the end is judged together with what follows it.
+        if self._endsInCR:
+            text = b"\r" + text
+        self._endsInCR = text.endswith(b"\r")
+        if self._endsInCR:
+            text = text[:-1]
+        lines = text.count(b"\r\n")
+        if text.count(b"\n") != lines:
+            self.bareLF = True
+        if text.count(b"\r") != lines:
+            self.bareCR = True
+        if b"\0" in text:
+            self.nul = True
+        self._measure(text)
+
+    def finishInspection(self) -> None:
+        """
+        That was all of the text.
+        """
+        if self._endsInCR:
+            self._endsInCR = False
+            self.bareCR = True
+            self._measure(b"\r")
+
+    def _measure(self, text: bytes) -> None:
+        last = text.rfind(b"\n")
+        if last < 0:
+            self._lineSoFar += len(text)
+        else:
+            first = text.find(b"\n")
+            longest = max(self._lineSoFar + first + 1, self.longestLine)
+            # Only when a longer line than any yet can be inside is it worth looking for.
+            if last - first > longest:
+                longest = max(longest, max(map(len, text[first + 1 : last].split(b"\n"))) + 1)
+            self.longestLine = longest
+            self._lineSoFar = len(text) - last - 1
+        if self._lineSoFar > self.longestLine:
+            self.longestLine = self._lineSoFar
+
+
+class DotReader(LineInspector):
+    """
+    Finds the end of dot-stuffed text, and inspects it.
+
+    @ivar finished: whether CRLF.CRLF was seen.
+    @ivar rest: once finished, the octets behind it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finished = False
+        self.rest = b""
         # The octets that can't be judged yet. It begins as if a CRLF had come before the text,
         # so a dot as the very first octet is a stuffed one.
         self._held = b"\r\n"
         self._first = True
-        self._lineSoFar = 0
 
     def feed(self, data: bytes) -> bytes:
         """
@@ -62,34 +116,8 @@ class DotReader:
             text = text[2:]
             self._first = False
         if text:
-            self._inspect(text)
+            self.inspect(text)
         return text
-
-    def _inspect(self, text: bytes) -> None:
-        # A CR at the end of what was fed is held: no CRLF is cut in two here.
-        lines = text.count(b"\r\n")
-        if text.count(b"\n") != lines:
-            self.bareLF = True
-        if text.count(b"\r") != lines:
-            self.bareCR = True
-        if b"\0" in text:
-            self.nul = True
-        self._measure(text)
-
-    def _measure(self, text: bytes) -> None:
-        last = text.rfind(b"\n")
-        if last < 0:
-            self._lineSoFar += len(text)
-        else:
-            first = text.find(b"\n")
-            longest = max(self._lineSoFar + first + 1, self.longestLine)
-            # Only when a longer line than any yet can be inside is it worth looking for.
-            if last - first > longest:
-                longest = max(longest, max(map(len, text[first + 1 : last].split(b"\n"))) + 1)
-            self.longestLine = longest
-            self._lineSoFar = len(text) - last - 1
-        if self._lineSoFar > self.longestLine:
-            self.longestLine = self._lineSoFar
 
 
 class DotWriter:

@@ -22,25 +22,28 @@ from twisted_mailstack.model.dates import formatFieldDate
 from twisted_mailstack.model.records import Envelope, Recipient
 from twisted_mailstack.smtp.extension import CheckParameter, Command
 from twisted_mailstack.smtp.grammar import POSTMASTER, decodeArgument, parseMailArgument
-from twisted_mailstack.smtp.reply import reply
+from twisted_mailstack.smtp.reply import errorReply, reply
 from twisted_mailstack.smtp.session import SMTPSession, Transaction
-from twisted_mailstack.wire.dots import DotReader
+from twisted_mailstack.wire.dots import DotReader, LineInspector
 
 #: Octets of data taken at a time.
 WINDOW = 64 * 1024
 
 
-def _outOfOrder(text: str) -> MailError:
+def outOfOrder(text: str) -> MailError:
+    """
+    @return: the refusal of a command that makes no sense now.
+    """
     return MailError(text, smtpCode=503, enhancedStatus="5.5.1")
 
 
 async def mail(session: SMTPSession, argument: bytes) -> None:
     """RFC 5321 §4.1.1.2."""
     if session.helo is None:
-        raise _outOfOrder("Say EHLO first")
+        raise outOfOrder(f"Say {'LHLO' if session.lmtp else 'EHLO'} first")
     if session.transaction is not None:
-        raise _outOfOrder("A transaction is under way")
-    if session.settings.submission and session.account is None:
+        raise outOfOrder("A transaction is under way")
+    if session.settings.submission and session.authenticated is None:
         raise AuthenticationRequired()
     text = decodeArgument(argument)
     path, parameters = parseMailArgument(text, "FROM")
@@ -48,16 +51,19 @@ async def mail(session: SMTPSession, argument: bytes) -> None:
     if not text.isascii() and "SMTPUTF8" not in parameters:
         # RFC 6531 §3.5
         raise MailError("The address needs SMTPUTF8", smtpCode=550, enhancedStatus="5.6.7")
+    for check in session.registry.checkMail:
+        check(session, path, parameters)
     session.transactions += 1
     if session.transactions > session.settings.maxTransactions:
         raise MailError("too many messages", smtpCode=421, enhancedStatus="4.7.0")
     envelope = Envelope(
-        session.stream.info,
+        session.info,
         session.helo,
         path,
-        None if session.account is None else session.account.address,
+        session.authenticated,
         parameters,
         session.newQueueId(),
+        session.lmtp,
     )
     try:
         await session.policies.reversePath(envelope)
@@ -78,7 +84,9 @@ async def rcpt(session: SMTPSession, argument: bytes) -> None:
     """RFC 5321 §4.1.1.3."""
     transaction = session.transaction
     if transaction is None:
-        raise _outOfOrder("Say MAIL first")
+        raise outOfOrder("Say MAIL first")
+    if transaction.begun:
+        raise outOfOrder("The text has begun to come")
     text = decodeArgument(argument)
     path, parameters = parseMailArgument(text, "TO")
     if path is None:
@@ -91,6 +99,8 @@ async def rcpt(session: SMTPSession, argument: bytes) -> None:
         # RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.
         raise MailError("Too many recipients", smtpCode=452, enhancedStatus="4.5.3")
     recipient = Recipient(path, parameters)
+    for check in session.registry.checkRcpt:
+        check(session, recipient)
     try:
         await session.policies.recipient(transaction.envelope, recipient)
         await transaction.delivery.addRecipient(recipient)
@@ -134,52 +144,78 @@ async def data(session: SMTPSession, argument: bytes) -> None:
         raise SyntaxProblem("DATA takes no argument")
     transaction = session.transaction
     if transaction is None:
-        raise _outOfOrder("Say MAIL first")
+        raise outOfOrder("Say MAIL first")
+    if transaction.begun:
+        raise outOfOrder("The text has begun to come otherwise")
+    for check in session.registry.checkData:
+        check(session)
     if not transaction.recipients:
-        # RFC 2920 §3.1: also if all recipients were refused and DATA was pipelined.
-        raise MailError("No valid recipients", smtpCode=554, enhancedStatus="5.5.1")
+        # RFC 2920 §3.1: also if all recipients were refused and DATA was pipelined. LMTP says 503
+        # (RFC 2033 §4.2).
+        code = 503 if session.lmtp else 554
+        raise MailError("No valid recipients", smtpCode=code, enhancedStatus="5.5.1")
     try:
         # The trace field goes first, so that a store that takes nothing refuses DATA, not the text.
-        waiting = transaction.delivery.write(receivedField(session, transaction))
-        if waiting is not None:
-            await waiting
+        await beginText(session, transaction)
     except BaseException:
         session.reset()
         raise
     session.stream.write(reply(354, "End data with <CR><LF>.<CR><LF>"))
-    octets, refusal = await _receive(session, transaction)
-    await finishMessage(session, transaction, octets, refusal)
+    await _receive(session, transaction)
+    await finishMessage(session, transaction)
 
 
-async def _receive(session: SMTPSession, transaction: Transaction) -> tuple[int, MailError | None]:
+async def _receive(session: SMTPSession, transaction: Transaction) -> None:
     # Reads the text to its end, come what may: nothing of it may ever be taken for a command.
     stream = session.stream
     reader = DotReader()
-    refusal: MailError | None = None
-    octets = 0
     while not reader.finished:
         text = reader.feed(await stream.readSome(WINDOW))
-        octets += len(text)
-        if refusal is None and text:
-            refusal = _judge(session, reader, octets) or await _write(session, transaction, text)
-            if refusal is not None:
-                session.abort(transaction)
+        if text:
+            transaction.octets += len(text)
+            await takeText(session, transaction, text, reader)
     if reader.rest:
         stream.unread(reader.rest)
-    return octets, refusal
 
 
-def _judge(session: SMTPSession, reader: DotReader, octets: int) -> MailError | None:
+async def beginText(session: SMTPSession, transaction: Transaction) -> None:
+    """
+    The text is about to come, by DATA or otherwise.
+    """
+    transaction.begun = True
+    waiting = transaction.delivery.write(receivedField(session, transaction))
+    if waiting is not None:
+        await waiting
+
+
+async def takeText(
+    session: SMTPSession, transaction: Transaction, text: bytes, lines: LineInspector
+) -> None:
+    """
+    Give text to the delivery, if the message isn't refused yet and needn't be now. Never raises for
+    what is wrong with it: that is C{transaction.refusal} then.
+
+    @param lines: what is known of it, C{text} included; C{transaction.octets} counts it too.
+    """
+    if transaction.refusal is None:
+        transaction.refusal = _judge(session, lines, transaction.octets)
+        if transaction.refusal is None and text:
+            transaction.refusal = await _write(session, transaction, text)
+        if transaction.refusal is not None:
+            session.abort(transaction)
+
+
+def _judge(session: SMTPSession, lines: LineInspector, octets: int) -> MailError | None:
     settings = session.settings
     if octets > settings.maxMessageOctets:
         return MessageTooLarge()
-    if reader.nul or ((reader.bareCR or reader.bareLF) and settings.bareNewlines == "refuse"):
+    if lines.nul or ((lines.bareCR or lines.bareLF) and settings.bareNewlines == "refuse"):
         return MailError(
             "The message has a NUL, or a CR or LF by itself: lines must end in CRLF",
             smtpCode=550,
             enhancedStatus="5.6.0",
         )
-    if settings.maxLineOctets is not None and reader.longestLine > settings.maxLineOctets:
+    if settings.maxLineOctets is not None and lines.longestLine > settings.maxLineOctets:
         return MailError("A line is too long", smtpCode=550, enhancedStatus="5.6.0")
     return None
 
@@ -197,19 +233,19 @@ async def _write(session: SMTPSession, transaction: Transaction, text: bytes) ->
     return None
 
 
-async def finishMessage(
-    session: SMTPSession, transaction: Transaction, octets: int, refusal: MailError | None
-) -> None:
+async def finishMessage(session: SMTPSession, transaction: Transaction) -> None:
     """
-    The message is read: commit it and say so, or say why not.
+    The message is read: commit it and say so, or say why not. In LMTP that is a reply for each
+    recipient (RFC 2033 §4.2).
 
-    @param octets: its size as the client sent it.
-    @param refusal: if it was refused while it was read.
+    @raise MailError: if it was refused; never in LMTP.
     """
-    envelope = transaction.envelope
+    envelope, recipients = transaction.envelope, transaction.recipients
+    refusal = transaction.refusal
+    failures: Sequence[Exception | None] = ()
 
     async def inspect(content: IStagedContent) -> bytes:
-        lines = await session.policies.message(envelope, transaction.recipients, content)
+        lines = await session.policies.message(envelope, recipients, content)
         if session.stream.closed:
             raise _clientGone()
         return lines
@@ -218,17 +254,66 @@ async def finishMessage(
     session.transaction = None
     if refusal is None and session.stream.closed:
         refusal = _clientGone()
-    if refusal is not None:
         session.abort(transaction)
-    else:
+    if refusal is None:
         try:
-            results = await transaction.delivery.commit(inspect)
-            refusal = _failures(session, transaction, results)
+            failures = await transaction.delivery.commit(inspect)
         except MailError as error:
             refusal = error
         except Exception:
             session.log.failure("{queueId}: delivery failed", queueId=envelope.queueId)
             refusal = TemporaryFailure()
+    if refusal is None:
+        _logFailures(session, transaction, failures)
+    results = [_asMailError(failure) for failure in failures] if refusal is None else []
+    # A target that has nothing to say of a recipient took the message for it.
+    results += [refusal] * (len(recipients) - len(results))
+    if None not in results:
+        # One reply is for all recipients (RFC 5321 §4.1.1.4): a refusal only if nobody got it.
+        refusal = results[0]
+    _log(session, transaction, refusal)
+    if session.lmtp:
+        _replyToEach(session, envelope, results)
+        return
+    if refusal is not None:
+        raise refusal
+    session.errors = 0
+    session.ok(f"OK: {envelope.queueId}", "2.0.0")
+
+
+def _asMailError(failure: Exception | None) -> MailError | None:
+    return failure if failure is None or isinstance(failure, MailError) else TemporaryFailure()
+
+
+def _replyToEach(
+    session: SMTPSession, envelope: Envelope, results: Sequence[MailError | None]
+) -> None:
+    # One reply for each, whatever happens: the client counts them.
+    for error in results:
+        if error is None:
+            session.ok(f"OK: {envelope.queueId}", "2.0.0")
+        elif error.smtpCode == 421:
+            session.stream.write(errorReply(TemporaryFailure(error.text)))
+        else:
+            session.stream.write(errorReply(error))
+    session.errors = 0 if None in results else session.errors + 1
+
+
+def _logFailures(
+    session: SMTPSession, transaction: Transaction, failures: Sequence[Exception | None]
+) -> None:
+    for recipient, error in zip(transaction.recipients, failures, strict=False):
+        if error is not None:
+            session.log.error(
+                "{queueId}: not delivered: to=<{recipient}>: {error}",
+                queueId=transaction.envelope.queueId,
+                recipient=str(recipient.address),
+                error=str(error),
+            )
+
+
+def _log(session: SMTPSession, transaction: Transaction, refusal: MailError | None) -> None:
+    envelope = transaction.envelope
     outcome = "accepted" if refusal is None else f"refused: {refusal.smtpCode} {refusal.text}"
     session.log.info(
         "{queueId}: {outcome}: from={reversePath} to={recipients} size={octets} peer={peer}"
@@ -237,43 +322,17 @@ async def finishMessage(
         outcome=outcome,
         reversePath=formatPath(envelope.reversePath),
         recipients=_names(transaction.recipients),
-        octets=octets,
+        octets=transaction.octets,
         peer=envelope.connection.peer,
         helo=envelope.helo,
         user=str(envelope.authenticated or "-"),
     )
-    if refusal is not None:
-        raise refusal
-    session.errors = 0
-    session.ok(f"OK: {envelope.queueId}", "2.0.0")
 
 
 def _clientGone() -> MailError:
     # RFC 5321 §4.1.1.10: what is pending is cancelled when the client goes away. It wouldn't learn
     # that we took the message, and send it again.
     return TemporaryFailure("The client is gone")
-
-
-def _failures(
-    session: SMTPSession, transaction: Transaction, results: Sequence[Exception | None]
-) -> MailError | None:
-    # One reply is for all recipients (RFC 5321 §4.1.1.4): a refusal only if nobody got it.
-    failures = [
-        (recipient, error)
-        for recipient, error in zip(transaction.recipients, results, strict=False)
-        if error is not None
-    ]
-    for recipient, error in failures:
-        session.log.error(
-            "{queueId}: not delivered: to=<{recipient}>: {error}",
-            queueId=transaction.envelope.queueId,
-            recipient=str(recipient.address),
-            error=str(error),
-        )
-    if not failures or len(failures) < len(transaction.recipients):
-        return None
-    first = failures[0][1]
-    return first if isinstance(first, MailError) else TemporaryFailure()
 
 
 def _names(recipients: list[Recipient]) -> str:
@@ -288,13 +347,15 @@ def receivedField(session: SMTPSession, transaction: Transaction) -> bytes:
         it but a valid domain or address literal and a parsed address.
     """
     envelope = transaction.envelope
-    info = session.stream.info
+    info = session.info
     #   with: RFC 3848, and RFC 6531 §3.7.3 for SMTPUTF8
-    protocol = "ESMTP" if session.extended else "SMTP"
+    family = "LMTP" if session.lmtp else "SMTP"
     if "SMTPUTF8" in envelope.parameters:
-        protocol = "UTF8SMTP"
+        protocol = f"UTF8{family}"
+    else:
+        protocol = "ESMTP" if session.extended and not session.lmtp else family
     if session.extended:
-        protocol += ("S" if info.secure else "") + ("A" if session.account else "")
+        protocol += ("S" if info.secure else "") + ("A" if envelope.authenticated else "")
     try:
         parseDomain(envelope.helo)
         name = envelope.helo

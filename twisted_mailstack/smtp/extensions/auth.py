@@ -32,14 +32,12 @@ _XTEXT = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})+\Z")
 
 
 def _mechanisms(session: SMTPSession) -> dict[bytes, object]:
-    return dict(
-        offered(session.mechanisms, session.stream.info, session.settings.allowPlaintextAuth)
-    )
+    return dict(offered(session.mechanisms, session.info, session.settings.allowPlaintextAuth))
 
 
 def ehlo(session: SMTPSession) -> str | None:
     """The mechanisms that may be used now."""
-    if session.login is None or session.account is not None:
+    if session.login is None or session.authenticated is not None:
         return None
     names = b" ".join(_mechanisms(session)).decode("ascii")
     return names or None
@@ -52,14 +50,14 @@ async def auth(session: SMTPSession, argument: bytes) -> None:
         raise MailError("AUTH is not available", smtpCode=502, enhancedStatus="5.5.1")
     if session.helo is None or not session.extended:
         raise MailError("Say EHLO first", smtpCode=503, enhancedStatus="5.5.1")
-    if session.account is not None:
+    if session.authenticated is not None:
         raise MailError("Already authenticated", smtpCode=503, enhancedStatus="5.5.1")
     if session.transaction is not None:
         raise MailError("Not within a transaction", smtpCode=503, enhancedStatus="5.5.1")
     name, _, initial = argument.partition(b" ")
     if not name:
         raise SyntaxProblem("A mechanism is needed")
-    settings, info = session.settings, session.stream.info
+    settings, info = session.settings, session.info
     known = {mechanism.name: mechanism for mechanism in session.mechanisms}
     mechanism = known.get(name.upper())
     if mechanism is None:

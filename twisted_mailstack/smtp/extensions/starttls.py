@@ -13,14 +13,14 @@ from twisted_mailstack.smtp.session import SMTPSession
 
 def offered(session: SMTPSession) -> str | None:
     """Not within TLS (RFC 3207 §4.2)."""
-    return "" if session.hasTLS and not session.stream.info.secure else None
+    return "" if session.hasTLS and not session.info.secure else None
 
 
 async def starttls(session: SMTPSession, argument: bytes) -> None:
     """RFC 3207 §4."""
     if argument:
         raise SyntaxProblem("STARTTLS takes no argument")
-    if session.stream.info.secure:
+    if session.info.secure:
         raise MailError("TLS is active", smtpCode=503, enhancedStatus="5.5.1")
     if not session.hasTLS:
         # Not 454, which says that it may be there later: it isn't offered.
