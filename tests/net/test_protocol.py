@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from tests.net.network import WINDOW, Client, NetworkTestCase
 from twisted_mailstack.errors import SessionEnded
-from twisted_mailstack.net.protocol import MAX_REFUSALS, MailFactory
+from twisted_mailstack.net.protocol import GOODBYE_TIMEOUT, MAX_REFUSALS, MailFactory
 from twisted_mailstack.wire.stream import HIGH_WATER, Stream
 
 CHUNK = b"x" * 65536
@@ -806,6 +806,20 @@ class ShutDownTests(TalkTestCase):
         self.talk.work.callback(None)
         self.network.pump()
         self.assertTrue(over)
+        self.assertClean()
+
+    def test_asleep(self) -> None:
+        """A client that gets its goodbye and doesn't close holds up the end for a moment only."""
+        certificate = self.makeCertificate()
+        client = self.network.connect(self.implicitTLS(self.factory, certificate))
+        client.startTLS()
+        self.network.pump()
+        client.transport.pauseProducing()
+        over = self.shutDown()
+        self.assertEqual(over, [])
+        self.network.wait(GOODBYE_TIMEOUT)
+        self.assertTrue(over)
+        self.assertEqual(self.talk.ended, ["shutdown"])
         self.assertClean()
 
     def test_inHandshake(self) -> None:

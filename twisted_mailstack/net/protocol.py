@@ -41,6 +41,9 @@ from twisted_mailstack.wire.stream import Stream
 
 Serve = Callable[[Stream], Awaitable[None]]
 
+#: Seconds that a peer has to take its goodbye and close when the server stops. One that sleeps
+#: answers no close, and mustn't hold up a restart.
+GOODBYE_TIMEOUT = 2.0
 #: Connections that are told at a time that there is no room; more are just closed.
 MAX_REFUSALS = 100
 
@@ -346,10 +349,12 @@ class MailFactory(Factory):
         """
         End every session with its goodbye.
 
-        @param patience: seconds after which those that remain are cut off.
+        @param patience: seconds after which those that remain are cut off, in whatever they are;
+            a peer whose session is over has L{GOODBYE_TIMEOUT}.
         @return: fires when none is left and nothing is being committed any more.
         """
         self._stopping = True
+        self.closeTimeout = min(self.closeTimeout, GOODBYE_TIMEOUT)
         for refusal in list(self.refusals):
             refusal.transport.abortConnection()
         waiting = [protocol.done for protocol in self.protocols]
