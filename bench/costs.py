@@ -14,12 +14,14 @@ import socket
 import sys
 from collections.abc import Callable
 
-from bench.floor import Raw, cpu, memory
-from tests.interop.harness import DOMAIN, PASSWORD, Server, looseTLS
+from bench.floor import Raw, cpu, memory, smtpSource
+from tests.interop.harness import DOMAIN, PASSWORD, Server, looseTLS, needs
 
 ACCOUNT = f"cost@{DOMAIN}"
 BODY = b"From: a@b.test\r\nSubject: cost\r\nMessage-ID: <%d@b.test>\r\n\r\n" + b"x" * 70 + b"\r\n"
 SIZE = 5000
+#: Messages of the mailbox in which a session idles.
+MESSAGES = 2000
 
 
 class Line:
@@ -141,37 +143,46 @@ def logins(server: Server) -> None:
     measure(server, "IMAP: TLS handshake, LOGIN (seen a minute ago)", 50, login)
 
 
-def idle(server: Server, count: int) -> None:
+def idle(count: int) -> None:
     """
-    Connections that wait.
+    Connections that wait. Each kind gets a server of its own: memory that was freed is used again.
     """
-    assert server.process is not None
-    pid = server.process.pid
 
-    def grown(what: str, make: Callable[[], socket.socket]) -> None:
-        held = [make() for _ in range(20)]
-        before = memory(pid)[0]
-        held += [make() for _ in range(count)]
-        after = memory(pid)[0]
-        print(f"{what:46} {(after - before) / count:8.1f} KiB", flush=True)
-        for each in held:
-            each.close()
-
-    def selected() -> socket.socket:
+    def selected(server: Server) -> socket.socket:
         raw = Raw(server, ACCOUNT)
         raw.ask(b"SELECT INBOX")
         raw.socket.sendall(b"x IDLE\r\n")
         raw.socket.recv(4096)
         return raw.socket
 
-    grown("SMTP: a connection that was greeted", lambda: Line(server, "smtp").socket)
-    grown("IMAP: greeted", lambda: Line(server, "imap").socket)
-    grown("IMAP over TLS: greeted", lambda: Line(server, "imaps", True).socket)
-    grown("IMAP over TLS: a mailbox of 2,000 in IDLE", selected)
+    kinds: tuple[tuple[str, Callable[[Server], socket.socket]], ...] = (
+        ("SMTP: a connection that was greeted", lambda server: Line(server, "smtp").socket),
+        ("IMAP: greeted", lambda server: Line(server, "imap").socket),
+        ("IMAP over TLS: greeted", lambda server: Line(server, "imaps", True).socket),
+        (f"IMAP over TLS: a mailbox of {MESSAGES:,} in IDLE", selected),
+    )
+    for what, make in kinds:
+        server = Server()
+        try:
+            server.start()
+            server.addAccounts(ACCOUNT)
+            smtpSource(server, ACCOUNT, MESSAGES, 0, True)
+            assert server.process is not None
+            pid = server.process.pid
+            held = [make(server) for _ in range(20)]
+            before = memory(pid)[0]
+            held += [make(server) for _ in range(count)]
+            after = memory(pid)[0]
+            print(f"{what:46} {(after - before) / count:8.1f} KiB", flush=True)
+            for each in held:
+                each.close()
+        finally:
+            server.close()
 
 
 def main() -> int:
     """The command."""
+    needs("smtp-source")
     options = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     options.add_argument("--connections", type=int, default=500)
     given = options.parse_args()
@@ -182,9 +193,9 @@ def main() -> int:
         commands(server)
         messages(server)
         logins(server)
-        idle(server, given.connections)
     finally:
         server.close()
+    idle(given.connections)
     return 0
 
 
