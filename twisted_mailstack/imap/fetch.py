@@ -3,14 +3,15 @@
 FETCH (RFC 9051 §6.4.5): its items, and sending what they ask for.
 
 Items are a table; an item names the columns it needs and renders its value from them. What a client
-asks for is compiled once (L{compileItems}), so that a row costs a few function calls and one join.
-Work goes in slices: everyone else has a turn between them, and the peer sets the pace.
+asks for is compiled once (L{compileItems}) to one format for a row, into which columns are put that
+were rendered as a whole. Work goes in slices: everyone else has a turn between them, and the peer
+sets the pace.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,8 @@ from twisted_mailstack.errors import (
     SessionEnded,
     SyntaxProblem,
 )
-from twisted_mailstack.imap.encode import astring, flagList
+from twisted_mailstack.imap.encode import astring
+from twisted_mailstack.imap.selected import Selected, uidsOf
 from twisted_mailstack.model.dates import formatDateTime
 from twisted_mailstack.model.flags import SEEN, FlagOperation
 from twisted_mailstack.model.header import selectFields
@@ -33,7 +35,6 @@ from twisted_mailstack.wire.stream import Stream
 
 if TYPE_CHECKING:
     from twisted_mailstack.imap.grammar import Cursor
-    from twisted_mailstack.imap.selected import Selected
     from twisted_mailstack.imap.session import IMAPSession
     from twisted_mailstack.interfaces import IMessageContent
 
@@ -52,12 +53,14 @@ class FetchItem:
     """
     @ivar label: what precedes the value in the response.
     @ivar attributes: the columns it needs.
-    @ivar render: makes the value of those columns.
+    @ivar render: makes the value of those columns; C{None}: the one column is the value.
+    @ivar form: how the value is written: C{%b} for octets, C{%d} for a number.
     """
 
     label: bytes
     attributes: tuple[Attribute, ...]
-    render: Callable[..., bytes]
+    render: Callable[..., bytes] | None = None
+    form: bytes = b"%b"
 
 
 @dataclass(frozen=True)
@@ -87,20 +90,14 @@ class Section:
         return not self.path and self.kind == "HEADER"
 
 
-def _same(value: bytes) -> bytes:
-    return value
-
-
 #: The items of RFC 3501 that are columns. FLAGS and UID come from the session's view.
 ITEMS: dict[bytes, FetchItem] = {
-    b"ENVELOPE": FetchItem(b"ENVELOPE", (Attribute.ENVELOPE,), _same),
-    b"BODYSTRUCTURE": FetchItem(b"BODYSTRUCTURE", (Attribute.BODY_STRUCTURE,), _same),
-    b"BODY": FetchItem(b"BODY", (Attribute.BODY,), _same),
-    b"RFC822.SIZE": FetchItem(b"RFC822.SIZE", (Attribute.OCTETS,), lambda octets: b"%d" % octets),
+    b"ENVELOPE": FetchItem(b"ENVELOPE", (Attribute.ENVELOPE,)),
+    b"BODYSTRUCTURE": FetchItem(b"BODYSTRUCTURE", (Attribute.BODY_STRUCTURE,)),
+    b"BODY": FetchItem(b"BODY", (Attribute.BODY,)),
+    b"RFC822.SIZE": FetchItem(b"RFC822.SIZE", (Attribute.OCTETS,), form=b"%d"),
     b"INTERNALDATE": FetchItem(
-        b"INTERNALDATE",
-        (Attribute.INTERNAL_DATE, Attribute.ZONE),
-        lambda seconds, zone: b'"%b"' % formatDateTime(seconds, zone),
+        b"INTERNALDATE", (Attribute.INTERNAL_DATE, Attribute.ZONE), formatDateTime, b'"%b"'
     ),
 }
 
@@ -223,27 +220,36 @@ class Plan:
     """
     What a tuple of items asks for.
 
-    @ivar attributes: columns of the store, UID not counted.
-    @ivar columns: for each item that is a column: its label with a space, its render function and
-        the indexes of its columns in a row.
+    @ivar attributes: columns of the store, UID not counted; none: the view knows it all.
     @ivar sections: the sections.
+    @ivar flags: whether FLAGS is told.
+    @ivar bare: whether nothing precedes the sections.
     @ivar setsSeen: whether any of them sets C{\\Seen}.
     @ivar slice: rows at a time.
+    @ivar headersOnly: the sections need the message's header only.
+    @ivar sectionColumn: where in a row the header or the message is.
     """
 
     def __init__(self, items: tuple[Item, ...]) -> None:
         attributes: list[Attribute] = []
-        self.columns: list[tuple[bytes, Callable[..., bytes], tuple[int, ...]]] = []
-        self.sections = [item for item in items if isinstance(item, Section)]
+        # How each column is rendered, and out of which columns of a row.
+        self._columns: list[tuple[Callable[..., bytes] | None, tuple[int, ...]]] = []
+        self._uid = b"UID" in items
         self.flags = b"FLAGS" in items
-        self.uid = b"UID" in items
+        forms = [b"UID %d"] * self._uid + [b"FLAGS %b"] * self.flags
         for item in items:
             if isinstance(item, FetchItem):
                 for attribute in item.attributes:
                     if attribute not in attributes:
                         attributes.append(attribute)
                 where = tuple(attributes.index(each) + 1 for each in item.attributes)
-                self.columns.append((item.label + b" ", item.render, where))
+                self._columns.append((item.render, where))
+                forms.append(item.label.replace(b"%", b"%%") + b" " + item.form)
+        self._form = b"* %d FETCH (" + b" ".join(forms)
+        self.bare = not forms
+        self.sections = [item for item in items if isinstance(item, Section)]
+        if not self.sections:
+            self._form += b")\r\n"
         self.setsSeen = any(not section.peek for section in self.sections)
         self.slice = METADATA_SLICE
         self.headersOnly = bool(self.sections) and all(each.headerOnly for each in self.sections)
@@ -257,6 +263,26 @@ class Plan:
             if any(section.path or section.kind for section in self.sections):
                 attributes += (Attribute.STRUCTURE, Attribute.PREFIX_SIZE)
         self.attributes = tuple(attributes)
+
+    def render(
+        self, selected: Selected, indexes: Sequence[int], rows: Sequence[tuple[Any, ...]]
+    ) -> Iterator[bytes]:
+        """
+        @param rows: of the messages with these indexes, in their order; none are needed without
+            C{attributes}.
+        @return: the response of each message, up to its sections if it has any.
+        """
+        columns: list[Iterable[Any]] = [[at + 1 for at in indexes]]
+        if self._uid:
+            columns.append(uidsOf(selected.view, indexes))
+        if self.flags:
+            columns.append(selected.flagLists(indexes))
+        if self._columns and rows:
+            cells = list(zip(*rows, strict=True))
+            for render, where in self._columns:
+                given = [cells[column] for column in where]
+                columns.append(given[0] if render is None else map(render, *given))
+        return map(self._form.__mod__, zip(*columns, strict=True))
 
 
 @lru_cache(maxsize=512)
@@ -279,36 +305,30 @@ async def fetch(
     selected = session.theSelected()
     stream = session.stream
     view = selected.view
+    if byUID and b"UID" not in items:
+        items = (b"UID", *items)
     plan = compileItems(items)
-    uid = plan.uid or byUID
     missing = False
     for start in range(0, len(indexes), plan.slice):
         some = indexes[start : start + plan.slice]
         if start:
             await stream.breathe()
-        if not plan.attributes:
-            # Flags and UIDs only: the view knows them.
-            stream.write(b"".join(_fromView(selected, some, uid, plan.flags)))
-        else:
-            uids = [view.uids[at] for at in some]
-            rows = await selected.mailbox.fetch(NumberSet.of(uids), plan.attributes)
+        rows: Sequence[tuple[Any, ...]] = ()
+        if plan.attributes:
+            rows = await selected.mailbox.fetch(NumberSet.of(uidsOf(view, some)), plan.attributes)
             if len(rows) < len(some):
                 missing = True
                 there = {row[0] for row in rows}
                 some = [at for at in some if view.uids[at] in there]
+        if not plan.sections:
+            stream.write(b"".join(plan.render(selected, some, rows)))
+        else:
             seen = await _setSeen(selected, some) if plan.setsSeen else set()
-            if not await _sendRows(session, plan, some, rows, uid, seen):
+            if not await _sendRows(session, plan, some, rows, byUID, seen):
                 missing = True
         await stream.drain()
     if missing and not byUID:
         raise MessageExpunged()
-
-
-def _fromView(selected: Selected, indexes: Sequence[int], uid: bool, flags: bool) -> list[bytes]:
-    view = selected.view
-    if not flags:
-        return [b"* %d FETCH (UID %d)\r\n" % (at + 1, view.uids[at]) for at in indexes]
-    return selected.flagResponses(indexes, uid)
 
 
 async def _setSeen(selected: Selected, indexes: Sequence[int]) -> set[int]:
@@ -334,34 +354,24 @@ async def _sendRows(
     plan: Plan,
     indexes: Sequence[int],
     rows: Sequence[tuple[Any, ...]],
-    withUID: bool,
+    byUID: bool,
     seen: set[int],
 ) -> bool:
     # Whether all of them could be sent; the others are gone. Index and row belong together.
     selected = session.theSelected()
-    view = selected.view
     stream = session.stream
-    hasRecent = view.hasRecent
-    columns = plan.columns
-    flags = view.flags
     output: list[bytes] = []
     complete = True
     try:
-        for at, row in zip(indexes, rows, strict=True):
+        for at, row, parts in zip(indexes, rows, plan.render(selected, indexes, rows), strict=True):
             uid = row[0]
-            parts = [b"UID %d" % uid] if withUID else []
-            if plan.flags or uid in seen:
-                parts.append(b"FLAGS " + flagList(flags[at], hasRecent and view.isRecent(uid)))
-            for label, render, where in columns:
-                if len(where) == 1:
-                    parts.append(label + render(row[where[0]]))
-                else:
-                    parts.append(label + render(*[row[column] for column in where]))
-            if not plan.sections:
-                output.append(b"* %d FETCH (%b)\r\n" % (at + 1, b" ".join(parts)))
-            elif row[plan.sectionColumn] is not None:
-                parts += _cut(plan, row)
-                output.append(b"* %d FETCH (%b)\r\n" % (at + 1, b" ".join(parts)))
+            bare = plan.bare
+            if uid in seen and not plan.flags:
+                parts += (b"" if bare else b" ") + b"FLAGS " + selected.flagLists([at])[0]
+                bare = False
+            if row[plan.sectionColumn] is not None:
+                sections = b" ".join(_cut(plan, row))
+                output.append(b"%b%b%b)\r\n" % (parts, b"" if bare else b" ", sections))
             else:
                 # Too large to hold: straight from the store.
                 try:
@@ -369,18 +379,18 @@ async def _sendRows(
                 except MessageExpunged:
                     complete = False
                     continue
+                output.append(parts)
                 stream.write(b"".join(output))
                 output.clear()
-                stream.write(b"* %d FETCH (%b" % (at + 1, b" ".join(parts)))
-                await _sendSections(session, plan.sections, content, bool(parts))
+                await _sendSections(session, plan.sections, content, bare)
             seen.discard(uid)
     except (ConnectionClosed, SessionEnded):
         raise
     except Exception:
         # The flags that were set are told all the same: the client must not come to differ.
         stream.write(b"".join(output))
-        untold = [at for at in indexes if view.uids[at] in seen]
-        stream.write(b"".join(selected.flagResponses(untold, withUID)))
+        untold = [at for at in indexes if selected.view.uids[at] in seen]
+        stream.write(b"".join(selected.flagResponses(untold, byUID)))
         raise
     stream.write(b"".join(output))
     return complete
@@ -412,14 +422,14 @@ def _cut(plan: Plan, row: tuple[Any, ...]) -> list[bytes]:
 
 
 async def _sendSections(
-    session: IMAPSession, sections: Sequence[Section], content: IMessageContent, separate: bool
+    session: IMAPSession, sections: Sequence[Section], content: IMessageContent, bare: bool
 ) -> None:
     # The rest of a FETCH response, in windows.
     try:
         for section in sections:
-            if separate:
+            if not bare:
                 session.stream.write(b" ")
-            separate = True
+            bare = False
             await _sendSection(session.stream, section, content)
         session.stream.write(b")\r\n")
     except ConnectionClosed:

@@ -5,7 +5,7 @@ The selected mailbox of a session: its view, and what is to be told to the clien
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from twisted_mailstack.errors import MailError
 from twisted_mailstack.imap.encode import flagList
@@ -117,20 +117,31 @@ class Selected:
             parts.append(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view.uids), view.recent))
         return b"".join(parts)
 
-    def flagResponses(self, indexes: Iterable[int], withUID: bool = False) -> list[bytes]:
+    def flagLists(self, indexes: Sequence[int]) -> list[bytes]:
+        r"""
+        @return: the flags of these messages as FETCH shows them, C{\Recent} among them.
+        """
+        view = self.view
+        flags = view.flags
+        if not view.hasRecent:
+            return [flagList(flags[at]) for at in indexes]
+        uids, isRecent = view.uids, view.isRecent
+        return [flagList(flags[at], isRecent(uids[at])) for at in indexes]
+
+    def flagResponses(self, indexes: Sequence[int], withUID: bool = False) -> list[bytes]:
         """
         @return: FETCH responses with the flags of these messages.
         """
-        view = self.view
-        responses = []
-        for at in indexes:
-            uid = view.uids[at]
-            flags = flagList(view.flags[at], view.hasRecent and view.isRecent(uid))
-            if withUID:
-                responses.append(b"* %d FETCH (UID %d FLAGS %b)\r\n" % (at + 1, uid, flags))
-            else:
-                responses.append(b"* %d FETCH (FLAGS %b)\r\n" % (at + 1, flags))
-        return responses
+        flags = self.flagLists(indexes)
+        if not withUID:
+            return [
+                b"* %d FETCH (FLAGS %b)\r\n" % (at + 1, each)
+                for at, each in zip(indexes, flags, strict=True)
+            ]
+        return [
+            b"* %d FETCH (UID %d FLAGS %b)\r\n" % (at + 1, self.view.uids[at], each)
+            for at, each in zip(indexes, flags, strict=True)
+        ]
 
     def flagsResponse(self) -> bytes:
         """

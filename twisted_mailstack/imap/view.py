@@ -63,7 +63,10 @@ class View:
         r"""
         @return: whether the message has C{\Recent} in this session.
         """
-        return any(first <= uid <= last for first, last in self._recent)
+        for first, last in self._recent:
+            if first <= uid <= last:
+                return True
+        return False
 
     @property
     def recent(self) -> int:

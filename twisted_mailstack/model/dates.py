@@ -69,10 +69,8 @@ def formatDateTime(seconds: int, zone: int = 0) -> bytes:
     """
     @return: the date-time without quotes, the day padded with a space to two characters.
     """
-    day, rest = divmod(seconds + zone * 60, 86400)
-    hour, rest = divmod(rest, 3600)
-    minute, second = divmod(rest, 60)
-    return b"%b %02d:%02d:%02d %b" % (_formatDay(day), hour, minute, second, _formatZone(zone))
+    hour, rest = divmod(seconds + zone * 60, 3600)
+    return b"%b%b %b" % (_formatHour(hour), _formatRest(rest), _formatZone(zone))
 
 
 def parseDate(text: bytes) -> int:
@@ -163,10 +161,16 @@ def _days(year: int, month: bytes, day: int) -> int:
     return seconds // 86400
 
 
+# A FETCH of a mailbox asks for many dates of the same hours.
 @lru_cache(maxsize=4096)
-def _formatDay(day: int) -> bytes:
-    at = gmtime(day * 86400)
-    return b"%2d-%b-%04d" % (at.tm_mday, MONTHS[at.tm_mon - 1], at.tm_year)
+def _formatHour(hour: int) -> bytes:
+    at = gmtime(hour * 3600)
+    return b"%2d-%b-%04d %02d:" % (at.tm_mday, MONTHS[at.tm_mon - 1], at.tm_year, at.tm_hour)
+
+
+@lru_cache(maxsize=3600)
+def _formatRest(seconds: int) -> bytes:
+    return b"%02d:%02d" % divmod(seconds, 60)
 
 
 @lru_cache(maxsize=64)
