@@ -529,6 +529,31 @@ class BoundsTests(Stepped, SynchronousTestCase):
         self.wait(waiting)
         writer.abort()
 
+    def test_undoneChunk(self) -> None:
+        """
+        A message whose first octets could not be committed puts none of the others into the message
+        that gets its place.
+        """
+        self.stepping()
+        lost, kept = self.store.newContent(), self.store.newContent()
+        lost.write(b"lost " * 60_000)
+        function, callback = self.store.steps.pop(0)
+        # So that the COMMIT fails.
+        self.store._writing.execute("ROLLBACK")
+        failure = function()
+        kept.write(b"kept " * 60_000)
+        callback(failure)
+        lost.write(b"lost " * 120_000)
+        kept.write(b"kept " * 120_000)
+        self.store.go()
+        self.assertFails(lost.finish(), TemporaryFailure)
+        staged = self.wait(kept.finish())
+        uid = self.wait(self.inbox.append([(staged, NO_FLAGS, 0, 0)])).uids[0]
+        staged.discard()
+        self.assertEqual(self.message(self.inbox, uid), b"kept " * 180_000)
+        self.assertSound()
+        self.flushLoggedErrors(sqlite3.OperationalError)
+
     def test_abortedWhileWaiting(self) -> None:
         """Who goes away while the disk is slow leaves nothing, nor one that is cancelled."""
         self.stepping()
@@ -868,12 +893,16 @@ class CostTests(Stepped, SynchronousTestCase):
         self.assertEqual(set(found), SCANS)
 
     def test_damageAtTheEnd(self) -> None:
-        """A message whose content is shorter than it says is damage, not an end."""
+        """A message that has fewer octets than it says is damage, not an end."""
         inbox = self.mailbox("INBOX")
         uid = self.append(inbox, b"x" * 1000)
-        self.store._writing.execute("UPDATE chunk SET data = x'0000'")
         content = self.wait(inbox.openMessage(uid))
-        self.assertFails(content.read(0, 100), StoreDamaged)
+        for statement in ("UPDATE chunk SET data = x'0000'", "DELETE FROM chunk"):
+            self.store._writing.execute(statement)
+            self.assertFails(content.read(0, 100), StoreDamaged)
+        # FETCH doesn't pass over it either: it is one that has to be read in pieces.
+        rows = self.fetch(inbox, Attribute.CONTENT, Attribute.OCTETS)
+        self.assertEqual(list(rows), [(uid, None, 1000)])
 
 
 STATEMENTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")

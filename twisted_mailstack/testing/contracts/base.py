@@ -63,14 +63,15 @@ class CallQueue:
         """
         self._calls.put((function, arguments))
 
-    def runOne(self, timeout: float = PATIENCE) -> bool:
+    def runOne(self, timeout: float | None = None) -> bool:
         """
         Run the next call.
 
+        @param timeout: seconds; L{PATIENCE} if nothing is said.
         @return: false if none came.
         """
         try:
-            function, arguments = self._calls.get(timeout=timeout)
+            function, arguments = self._calls.get(timeout=PATIENCE if timeout is None else timeout)
         except queue.Empty:
             return False
         function(*arguments)
