@@ -932,6 +932,22 @@ class FailingStoreTests(FetchTestCase):
         self.assertTrue(answer.endswith(b"}\r\n" + large[: fetch.WINDOW]))
         self.assertTrue(session.wire.lost)
 
+    def test_firstReadFails(self) -> None:
+        """
+        If nothing of it can be read, the answer is NO and the session goes on; the flags are told.
+        """
+        large = MESSAGE + b"x" * 2 * SMALL_MESSAGE
+        session, faults = self.start(large)
+        faults.failAt = 4
+        session.check(r"""
+            C: b FETCH 1 BODY[TEXT]
+            S: * 1 FETCH (FLAGS (\Recent \Seen))
+            S: b NO [UNAVAILABLE] Temporary failure, try again later
+            C: c NOOP
+            S: c OK NOOP completed
+        """)
+        self.assertEqual(faults.names[3], "read")
+
     def test_defect(self) -> None:
         """
         The same for an error that should never be; it is logged.
@@ -941,9 +957,75 @@ class FailingStoreTests(FetchTestCase):
         faults.error = lambda: OSError("disk on fire")
         faults.failAt = 3
         answer = session.send(b"a FETCH 1 BODY.PEEK[TEXT]\r\n")
-        self.assertNotIn(b"a NO", answer)
+        self.assertEqual(answer, b"a NO [SERVERBUG] internal error, try later\r\n")
+        faults.failAt = faults.calls + 4
+        answer = session.send(b"b FETCH 1 BODY.PEEK[TEXT]\r\n")
+        self.assertNotIn(b"b NO", answer)
         self.assertTrue(session.wire.lost)
-        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 2)
+
+
+class DamagedTests(FetchTestCase):
+    """
+    Messages of the SQL store whose octets are gone from the disk.
+    """
+
+    def setUp(self) -> None:
+        """Damage a small message, and two large ones: at the beginning and further on."""
+        super().setUp()
+        self.server = server = SteppedServer(self.mktemp())
+        self.addCleanup(lambda: now(server.store.stop()))
+        large = MESSAGE + b"x" * 4 * SMALL_MESSAGE
+        for data in (MESSAGE, MESSAGE, large, MESSAGE, large):
+            server.deliver(data)
+        execute = server.store.writer.connection.execute
+        pieces = [piece for (piece,) in execute("SELECT piece FROM chunk ORDER BY piece")]
+        size = len(pieces) // 2 - 1
+        # 1, 2, the first large one, 4, the second large one.
+        for at in (1, 2, 3 + size + 2):
+            execute("DELETE FROM chunk WHERE piece = ?", (pieces[at],))
+        self.session = server.select()
+
+    def test_others(self) -> None:
+        r"""
+        They don't hide the others: those are sent, and then the answer is NO; C{\Seen} that was
+        set is told.
+        """
+        responses = splitResponses(self.session.send(b"a FETCH 1:4 BODY[]\r\n"))
+        found = [parseFetch(each) for each in responses[:-1]]
+        self.assertEqual([number for number, items in found if "BODY[]" in items], [1, 4])
+        self.assertEqual(
+            sorted(number for number, items in found if "FLAGS" in items), [1, 2, 3, 4]
+        )
+        self.assertTrue(responses[-1].startswith(b"a NO [SERVERBUG] "), responses[-1])
+        answer = self.session.send(b"b UID FETCH 2:3 BODY.PEEK[]\r\n")
+        self.assertTrue(answer.startswith(b"b NO [SERVERBUG] "), answer)
+
+    def test_whatIsKnown(self) -> None:
+        """
+        What is stored elsewhere can be had.
+        """
+        responses = splitResponses(self.session.send(b"a FETCH 1:5 (ENVELOPE RFC822.SIZE)\r\n"))
+        self.assertEqual(len(responses), 6)
+
+    def test_furtherOn(self) -> None:
+        """
+        One that breaks off is closed where it breaks off.
+        """
+        answer = self.session.send(b"a FETCH 5 BODY.PEEK[]\r\n")
+        self.assertTrue(answer.startswith(b"* 5 FETCH (BODY[] {"), answer[:50])
+        self.assertGreater(len(answer), fetch.WINDOW)
+        self.assertTrue(self.session.wire.lost)
+
+    def test_search(self) -> None:
+        """
+        Nor do they keep others from being found.
+        """
+        self.session.check("""
+            C: a SEARCH SUBJECT meeting NOT TEXT nothing
+            S: * SEARCH 1 4
+            S: a OK SEARCH completed
+        """)
 
 
 class BoundTests(FetchTestCase):

@@ -11,7 +11,7 @@ sets the pace.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from twisted_mailstack.errors import (
     MailError,
     MessageExpunged,
     SessionEnded,
+    StoreDamaged,
     SyntaxProblem,
 )
 from twisted_mailstack.imap.encode import astring
@@ -31,7 +32,6 @@ from twisted_mailstack.model.header import selectFields
 from twisted_mailstack.model.mime import Part, sectionRange, unpackStructure
 from twisted_mailstack.model.records import Attribute
 from twisted_mailstack.model.sequence import NumberSet
-from twisted_mailstack.wire.stream import Stream
 
 if TYPE_CHECKING:
     from twisted_mailstack.imap.grammar import Cursor
@@ -301,6 +301,7 @@ async def fetch(
 
     @param byUID: for UID FETCH: the UID is always told, and messages that are gone are ignored.
     @raise MessageExpunged: at the end, if some of them are gone (RFC 2180 §4.1.2).
+    @raise StoreDamaged: likewise, if some can't be read: they don't hide the others.
     """
     selected = session.theSelected()
     stream = session.stream
@@ -308,7 +309,7 @@ async def fetch(
     if byUID and b"UID" not in items:
         items = (b"UID", *items)
     plan = compileItems(items)
-    missing = False
+    problem: MailError | None = None
     for start in range(0, len(indexes), plan.slice):
         some = indexes[start : start + plan.slice]
         if start:
@@ -317,18 +318,17 @@ async def fetch(
         if plan.attributes:
             rows = await selected.mailbox.fetch(NumberSet.of(uidsOf(view, some)), plan.attributes)
             if len(rows) < len(some):
-                missing = True
+                problem = problem or MessageExpunged()
                 there = {row[0] for row in rows}
                 some = [at for at in some if view.uids[at] in there]
         if not plan.sections:
             stream.write(b"".join(plan.render(selected, some, rows)))
         else:
             seen = await _setSeen(selected, some) if plan.setsSeen else set()
-            if not await _sendRows(session, plan, some, rows, byUID, seen):
-                missing = True
+            problem = await _sendRows(session, plan, some, rows, byUID, seen) or problem
         await stream.drain()
-    if missing and not byUID:
-        raise MessageExpunged()
+    if problem is not None and not (byUID and isinstance(problem, MessageExpunged)):
+        raise problem
 
 
 async def _setSeen(selected: Selected, indexes: Sequence[int]) -> set[int]:
@@ -356,12 +356,19 @@ async def _sendRows(
     rows: Sequence[tuple[Any, ...]],
     byUID: bool,
     seen: set[int],
-) -> bool:
-    # Whether all of them could be sent; the others are gone. Index and row belong together.
+) -> MailError | None:
+    # Index and row belong together. Returns why some of them, if any, couldn't be sent.
     selected = session.theSelected()
     stream = session.stream
     output: list[bytes] = []
-    complete = True
+    problem: MailError | None = None
+
+    def finish() -> None:
+        # Flags that were set are told, text or no text: the client must not come to differ.
+        untold = [at for at in indexes if selected.view.uids[at] in seen]
+        if output or untold:
+            stream.write(b"".join(output + selected.flagResponses(untold, byUID)))
+
     try:
         for at, row, parts in zip(indexes, rows, plan.render(selected, indexes, rows), strict=True):
             uid = row[0]
@@ -369,31 +376,46 @@ async def _sendRows(
             if uid in seen and not plan.flags:
                 parts += (b"" if bare else b" ") + b"FLAGS " + selected.flagLists([at])[0]
                 bare = False
+            if not bare:
+                parts += b" "
             if row[plan.sectionColumn] is not None:
-                sections = b" ".join(_cut(plan, row))
-                output.append(b"%b%b%b)\r\n" % (parts, b"" if bare else b" ", sections))
+                output.append(b"%b%b)\r\n" % (parts, b" ".join(_cut(plan, row))))
             else:
                 # Too large to hold: straight from the store.
                 try:
                     content = await selected.mailbox.openMessage(uid)
-                except MessageExpunged:
-                    complete = False
+                    pieces = _pieces(plan.sections, content)
+                    # Nothing is said of a message before something of it could be read.
+                    output += (parts, await anext(pieces))
+                except MessageExpunged as error:
+                    problem = problem or error
+                    seen.discard(uid)
                     continue
-                output.append(parts)
+                except StoreDamaged as error:
+                    problem = error
+                    _logUnreadable(session, uid, error)
+                    continue
                 stream.write(b"".join(output))
                 output.clear()
-                await _sendSections(session, plan.sections, content, bare)
+                await _sendPieces(session, uid, pieces)
             seen.discard(uid)
     except (ConnectionClosed, SessionEnded):
         raise
     except Exception:
-        # The flags that were set are told all the same: the client must not come to differ.
-        stream.write(b"".join(output))
-        untold = [at for at in indexes if selected.view.uids[at] in seen]
-        stream.write(b"".join(selected.flagResponses(untold, byUID)))
+        finish()
         raise
-    stream.write(b"".join(output))
-    return complete
+    finish()
+    return problem
+
+
+def _logUnreadable(session: IMAPSession, uid: int, error: Exception) -> None:
+    session.log.error(
+        "imap: {user}: UID {uid} of {mailbox} can't be read: {error}; run: mailstack check",
+        user=str(session.theAccount().address),
+        uid=uid,
+        mailbox=session.theSelected().name,
+        error=error,
+    )
 
 
 def _cut(plan: Plan, row: tuple[Any, ...]) -> list[bytes]:
@@ -421,34 +443,43 @@ def _cut(plan: Plan, row: tuple[Any, ...]) -> list[bytes]:
     return results
 
 
-async def _sendSections(
-    session: IMAPSession, sections: Sequence[Section], content: IMessageContent, bare: bool
-) -> None:
-    # The rest of a FETCH response, in windows.
+async def _sendPieces(session: IMAPSession, uid: int, pieces: AsyncIterator[bytes]) -> None:
+    # The rest of a FETCH response that was begun, at the pace of the peer.
     try:
-        for section in sections:
-            if not bare:
-                session.stream.write(b" ")
-            bare = False
-            await _sendSection(session.stream, section, content)
-        session.stream.write(b")\r\n")
+        await session.stream.drain()
+        async for piece in pieces:
+            session.stream.write(piece)
+            await session.stream.drain()
     except ConnectionClosed:
         raise
     except Exception as error:
-        # A response that was begun, octets of a literal that were promised: whatever came next
-        # would be taken for them. Only closing says that they can't be had.
+        # Octets of a literal were promised: whatever came next would be taken for them. Only
+        # closing says that they can't be had.
         if not isinstance(error, MailError | SessionEnded):
             session.log.failure("a message can't be read to its end")
+        elif not isinstance(error, SessionEnded):
+            _logUnreadable(session, uid, error)
         session.stream.close()
         raise ConnectionClosed() from None
 
 
-async def _sendSection(stream: Stream, section: Section, content: IMessageContent) -> None:
+async def _pieces(sections: Sequence[Section], content: IMessageContent) -> AsyncIterator[bytes]:
+    # The sections of a large message and the end of its response, in windows.
+    separator = b""
+    for section in sections:
+        async for piece in _sectionPieces(section, content):
+            yield separator + piece
+            separator = b""
+        separator = b" "
+    yield b")\r\n"
+
+
+async def _sectionPieces(section: Section, content: IMessageContent) -> AsyncIterator[bytes]:
     where: tuple[int, int] | None = (0, content.size)
     if section.path or section.kind:
         where = sectionRange(content.structure, section.path, section.kind)
     if where is None:
-        stream.write(section.label + b" NIL")
+        yield section.label + b" NIL"
         return
     start, end = where
     if section.fields is not None:
@@ -456,16 +487,18 @@ async def _sendSection(stream: Stream, section: Section, content: IMessageConten
         data = selectFields(data, section.fields, section.exclude)
         if section.partial is not None:
             data = data[section.partial[0] : sum(section.partial)]
-        stream.write(b"%b {%d}\r\n%b" % (section.label, len(data), data))
+        yield b"%b {%d}\r\n%b" % (section.label, len(data), data)
         return
     if section.partial is not None:
         start = min(start + section.partial[0], end)
         end = min(start + section.partial[1], end)
-    stream.write(b"%b {%d}\r\n" % (section.label, end - start))
+    label = b"%b {%d}\r\n" % (section.label, end - start)
+    if start == end:
+        yield label
     while start < end:
         data = await content.read(start, min(WINDOW, end - start))
         if not data:
             raise MessageExpunged()
-        stream.write(data)
         start += len(data)
-        await stream.drain()
+        yield label + data
+        label = b""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from twisted_mailstack.errors import (
     MailError,
     MessageExpunged,
+    StoreDamaged,
     SyntaxProblem,
     UnsupportedCharset,
 )
@@ -61,7 +62,8 @@ class Context:
     """
     What a search looks at.
 
-    @ivar gone: indexes of messages that turned out to be gone.
+    @ivar gone: indexes of messages that turned out to be gone, or can't be read: they are found by
+        nothing, and don't keep the others from being found.
     """
 
     def __init__(self, view: View, mailbox: IMailbox, stream: Stream) -> None:
@@ -204,7 +206,7 @@ class InHeader(Node):
                 try:
                     content = await context.mailbox.openMessage(uid)
                     data = await content.read(0, min(content.structure.bodyOffset, MAX_HEADER))
-                except MessageExpunged:
+                except (MessageExpunged, StoreDamaged):
                     context.gone.add(at)
                     continue
             if self.test(Header(data)):
@@ -241,7 +243,7 @@ class InText(Node):
             else:
                 try:
                     matches = await self._inLarge(context, uid)
-                except MessageExpunged:
+                except (MessageExpunged, StoreDamaged):
                     context.gone.add(at)
                     continue
             if matches:
