@@ -26,6 +26,7 @@ class HelloTests(SMTPTestCase):
             S: 250-ENHANCEDSTATUSCODES
             S: 250-SMTPUTF8
             S: 250-STARTTLS
+            S: 250-CHUNKING
             S: 250 HELP
         """)
 
@@ -216,7 +217,7 @@ class SmallCommandTests(SMTPTestCase):
     def test_help(self) -> None:
         """HELP lists the commands, those of extensions too; and says the form of one (§4.1.1.8)."""
         conversation = self.serve().greeted()
-        names = "AUTH DATA EHLO EXPN HELO HELP MAIL NOOP QUIT RCPT RSET STARTTLS VRFY"
+        names = "AUTH BDAT DATA EHLO EXPN HELO HELP MAIL NOOP QUIT RCPT RSET STARTTLS VRFY"
         conversation.check(f"""
             C: HELP
             S: 214-2.0.0 Commands: {names}

@@ -44,6 +44,9 @@ STATES = {
     "login": b"EHLO c.test\r\nAUTH LOGIN\r\nYWxpY2U=\r\n",
     "authenticated": f"EHLO c.test\r\nAUTH PLAIN {PLAIN}\r\nMAIL FROM:<>\r\n".encode(),
     "lineTooLong": b"X" * 20_000,
+    "chunk": RCPT + b"BDAT 4\r\nab\r\n",
+    "withinChunk": RCPT + b"BDAT 60 LAST\r\nab",
+    "refusedChunk": RCPT + b"BDAT 1\r\n\n",
 }
 
 #: Commands and pieces of text, which mutate into others.
@@ -58,9 +61,12 @@ LINES = [
     *(b".", b".", b".", b"..", b".x", b"", b"Subject: x", b"Return-Path: <x>", b" folded"),
     *(b"a\rb", b"a\nb", b"\n.", b"\r.", b"\0", b"\xff\xfe", b"\xc3\xa4", b"x" * 600),
     *(b"AUTH", b"AUTH LOGIN", b"AUTH PLAIN", f"AUTH PLAIN {PLAIN}".encode(), PLAIN.encode()),
+    *(b"BDAT 0 LAST", b"BDAT 0", b"BDAT 3 LAST\r\n.", b"BDAT 6\r\nab\r", b"BDAT 40", b"BDAT 2 X"),
+    *(b"BDAT", b"BDAT LAST", b"BDAT 99999999999999999999", b"BDAT 1\r\n\n", b"BDAT 8 LAST"),
     *(b"*", b"=", b"AUTH X", b"AUTH PLAIN !", b"QUIT x", b"XFOO", b"MAIL", b"RCPT", b"EHLO"),
 ]
 WHOLE = [b"MAIL FROM:<a@far.test>", b"RCPT TO:<alice@example.test>", b"DATA", b"text", b"."]
+CHUNKED = [*WHOLE[:2], b"BDAT 4", b"te\r\nBDAT 4 LAST", b"xt"]
 
 
 def mutate(random: Random) -> bytes:
@@ -69,7 +75,11 @@ def mutate(random: Random) -> bytes:
     """
     lines: list[bytes] = []
     for _ in range(random.randint(1, 8)):
-        lines += WHOLE if random.random() < 0.4 else random.choices(LINES, k=random.randint(0, 4))
+        lines += (
+            random.choice((WHOLE, CHUNKED))
+            if random.random() < 0.4
+            else random.choices(LINES, k=random.randint(0, 4))
+        )
     stream = bytearray(b"".join(line + b"\r\n" for line in lines))
     for _ in range(random.randint(0, 3)):
         at = random.randint(0, len(stream))
@@ -83,7 +93,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     """The same, as a strategy: its examples shrink, but take ten times as long to make."""
     lines: list[bytes] = []
     for piece in draw(st.lists(st.one_of(st.just(None), st.sampled_from(LINES)), max_size=12)):
-        lines += WHOLE if piece is None else [piece]
+        lines += draw(st.sampled_from((WHOLE, CHUNKED))) if piece is None else [piece]
     stream = bytearray(b"".join(line + b"\r\n" for line in lines))
     for at, octets in draw(
         st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=3)), max_size=3)

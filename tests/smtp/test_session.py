@@ -4,7 +4,7 @@ The session: greeting, lines, order, limits, timeouts, failures (RFC 5321 §3.1,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -798,7 +798,7 @@ class ExtensionTests(SMTPTestCase):
         seen: list[object] = []
 
         def check(
-            session: SMTPSession, path: Address | None, parameters: Mapping[str, str | None]
+            session: SMTPSession, path: Address | None, parameters: dict[str, str | None]
         ) -> None:
             seen.append((path, dict(parameters)))
             if "BODY" in parameters and "SIZE" in parameters:

@@ -59,13 +59,18 @@ def naive(stream: bytes) -> Reading | None:
 
 def read(chunks: list[bytes]) -> Reading | None:
     """
-    @return: what L{DotReader} finds, or C{None}.
+    @return: what L{DotReader} finds, and L{LineInspector} in that; or C{None}.
     """
-    reader = DotReader()
-    text = b"".join([reader.feed(chunk) for chunk in chunks])
+    reader, lines = DotReader(), LineInspector()
+    text = b""
+    for chunk in chunks:
+        part = reader.feed(chunk)
+        lines.inspect(part)
+        text += part
     if not reader.finished:
         return None
-    return Reading(text, reader.rest, reader.bareCR, reader.bareLF, reader.nul, reader.longestLine)
+    lines.finishInspection()
+    return Reading(text, reader.rest, lines.bareCR, lines.bareLF, lines.nul, lines.longestLine)
 
 
 def octets(data: bytes) -> list[bytes]:
@@ -181,9 +186,9 @@ class DotReaderTests(SynchronousTestCase):
 
     def test_nul(self) -> None:
         """NUL is told of, and told of at once."""
-        reader = DotReader()
-        reader.feed(b"a\0b")
-        self.assertTrue(reader.nul)
+        lines = LineInspector()
+        lines.inspect(b"a\0b")
+        self.assertTrue(lines.nul)
 
     def test_longestLine(self) -> None:
         """
@@ -198,10 +203,10 @@ class DotReaderTests(SynchronousTestCase):
 
     def test_endlessLine(self) -> None:
         """A line is found too long before it ends."""
-        reader = DotReader()
-        reader.feed(b"x" * 600)
-        reader.feed(b"x" * 600)
-        self.assertEqual(reader.longestLine, 1200)
+        lines = LineInspector()
+        lines.inspect(b"x" * 600)
+        lines.inspect(b"x" * 600)
+        self.assertEqual(lines.longestLine, 1200)
 
     @given(STREAMS, st.lists(st.integers(0, 100), max_size=5))
     def test_anyStreamAnyChunks(self, stream: bytes, places: list[int]) -> None:

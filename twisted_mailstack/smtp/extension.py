@@ -7,23 +7,46 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from twisted_mailstack.model.address import ReversePath
     from twisted_mailstack.model.records import Recipient
     from twisted_mailstack.smtp.clientsession import OutgoingMessage, SMTPClientSession
-    from twisted_mailstack.smtp.session import SMTPSession
+    from twisted_mailstack.smtp.session import SMTPSession, Transaction
 
 Execute = Callable[["SMTPSession", bytes], Awaitable[None]]
 #: Checks a MAIL or RCPT parameter's value; raises L{SyntaxProblem} (501) or another MailError.
 CheckParameter = Callable[["SMTPSession", "str | None"], None]
-#: Checks what only all parameters of MAIL together show, each being right by itself.
-CheckMail = Callable[["SMTPSession", "ReversePath", "Mapping[str, str | None]"], None]
+#: Checks what only all parameters of MAIL together show, each being right by itself. It may change
+#: them into those that hold from here on.
+CheckMail = Callable[["SMTPSession", "ReversePath", "dict[str, str | None]"], None]
 #: Likewise of RCPT, within the transaction.
 CheckRcpt = Callable[["SMTPSession", "Recipient"], None]
 #: May refuse DATA for the transaction that is under way.
 CheckData = Callable[["SMTPSession"], None]
+
+
+class TextFilter(Protocol):
+    """
+    Changes a message's text on its way to the delivery.
+    """
+
+    def feed(self, text: bytes) -> bytes:
+        """
+        @return: what becomes of the next octets; may be empty.
+        @raise MailError: if the message must be refused.
+        """
+
+    def finish(self) -> bytes:
+        """
+        @return: what is left when all was fed.
+        @raise MailError: if the message must be refused.
+        """
+
+
+#: Says what changes the text of a transaction, if anything does.
+MakeFilter = Callable[["SMTPSession", "Transaction"], "TextFilter | None"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +105,7 @@ class Extension:
     @ivar checkMail: asked when every parameter of MAIL passed its own check.
     @ivar checkRcpt: likewise of RCPT, before the policies.
     @ivar checkData: asked at DATA.
+    @ivar makeFilter: asked when the text begins.
     @ivar mailOctets: how much longer MAIL's line may be; C{rcptOctets} likewise.
     @ivar clientPrepare: before a message is sent: the message, or another that the server can take.
     @ivar clientMail: parameters for MAIL; C{clientRcpt} likewise for RCPT.
@@ -96,6 +120,7 @@ class Extension:
     checkMail: CheckMail | None = None
     checkRcpt: CheckRcpt | None = None
     checkData: CheckData | None = None
+    makeFilter: MakeFilter | None = None
     mailOctets: int = 0
     rcptOctets: int = 0
     clientPrepare: ClientPrepare | None = None

@@ -9,6 +9,7 @@ from twisted_mailstack.smtp.commands import mail, session
 from twisted_mailstack.smtp.extension import Command, Extension
 from twisted_mailstack.smtp.extensions import (
     auth,
+    chunking,
     eightbitmime,
     enhancedstatuscodes,
     pipelining,
@@ -31,4 +32,5 @@ EXTENSIONS: tuple[Extension, ...] = (
     smtputf8.EXTENSION,
     starttls.EXTENSION,
     auth.EXTENSION,
+    chunking.EXTENSION,
 )

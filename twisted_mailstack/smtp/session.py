@@ -11,7 +11,7 @@ reply in one place; anything else is a defect, is logged whole and answered as a
 from __future__ import annotations
 
 import secrets
-from collections.abc import Coroutine, Generator, Iterable, Sequence
+from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import time
 from types import coroutine
@@ -39,9 +39,10 @@ from twisted_mailstack.interfaces import (
 )
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.records import ConnectionInfo, Envelope, Recipient
-from twisted_mailstack.smtp.extension import CheckParameter, Command, Extension
+from twisted_mailstack.smtp.extension import CheckParameter, Command, Extension, TextFilter
 from twisted_mailstack.smtp.grammar import splitCommand
 from twisted_mailstack.smtp.reply import errorReply, reply
+from twisted_mailstack.wire.dots import LineInspector
 from twisted_mailstack.wire.stream import Stream
 
 #: Octets that are discarded at a time.
@@ -104,7 +105,8 @@ class Registry:
     @ivar commands: by verb.
     @ivar extensions: in the order of the EHLO reply.
     @ivar mailParameters: by keyword; C{rcptParameters} likewise.
-    @ivar checkMail: the extensions' checks, in their order; C{checkRcpt} and C{checkData} likewise.
+    @ivar checkMail: of the extensions, in their order; C{checkRcpt}, C{checkData} and C{makeFilter}
+        likewise.
     """
 
     def __init__(self, commands: Iterable[Command], extensions: Sequence[Extension]) -> None:
@@ -116,6 +118,7 @@ class Registry:
         self.checkMail = [each.checkMail for each in self.extensions if each.checkMail]
         self.checkRcpt = [each.checkRcpt for each in self.extensions if each.checkRcpt]
         self.checkData = [each.checkData for each in self.extensions if each.checkData]
+        self.makeFilter = [each.makeFilter for each in self.extensions if each.makeFilter]
         for extension in self.extensions:
             self.commands.update({command.name: command for command in extension.commands})
             self.mailParameters.update(extension.mailParameters)
@@ -156,21 +159,27 @@ class Transaction:
     """
     From MAIL to the end of data.
 
+    @ivar parameters: of MAIL, as the client gave them.
     @ivar recipients: that were accepted, in their order.
     @ivar begun: the text has begun to come, so there can be no more recipients.
     @ivar octets: of the text so far, as the client sent it.
-    @ivar refusal: why the text was refused while it came. What still comes of it is discarded.
-    @ivar state: what extensions keep for as long, by their keyword.
+    @ivar filters: what the text goes through before it is inspected.
+    @ivar lines: what is known of the text so far.
+    @ivar refusal: why it was refused while it came. What still comes of it is discarded.
     """
 
-    def __init__(self, envelope: Envelope, delivery: IDelivery) -> None:
+    def __init__(
+        self, envelope: Envelope, delivery: IDelivery, parameters: Mapping[str, str | None]
+    ) -> None:
         self.envelope = envelope
         self.delivery = delivery
+        self.parameters = parameters
         self.recipients: list[Recipient] = []
         self.begun = False
         self.octets = 0
+        self.filters: list[TextFilter] = []
+        self.lines = LineInspector()
         self.refusal: MailError | None = None
-        self.state: dict[str, Any] = {}
 
 
 class SMTPSession:
@@ -321,6 +330,9 @@ class SMTPSession:
             return
         if command is not None and command.payload is not None:
             await self.discard(command.payload(argument))
+            if self.transaction is not None:
+                # A part of the message is missing.
+                self.spoil(self.transaction, error)
         self._refuse(error, command is None or command.enhanced or self.turnedAway)
 
     async def discard(self, octets: int | None) -> None:
@@ -370,6 +382,14 @@ class SMTPSession:
         """
         transaction, self.transaction = self.transaction, None
         if transaction is not None:
+            self.abort(transaction)
+
+    def spoil(self, transaction: Transaction, refusal: MailError) -> None:
+        """
+        Nothing can come of a transaction any more; what still comes of its text is discarded.
+        """
+        if transaction.refusal is None:
+            transaction.refusal = refusal
             self.abort(transaction)
 
     def abort(self, transaction: Transaction) -> None:

@@ -3,9 +3,9 @@
 Transparency: the dots of RFC 5321 §4.5.2 and RFC 1939 §3, in streams cut anywhere.
 
 L{DotReader} takes octets until CRLF.CRLF and gives the text with the stuffed dots removed;
-L{DotWriter} stuffs them. Only CRLF counts as a line's end: a bare LF or CR neither ends the text
-nor makes a dot special, so that no two readers can disagree about where the text ends (SMTP
-smuggling).
+L{DotWriter} stuffs them. L{LineInspector} finds what isn't lines. Only CRLF counts as a line's end:
+a bare LF or CR neither ends the text nor makes a dot special, so that no two readers can disagree
+about where the text ends (SMTP smuggling).
 """
 
 from __future__ import annotations
@@ -74,16 +74,15 @@ class LineInspector:
             self.longestLine = self._lineSoFar
 
 
-class DotReader(LineInspector):
+class DotReader:
     """
-    Finds the end of dot-stuffed text, and inspects it.
+    Finds the end of dot-stuffed text.
 
     @ivar finished: whether CRLF.CRLF was seen.
     @ivar rest: once finished, the octets behind it.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.finished = False
         self.rest = b""
         # The octets that can't be judged yet. It begins as if a CRLF had come before the text,
@@ -115,8 +114,6 @@ class DotReader(LineInspector):
             # Take back the CRLF that was lent before the first octet.
             text = text[2:]
             self._first = False
-        if text:
-            self.inspect(text)
         return text
 
 

@@ -23,7 +23,7 @@ from twisted_mailstack.model.records import Envelope, Recipient
 from twisted_mailstack.smtp.extension import CheckParameter, Command
 from twisted_mailstack.smtp.grammar import POSTMASTER, decodeArgument, parseMailArgument
 from twisted_mailstack.smtp.reply import errorReply, reply
-from twisted_mailstack.smtp.session import SMTPSession, Transaction
+from twisted_mailstack.smtp.session import SMTPSession, SMTPSettings, Transaction
 from twisted_mailstack.wire.dots import DotReader, LineInspector
 
 #: Octets of data taken at a time.
@@ -51,6 +51,7 @@ async def mail(session: SMTPSession, argument: bytes) -> None:
     if not text.isascii() and "SMTPUTF8" not in parameters:
         # RFC 6531 §3.5
         raise MailError("The address needs SMTPUTF8", smtpCode=550, enhancedStatus="5.6.7")
+    given = dict(parameters)
     for check in session.registry.checkMail:
         check(session, path, parameters)
     session.transactions += 1
@@ -76,7 +77,7 @@ async def mail(session: SMTPSession, argument: bytes) -> None:
             text=f"{error.smtpCode} {error.enhancedStatus} {error.text}",
         )
         raise
-    session.transaction = Transaction(envelope, session.target.begin(envelope))
+    session.transaction = Transaction(envelope, session.target.begin(envelope), given)
     session.ok("OK", "2.1.0")
 
 
@@ -171,9 +172,7 @@ async def _receive(session: SMTPSession, transaction: Transaction) -> None:
     reader = DotReader()
     while not reader.finished:
         text = reader.feed(await stream.readSome(WINDOW))
-        if text:
-            transaction.octets += len(text)
-            await takeText(session, transaction, text, reader)
+        await takeText(session, transaction, text, reader.finished)
     if reader.rest:
         stream.unread(reader.rest)
 
@@ -183,54 +182,51 @@ async def beginText(session: SMTPSession, transaction: Transaction) -> None:
     The text is about to come, by DATA or otherwise.
     """
     transaction.begun = True
+    made = [make(session, transaction) for make in session.registry.makeFilter]
+    transaction.filters = [each for each in made if each is not None]
     waiting = transaction.delivery.write(receivedField(session, transaction))
     if waiting is not None:
         await waiting
 
 
-async def takeText(
-    session: SMTPSession, transaction: Transaction, text: bytes, lines: LineInspector
-) -> None:
+async def takeText(session: SMTPSession, transaction: Transaction, text: bytes, last: bool) -> None:
     """
-    Give text to the delivery, if the message isn't refused yet and needn't be now. Never raises for
-    what is wrong with it: that is C{transaction.refusal} then.
+    Give text to the delivery. Never raises for what is wrong with it: then the transaction is
+    spoiled, and the rest of the text goes nowhere.
 
-    @param lines: what is known of it, C{text} included; C{transaction.octets} counts it too.
+    @param last: it ends with that.
     """
-    if transaction.refusal is None:
-        transaction.refusal = _judge(session, lines, transaction.octets)
-        if transaction.refusal is None and text:
-            transaction.refusal = await _write(session, transaction, text)
-        if transaction.refusal is not None:
-            session.abort(transaction)
+    transaction.octets += len(text)
+    if transaction.refusal is not None:
+        return
+    try:
+        if transaction.octets > session.settings.maxMessageOctets:
+            raise MessageTooLarge()
+        for each in transaction.filters:
+            text = each.feed(text) + (each.finish() if last else b"")
+        if text or last:
+            transaction.lines.inspect(text)
+            if last:
+                transaction.lines.finishInspection()
+            _judge(session.settings, transaction.lines)
+        if text and (waiting := transaction.delivery.write(text)) is not None:
+            await waiting
+    except MailError as error:
+        session.spoil(transaction, error)
+    except Exception:
+        session.log.failure("{queueId}: storing failed", queueId=transaction.envelope.queueId)
+        session.spoil(transaction, TemporaryFailure())
 
 
-def _judge(session: SMTPSession, lines: LineInspector, octets: int) -> MailError | None:
-    settings = session.settings
-    if octets > settings.maxMessageOctets:
-        return MessageTooLarge()
+def _judge(settings: SMTPSettings, lines: LineInspector) -> None:
     if lines.nul or ((lines.bareCR or lines.bareLF) and settings.bareNewlines == "refuse"):
-        return MailError(
+        raise MailError(
             "The message has a NUL, or a CR or LF by itself: lines must end in CRLF",
             smtpCode=550,
             enhancedStatus="5.6.0",
         )
     if settings.maxLineOctets is not None and lines.longestLine > settings.maxLineOctets:
-        return MailError("A line is too long", smtpCode=550, enhancedStatus="5.6.0")
-    return None
-
-
-async def _write(session: SMTPSession, transaction: Transaction, text: bytes) -> MailError | None:
-    try:
-        waiting = transaction.delivery.write(text)
-        if waiting is not None:
-            await waiting
-    except MailError as error:
-        return error
-    except Exception:
-        session.log.failure("{queueId}: storing failed", queueId=transaction.envelope.queueId)
-        return TemporaryFailure()
-    return None
+        raise MailError("A line is too long", smtpCode=550, enhancedStatus="5.6.0")
 
 
 async def finishMessage(session: SMTPSession, transaction: Transaction) -> None:
