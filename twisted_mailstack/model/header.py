@@ -25,7 +25,7 @@ MAX_VALUE = 64 * 1024
 #: The most addresses taken from one field.
 MAX_ADDRESSES = 2000
 
-_END = re.compile(rb"\r?\n\r?\n|\A\r?\n")
+_END = re.compile(rb"\A\r?\n|\n\r?\n")
 #   field-name = 1*ftext, ftext = %d33-57 / %d59-126. Space before the colon is obsolete syntax
 #   (RFC 5322 §4.5.8) that still occurs.
 _FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:((?:[^\n]*)(?:\n[ \t][^\n]*)*)\n?", re.MULTILINE)

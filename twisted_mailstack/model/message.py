@@ -162,53 +162,55 @@ def renderBodyStructure(part: Part, extensible: bool) -> bytes:
     @param extensible: with extension data (BODYSTRUCTURE) or without (BODY).
     @return: the part as FETCH shows it (RFC 9051 §7.5.2 and §9, C{body}).
     """
+    pieces: list[bytes] = []
+    _renderBody(part, extensible, pieces)
+    return b"".join(pieces)
+
+
+def _renderBody(part: Part, extensible: bool, pieces: list[bytes]) -> None:
+    # Into one list for all levels, or what is deep inside would be copied at each of them.
     if part.isMultipart:
-        children = b"".join([renderBodyStructure(child, extensible) for child in part.children])
-        if not extensible:
-            return b"(%b %b)" % (children, imapString(part.subtype))
+        #   body-type-mpart = 1*body SP media-subtype [SP body-ext-mpart]
+        pieces.append(b"(")
+        for child in part.children:
+            _renderBody(child, extensible, pieces)
+        pieces += (b" ", imapString(part.subtype))
+        if extensible:
+            pieces += (b" ", _renderParameters(part.parameters))
+    else:
+        #   body-fields = body-fld-param SP body-fld-id SP body-fld-desc SP body-fld-enc SP
+        #                 body-fld-octets
+        parameters = part.parameters
+        if not parameters and part.isText and part.subtype.lower() == b"plain":
+            # RFC 2045 §5.2: plain US-ASCII is what a part is that says nothing.
+            parameters = [(b"charset", b"us-ascii")]
+        pieces.append(
+            b"(%b %b %b %b %b %b %d"
+            % (
+                imapString(part.mediaType),
+                imapString(part.subtype),
+                _renderParameters(parameters),
+                imapString(part.contentId),
+                imapString(part.description),
+                imapString(part.encoding),
+                part.size,
+            )
+        )
+        if part.isText:
+            pieces.append(b" %d" % part.lines)
+        elif part.isMessage:
+            message = part.children[0]
+            pieces += (b" ", message.envelope or b"NIL", b" ")
+            _renderBody(message, extensible, pieces)
+            pieces.append(b" %d" % part.lines)
+        if extensible:
+            pieces += (b" ", imapString(part.md5))
+    if extensible:
+        #   body-ext-1part = body-fld-md5 [SP body-fld-dsp [SP body-fld-lang [SP body-fld-loc]]]
         #   body-ext-mpart = body-fld-param [SP body-fld-dsp [SP body-fld-lang [SP body-fld-loc]]]
-        return b"(%b %b %b %b %b %b)" % (
-            children,
-            imapString(part.subtype),
-            _renderParameters(part.parameters),
-            _renderDisposition(part),
-            _renderLanguage(part),
-            imapString(part.location),
-        )
-    parameters = part.parameters
-    if not parameters and part.isText and part.subtype.lower() == b"plain":
-        # RFC 2045 §5.2: plain US-ASCII is what a part is that says nothing.
-        parameters = [(b"charset", b"us-ascii")]
-    #   body-fields = body-fld-param SP body-fld-id SP body-fld-desc SP body-fld-enc SP
-    #                 body-fld-octets
-    fields = b"%b %b %b %b %b %b %d" % (
-        imapString(part.mediaType),
-        imapString(part.subtype),
-        _renderParameters(parameters),
-        imapString(part.contentId),
-        imapString(part.description),
-        imapString(part.encoding),
-        part.size,
-    )
-    if part.isText:
-        fields += b" %d" % part.lines
-    elif part.isMessage:
-        message = part.children[0]
-        fields += b" %b %b %d" % (
-            message.envelope or b"NIL",
-            renderBodyStructure(message, extensible),
-            part.lines,
-        )
-    if not extensible:
-        return b"(%b)" % fields
-    #   body-ext-1part = body-fld-md5 [SP body-fld-dsp [SP body-fld-lang [SP body-fld-loc]]]
-    return b"(%b %b %b %b %b)" % (
-        fields,
-        imapString(part.md5),
-        _renderDisposition(part),
-        _renderLanguage(part),
-        imapString(part.location),
-    )
+        pieces += (b" ", _renderDisposition(part), b" ", _renderLanguage(part))
+        pieces += (b" ", imapString(part.location))
+    pieces.append(b")")
 
 
 def _renderParameters(parameters: Parameters) -> bytes:

@@ -11,19 +11,21 @@ number of parts by L{MAX_PARTS}: what is beyond is an opaque part, or left unspl
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted_mailstack.model.envelope import renderEnvelope
-from twisted_mailstack.model.header import Header, Parameters, parseParameters
+from twisted_mailstack.model.header import Header, Parameters, decodeParameters, parseParameters
 
 #: Levels of multipart and message/rfc822 inside one another. Real mail has fewer than ten.
 MAX_DEPTH = 100
 #: Parts of one message.
 MAX_PARTS = 10_000
-#: Octets of one part's header in which fields are looked for.
-MAX_HEADER = 64 * 1024
-#: A boundary has at most 70 octets (RFC 2046 §5.1.1); longer ones occur, lines so long don't.
+#: Octets of one part's header in which fields are looked for. A thousand recipients are 64 KiB.
+MAX_HEADER = 256 * 1024
+#: A boundary has at most 70 octets (RFC 2046 §5.1.1); longer ones occur, lines so long don't: a
+#: longer line is no boundary, whatever it begins with.
 MAX_BOUNDARY_LINE = 1000
 
 
@@ -136,6 +138,26 @@ class _Open:
         self.newlines = 0
 
 
+class _BoundaryLine(NamedTuple):
+    """
+    A boundary, in indexes of the buffer.
+
+    @ivar newline: of the newline before it.
+    @ivar end: behind the line; -1 if it isn't whole yet and may become one.
+    @ivar position: the stack's position of its multipart.
+    @ivar closing: whether it is the last.
+    """
+
+    newline: int
+    end: int
+    position: int
+    closing: bool
+
+
+#: What ends a header, or may end it.
+_HEADER_STOP = re.compile(rb"\n(?:(\r?\n)|--)")
+
+
 class StructureScanner:
     """
     Finds the structure of a message that arrives in chunks.
@@ -210,75 +232,61 @@ class StructureScanner:
             b"\n", offset - self._base, self._counted - self._base
         )
 
-    def _findBoundary(
-        self, start: int, stop: int, final: bool
-    ) -> tuple[int, int, int, bool] | None:
-        # The first boundary line whose newline is in [start, stop): that newline's index, the
-        # index behind the line, the stack's position, whether it closes. A line that isn't whole
-        # yet has -1 for the index behind it.
+    def _boundaryAt(self, newline: int, final: bool) -> _BoundaryLine | None:
+        # What is behind that newline and two hyphens, if it is a boundary or may become one.
         buffer = self._buffer
-        boundaries = self._boundaries
-        at = buffer.find(b"\n--", start, stop + 2)
-        while at >= 0:
-            end = buffer.find(b"\n", at + 3)
-            if end < 0:
-                if not final and len(buffer) - at <= MAX_BOUNDARY_LINE:
-                    return at, -1, -1, False
-                line = buffer[at + 3 : at + 3 + MAX_BOUNDARY_LINE]
-                end = len(buffer)
-            else:
-                line = buffer[at + 3 : min(end, at + 3 + MAX_BOUNDARY_LINE)]
-                end += 1
-            line = line.rstrip(b" \t\r")
-            position = boundaries.get(line)
-            if position is not None:
-                return at, end, position, False
-            if line.endswith(b"--"):
-                position = boundaries.get(line[:-2])
-                if position is not None:
-                    return at, end, position, True
-            at = buffer.find(b"\n--", at + 1, stop + 2)
-        return None
+        end = buffer.find(b"\n", newline + 3, newline + MAX_BOUNDARY_LINE)
+        if end < 0:
+            if len(buffer) >= newline + MAX_BOUNDARY_LINE:
+                return None
+            if not final:
+                return _BoundaryLine(newline, -1, -1, False)
+            end = len(buffer)
+        line = buffer[newline + 3 : end].rstrip(b" \t\r")
+        closing = False
+        position = self._boundaries.get(line)
+        if position is None and line.endswith(b"--"):
+            closing = True
+            position = self._boundaries.get(line[:-2])
+        if position is None:
+            return None
+        return _BoundaryLine(newline, min(end + 1, len(buffer)), position, closing)
 
     def _readHeader(self, final: bool) -> bool:
         buffer = self._buffer
-        opened = self._stack[-1]
-        start = opened.part.headerOffset - self._base
+        start = self._stack[-1].part.headerOffset - self._base
         first = buffer[start : start + 2] if self._keptHeader is None else b"??"
+        end = -1
         if first[:1] == b"\n":
             end = start + 1
         elif first == b"\r\n":
             end = start + 2
         elif not final and len(first) < 2:
             return False
-        else:
-            end = -1
-            crlf = buffer.find(b"\n\r\n", self._from)
-            lf = buffer.find(b"\n\n", self._from, crlf + 1 if crlf >= 0 else len(buffer))
-            if lf >= 0:
-                end = lf + 2
-            elif crlf >= 0:
-                end = crlf + 3
-        if self._boundaries:
-            stop = end - 1 if end >= 0 else len(buffer)
-            # The line end before the header's first line counts: the header itself may be missing.
-            found = self._findBoundary(max(0, self._from - 1), stop, final)
-            if found is not None:
-                if found[1] < 0:
-                    self._from = max(found[0], 0)
+        # The line end before the header's first line counts: the header itself may be missing.
+        at = max(0, self._from - 1)
+        while end < 0 and (match := _HEADER_STOP.search(buffer, at)):
+            at = match.start()
+            if match.group(1):
+                end = match.end()
+            elif self._boundaries and (found := self._boundaryAt(at, final)):
+                if found.end < 0:
+                    self._from = at
                     return False
-                at = max(found[0] - (buffer[found[0] - 1 : found[0]] == b"\r"), start)
+                at = max(at - (buffer[at - 1 : at] == b"\r"), start)
                 self._startBody(at, at)
-                self._boundaryFound(*found)
+                self._boundaryFound(found)
                 return True
+            at += 1
         if end < 0:
             if not final:
-                self._from = max(self._from, buffer.rfind(b"\n", self._from))
+                # What may yet become a blank line, or a newline and two hyphens.
+                self._from = max(self._from, len(buffer) - 2)
                 return False
             end = len(buffer)
-        self._startBody(end, end)
         # A boundary line may follow the blank line at once.
         self._from = max(end - 1, 0)
+        self._startBody(end, end)
         return True
 
     def _startBody(self, headerEnd: int, bodyStart: int) -> None:
@@ -306,7 +314,7 @@ class StructureScanner:
             boundary = _boundary(part)
             if len(self._stack) > MAX_DEPTH:
                 _makeOpaque(part)
-            elif boundary is not None:
+            elif boundary is not None and self._parts < MAX_PARTS:
                 opened.boundary = boundary
                 self._boundaries[boundary] = len(self._stack) - 1
         elif part.isMessage:
@@ -324,22 +332,26 @@ class StructureScanner:
         self._from = max(0, offset - self._base)
 
     def _readBody(self, final: bool) -> bool:
-        length = len(self._buffer)
+        buffer = self._buffer
         if not self._boundaries:
-            self._from = length
+            self._from = len(buffer)
             return False
-        found = self._findBoundary(self._from, length, final)
-        if found is None:
-            # What may yet become a newline and two hyphens.
-            self._from = max(self._from, length - 2)
-            return False
-        if found[1] < 0:
-            self._from = found[0]
-            return False
-        self._boundaryFound(*found)
-        return True
+        at = self._from - 1
+        while (at := buffer.find(b"\n--", at + 1)) >= 0:
+            found = self._boundaryAt(at, final)
+            if found is None:
+                continue
+            if found.end < 0:
+                self._from = at
+                return False
+            self._boundaryFound(found)
+            return True
+        # What may yet become a newline and two hyphens.
+        self._from = max(self._from, len(buffer) - 2)
+        return False
 
-    def _boundaryFound(self, newline: int, end: int, position: int, closing: bool) -> None:
+    def _boundaryFound(self, found: _BoundaryLine) -> None:
+        newline, end, position, closing = found
         at = newline - 1 if newline and self._buffer[newline - 1 : newline] == b"\r" else newline
         self._close(position + 1, self._base + at)
         self._from = max(end - 1, 0)
@@ -350,12 +362,13 @@ class StructureScanner:
             if opened.boundary is not None:
                 self._forget(opened.boundary, position)
                 opened.boundary = None
-        elif self._parts >= MAX_PARTS:
-            # The last part gets all the rest.
-            self._boundaries.clear()
-            self._openChild(self._base + end)
         else:
             self._openChild(self._base + end)
+            if self._parts >= MAX_PARTS:
+                # The last part gets all the rest.
+                self._boundaries.clear()
+                for each in self._stack:
+                    each.boundary = None
 
     def _forget(self, boundary: bytes, position: int) -> None:
         del self._boundaries[boundary]
@@ -434,10 +447,15 @@ _TOKEN = bytes(set(range(0x21, 0x7F)) - set(b'()<>@,;:\\"/[]?='))
 
 def _boundary(part: Part) -> bytes | None:
     for name, value in part.parameters:
-        if name.lower() == b"boundary":
-            value = value.rstrip(b" \t")
-            if 0 < len(value) < MAX_BOUNDARY_LINE - 4:
-                return value
+        folded = name.lower()
+        if folded.startswith(b"boundary*"):
+            # In sections, or encoded (RFC 2231).
+            value = decodeParameters(part.parameters).get("boundary", "").encode("utf-8")
+        elif folded != b"boundary":
+            continue
+        value = value.rstrip(b" \t")
+        if 0 < len(value) < MAX_BOUNDARY_LINE - 4:
+            return value
     return None
 
 
