@@ -496,7 +496,8 @@ class IMailStore(Interface):
         @param internalDate: seconds since 1970 UTC.
         @param partial: place what can be placed, if not all can.
         @return: for each placement C{None}, or (with C{partial}) why that one was not placed:
-            L{OverQuota}, L{NoSuchAccount}. Whatever is raised, nothing was placed.
+            L{OverQuota}, L{NoSuchAccount}, or what else is wrong with that account alone. Whatever
+            is raised, nothing was placed.
         @raise OverQuota: if (without C{partial}) one does not fit.
         @raise NoSuchAccount: if (without C{partial}) there is one whose account isn't there.
         """
@@ -816,7 +817,7 @@ class IDNSLookup(Interface):
     def lookup(name: str, kind: str) -> Awaitable[DNSAnswer]:
         """
         @param name: in A-labels.
-        @param kind: C{A}, C{AAAA}, C{MX}, C{TXT}, C{PTR} or C{TLSA}.
+        @param kind: C{A}, C{AAAA}, C{CNAME}, C{MX}, C{PTR}, C{TLSA} or C{TXT}.
         @raise LookupFailed: if there is no answer, neither yes nor no.
         """
 

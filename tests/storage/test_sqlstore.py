@@ -617,10 +617,26 @@ class BoundsTests(Stepped, SynchronousTestCase):
         self.assertFails(self.inbox.append([message]), CannotDoThat)
         self.assertFails(self.inbox.copyMessages(self.numbers(1), self.inbox), CannotDoThat)
         self.assertFails(self.store.deliver(staged, [Placement("A1", "INBOX")], 0), CannotDoThat)
+        results = self.deliver(
+            b"x", Placement("A1", "INBOX"), Placement("A1", "Junk"), partial=True
+        )
+        self.assertEqual([type(result) for result in results], [CannotDoThat, type(None)])
         self.assertEqual(self.uids(self.inbox), [1, MAX_NUMBER - 1])
         self.assertEqual(self.wait(self.inbox.status()).uidNext, MAX_NUMBER)
         self.wait(IMovableMailbox(self.inbox).moveMessages(EVERYTHING, self.mailbox("other")))
         self.assertSound()
+
+    def test_oneDamagedAccount(self) -> None:
+        """An account that can't get mail keeps no other one from getting it."""
+        bob = self.addAccount("bob")
+        self.store._writing.execute("DELETE FROM mailbox WHERE account = 2 AND name = 'INBOX'")
+        places = [Placement(bob.accountId, "INBOX"), Placement("A1", "INBOX")]
+        staged = self.stage(b"x" * 600_000)
+        self.assertFails(self.store.deliver(staged, places, 0), StoreDamaged)
+        self.assertEqual(self.uids(self.inbox), [])
+        results = self.wait(self.store.deliver(staged, places, 0, True))
+        self.assertEqual([type(result) for result in results], [StoreDamaged, type(None)])
+        self.assertEqual(self.uids(self.inbox), [1])
 
     def test_largeNumbers(self) -> None:
         """modSeqs of 63 bits (RFC 7162 §3.1.1) and sizes far beyond 32."""

@@ -25,6 +25,7 @@ from twisted_mailstack.errors import (
     HasChildren,
     MailboxNotSelectable,
     MaildropLocked,
+    MailError,
     MessageExpunged,
     NoSuchAccount,
     NoSuchDomain,
@@ -854,15 +855,15 @@ class MemoryMailStore:
                 own = [p for p, mailbox in planned if mailbox.account is account]
                 octets = sum(content.summary.size + len(each.prefix) for each in own)
                 account.checkRoom(len(own) + 1, octets + size)
-            except (NoSuchAccount, OverQuota) as error:
+                box = account.boxes.get(placement.mailbox)
+                name = placement.mailbox if box is not None and box.selectable else INBOX
+                mailbox = await account.openMailbox(name)
+                mailbox.requireUids(len(own) + 1)
+            except MailError as error:
                 if not partial:
                     raise
                 results.append(error)
             else:
-                box = account.boxes.get(placement.mailbox)
-                name = placement.mailbox if box is not None and box.selectable else INBOX
-                mailbox = await account.openMailbox(name)
-                mailbox.requireUids(len(placements))
                 planned.append((placement, mailbox))
                 results.append(None)
         for placement, mailbox in planned:

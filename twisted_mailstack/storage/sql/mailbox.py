@@ -190,6 +190,14 @@ class Box:
         self.unseen += (SEEN in old) - (SEEN in new)
         self.deleted += (DELETED in new) - (DELETED in old)
 
+    def requireUids(self, count: int) -> None:
+        """
+        @raise CannotDoThat: if there are not so many left.
+        """
+        # UIDNEXT has 32 bits as well (RFC 9051 §9).
+        if self.uidNext + count > MAX_NUMBER:
+            raise CannotDoThat("The mailbox has no UIDs left: use another", imapCode="LIMIT")
+
     def insert(
         self, message: int, flags: Flags, octets: int, date: int, zone: int, now: int
     ) -> int:
@@ -197,12 +205,8 @@ class Box:
         Add an entry.
 
         @return: its UID.
-        @raise CannotDoThat: if the mailbox has used up its UIDs.
         """
         uid: int = self.uidNext
-        if uid >= MAX_NUMBER:
-            # UIDNEXT has 32 bits as well (RFC 9051 §9).
-            raise CannotDoThat("The mailbox has no UIDs left: use another", imapCode="LIMIT")
         self.uidNext += 1
         self.transaction.execute(
             "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -611,6 +615,7 @@ class SQLMailbox:
             box = Box(transaction, self._account, self._mailbox)
             octets = sum(each[0].summary.size for each in messages)
             checkQuota(transaction, self._account, len(messages), octets)
+            box.requireUids(len(messages))
             uids = []
             for staged, flags, date, zone in messages:
                 message = storeMessage(
@@ -649,6 +654,7 @@ class SQLMailbox:
             )
             if not move or target._account != self._account:
                 checkQuota(transaction, target._account, len(rows), sum(row[3] for row in rows))
+            box.requireUids(len(rows))
             made: list[int] = []
             if rows:
                 box.takeModSeq()
@@ -665,7 +671,8 @@ class SQLMailbox:
                         (self._account, message),
                     )
                 else:
-                    message = shareMessage(transaction, target._account, content, prefix, octets)
+                    size = octets - len(prefix)
+                    message = shareMessage(transaction, target._account, content, prefix, size)
                 made.append(box.insert(message, flags, octets, date, zone, now))
             if move and rows:
                 source.remove([(row[0], row[1], row[2], row[3]) for row in rows])
@@ -706,12 +713,28 @@ def storeMessage(
         [*summary.references, *summary.inReplyTo, summary.messageId],
         message + 1,
     )
-    octets = summary.size + len(prefix)
+    insertMessage(transaction, account, message, content, prefix, summary.size, thread)
+    return message
+
+
+def insertMessage(
+    transaction: Transaction,
+    account: int,
+    message: int,
+    content: int,
+    prefix: bytes,
+    octets: int,
+    thread: int,
+) -> None:
+    """
+    Write a message's row, with one copy yet to be entered. The content counts it already.
+
+    @param octets: of the content.
+    """
     transaction.execute(
         "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
-        (account, message, content, prefix, crc32(prefix), octets, thread),
+        (account, message, content, prefix, crc32(prefix), octets + len(prefix), thread),
     )
-    return message
 
 
 def shareMessage(
@@ -719,13 +742,12 @@ def shareMessage(
 ) -> int:
     """
     Make a message of an account from content that another account has.
+
+    @param octets: of the content.
     """
     transaction.execute("UPDATE content SET copies = copies + 1 WHERE content = ?", (content,))
     message = takeIds(transaction, account, 2)
-    transaction.execute(
-        "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
-        (account, message, content, prefix, crc32(prefix), octets, message + 1),
-    )
+    insertMessage(transaction, account, message, content, prefix, octets, message + 1)
     return message
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from zope.interface import implementer
 
-from twisted_mailstack.errors import MessageExpunged, NoSuchAccount, NoSuchMailbox, OverQuota
+from twisted_mailstack.errors import MailError, MessageExpunged, NoSuchAccount, NoSuchMailbox
 from twisted_mailstack.interfaces import ISpool, IStagedContent
 from twisted_mailstack.model.address import Address, foldLocalPart
 from twisted_mailstack.model.header import Header, parseMessageIds
@@ -34,7 +34,7 @@ from twisted_mailstack.model.queue import (
 from twisted_mailstack.model.records import Placement
 from twisted_mailstack.storage.sql.content import MessageContent, StagedContent, readChunks
 from twisted_mailstack.storage.sql.directory import accountNumber
-from twisted_mailstack.storage.sql.mailbox import checkQuota, takeIds
+from twisted_mailstack.storage.sql.mailbox import checkQuota, insertMessage, takeIds
 from twisted_mailstack.storage.sql.schema import CHUNK
 from twisted_mailstack.storage.sql.thread import threadOf
 from twisted_mailstack.storage.sql.writer import Transaction
@@ -131,7 +131,7 @@ class SQLSpool:
                 assert staged is not None
                 try:
                     placed = store.place(transaction, staged, placement, placed, internalDate, now)
-                except (NoSuchAccount, OverQuota) as error:
+                except MailError as error:
                     fallback = fallbacks[number] if fallbacks else None
                     if fallback is None:
                         results.append(error)
@@ -280,7 +280,7 @@ class SQLSpool:
                 try:
                     complete = placement._replace(prefix=placement.prefix + prefix)
                     self._placeStored(transaction, content, complete, internalDate, now)
-                except (NoSuchAccount, OverQuota) as error:
+                except MailError as error:
                     results.append(error)
                 else:
                     results.append(None)
@@ -307,6 +307,7 @@ class SQLSpool:
         except NoSuchMailbox:
             raise NoSuchAccount() from None
         box = self._store.boxFor(transaction, account, placement.mailbox)
+        box.requireUids(1)
         header = Header(readChunks(transaction.connection, content, 0, min(headerSize, CHUNK)))
         identities = [
             identity
@@ -316,10 +317,7 @@ class SQLSpool:
         message = takeIds(transaction, account, 2)
         thread = threadOf(transaction, account, identities, message + 1)
         transaction.execute("UPDATE content SET copies = copies + 1 WHERE content = ?", (content,))
-        transaction.execute(
-            "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, 1)",
-            (account, message, content, placement.prefix, octets, thread),
-        )
+        insertMessage(transaction, account, message, content, placement.prefix, size, thread)
         box.insert(message, box.spell(placement.flags), octets, internalDate, 0, now)
         box.write()
 

@@ -29,7 +29,6 @@ from twisted_mailstack.errors import (
     MailError,
     NoSuchAccount,
     NoSuchMailbox,
-    OverQuota,
     StoreDamaged,
     TemporaryFailure,
 )
@@ -321,7 +320,7 @@ class SQLMailStore:
             for placement in placements:
                 try:
                     placed = self.place(transaction, staged, placement, placed, internalDate, now)
-                except (NoSuchAccount, OverQuota) as error:
+                except MailError as error:
                     if not partial:
                         raise
                     results.append(error)
@@ -354,6 +353,7 @@ class SQLMailStore:
         except NoSuchMailbox:
             raise NoSuchAccount() from None
         box = self.boxFor(transaction, account, placement.mailbox)
+        box.requireUids(1)
         if placed is None:
             placed = staged.place(transaction, 1)
         else:
