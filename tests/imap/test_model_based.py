@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -21,12 +21,16 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.client import Known, MailboxModel
+from tests.imap.faults import Faults, Faulty
 from tests.imap.stepped import SteppedServer
 from tests.imap.support import Server, now
+from twisted_mailstack.errors import TemporaryFailure
 from twisted_mailstack.imap import fetch, search
+from twisted_mailstack.interfaces import IMailStore
 from twisted_mailstack.model.flags import FlagOperation
 from twisted_mailstack.model.records import Attribute, Placement
 from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.storage.memory import MemoryMailStore
 from twisted_mailstack.testing.conversation import Conversation
 
 THOROUGH = int(os.environ.get("MAILSTACK_THOROUGH", "1"))
@@ -72,9 +76,14 @@ class World:
     The server and all who use it.
     """
 
-    def __init__(self, server: Server, sessions: int) -> None:
+    def __init__(self, server: Server, sessions: int, faults: Faults | None = None) -> None:
         self.server = server
+        self.faults = faults
         self.account: Any = server.account
+        self.store: Any = server.store
+        if faults is not None:
+            # What is so, and what comes from outside, is seen past the faults.
+            self.account, self.store = self.account.real, self.store.real
         # Which session and selection saw a message as recent, by UIDVALIDITY and UID.
         self.recent: dict[tuple[int, int], tuple[int, int]] = {}
         for name in NAMES[1:3]:
@@ -117,11 +126,11 @@ class World:
         """
         New mail.
         """
-        writer = self.server.store.newContent()
+        writer = self.store.newContent()
         writer.write(TEXT)
         staged = await writer.finish()
         placement = Placement(self.account.accountId, name, b"", frozenset(flags))
-        await self.server.store.deliver(staged, [placement], 0)
+        await self.store.deliver(staged, [placement], 0)
         staged.discard()
 
     async def change(self, name: str, first: int, operation: FlagOperation, flag: str) -> None:
@@ -140,7 +149,7 @@ class World:
         """
         Run one thing that waits.
         """
-        steps = getattr(self.server.store, "steps", None)
+        steps = getattr(self.store, "steps", None)
         if steps:
             steps.popleft()()
         else:
@@ -151,6 +160,8 @@ class World:
         Run all that waits, and let every client read.
         """
         self.sessions[0].conversation.settle()
+        if self.faults is not None:
+            self.faults.failAt = None
         for done in self.outside:
             # Raises what it raised.
             results: list[Any] = []
@@ -420,6 +431,8 @@ def play(world: World, steps: Sequence[Step]) -> None:
             world.beside(world.change(NAMES[a % 3], 1 + b % 6, operation, FLAGS[b % 5]))
         else:
             who %= len(world.sessions)
+            if world.faults is not None and b % 3 == 0:
+                world.faults.failAt = world.faults.calls + 1 + a % 4
             if world.sessions[who].waiting is not None:
                 world.settle()
             session = world.sessions[who]
@@ -466,6 +479,24 @@ class ModelTests(SynchronousTestCase):
         Over the memory store.
         """
         play(World(Server(), sessions), steps)
+
+    @settings(
+        deadline=None,
+        max_examples=50 * THOROUGH,
+        phases=PHASES,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(st.integers(2, 3), st.lists(STEPS, min_size=20, max_size=60))
+    def test_failing(self, sessions: int, steps: list[Step]) -> None:
+        """
+        Over a store of which now and then a call fails.
+        """
+        faults = Faults(TemporaryFailure)
+        server = Server(store=cast(IMailStore, Faulty(MemoryMailStore(), faults)))
+        try:
+            play(World(server, sessions, faults), steps)
+        finally:
+            self.flushLoggedErrors(TemporaryFailure)
 
     @settings(
         deadline=None,
