@@ -153,6 +153,16 @@ class CrashTests(Stepped, SynchronousTestCase):
         self.assertEqual(self.survivors(), [b"before", b"new"])
         self.store.go()
 
+    def test_synced(self) -> None:
+        """
+        COMMIT returns when it is on the disk: SQLite in WAL mode does that with C{FULL} only, and
+        with less a power failure would lose what was acknowledged.
+        """
+        execute = self.store._writing.execute
+        self.assertEqual(execute("PRAGMA synchronous").fetchone(), (2,))
+        self.assertEqual(execute("PRAGMA journal_mode").fetchone(), ("wal",))
+        self.assertEqual(execute("PRAGMA page_size").fetchone(), (8192,))
+
     def test_group(self) -> None:
         """Of a group everything is there or nothing."""
         self.stepping()
