@@ -332,7 +332,8 @@ class DamagedTests(SynchronousTestCase):
             if len(data) < 100_000:
                 self.assertEqual(describe(scanChunks(data, 1_021)), describe(root), name)
             # One that isn't split has one part made up for it.
-            self.assertLessEqual(sum(1 for _ in root.walk()), 2 * (MAX_PARTS + MAX_DEPTH), name)
+            most = (2 if "without a boundary" in name else 1) * (MAX_PARTS + MAX_DEPTH)
+            self.assertLessEqual(sum(1 for _ in root.walk()), most, name)
             self.assertLessEqual(self.depth(root), MAX_DEPTH + 2, name)
             unpackStructure(packStructure(root))
 
@@ -372,6 +373,30 @@ class DamagedTests(SynchronousTestCase):
         self.assertConsistent("any", data, root)
         self.assertEqual(describe(scanChunks(data, 1)), describe(root))
         self.assertEqual(describe(scanCuts(data, cuts)), describe(root))
+
+    def test_boundaryInHeader(self) -> None:
+        """A header that runs into a boundary ends before the line end, which is the boundary's."""
+        head = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+        for header in (b"Content-Type: text/x\r\nX: y", b"X", b""):
+            for end in (b"\r\n", b"\n") if header else (b"",):
+                data = head + header + end + b"--b\r\n\r\ntwo\r\n--b--\r\n"
+                first, second = scan(data).children
+                self.assertEqual(data[first.headerOffset : first.endOffset], header)
+                self.assertEqual((first.bodyOffset, first.size), (first.endOffset, 0))
+                self.assertEqual(data[second.bodyOffset : second.endOffset], b"two")
+
+    def test_boundaryBehindHeader(self) -> None:
+        """A boundary of a multipart further out right behind a header leaves empty parts."""
+        data = (
+            b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+            b"Content-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n"
+            b"Content-Type: message/rfc822\r\n\r\n--b\r\n\r\ntwo\r\n"
+        )
+        root = scan(data)
+        self.assertConsistent("behind a header", data, root)
+        inner = root.children[0].children[0]
+        self.assertEqual((inner.size, inner.children[0].size), (0, 0))
+        self.assertEqual(data[root.children[1].bodyOffset : root.endOffset], b"two\r\n")
 
     def test_beyondTheBounds(self) -> None:
         """What is deeper is opaque; what is more than so many parts belongs to the last."""

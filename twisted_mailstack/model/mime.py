@@ -365,10 +365,8 @@ class StructureScanner:
         else:
             self._openChild(self._base + end)
             if self._parts >= MAX_PARTS:
-                # The last part gets all the rest.
+                # The last part gets all the rest, and none in it is looked for.
                 self._boundaries.clear()
-                for each in self._stack:
-                    each.boundary = None
 
     def _forget(self, boundary: bytes, position: int) -> None:
         del self._boundaries[boundary]
