@@ -83,6 +83,7 @@ class Server:
     @ivar clock: of all its connections and its store.
     @ivar store: where the mail is.
     @ivar account: alice's.
+    @ivar sessions: the server's side of each connection that was ever made.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Server:
         self.registry = makeRegistry(tuple(extensions))
         self.mechanisms = mechanisms
         self.hasTLS = hasTLS
+        self.sessions: list[IMAPSession] = []
         self.portal = Portal(
             MailRealm(self.store), [DirectoryChecker(self.store.directory, ClearPasswords())]
         )
@@ -148,9 +150,11 @@ class Server:
         """
 
         async def serve(stream: Stream) -> None:
-            await IMAPSession(
+            session = IMAPSession(
                 stream, self.settings, self.registry, self.portal, self.mechanisms, self.hasTLS
-            ).run()
+            )
+            self.sessions.append(session)
+            await session.run()
 
         return Conversation(serve, wire=FakeWire("imap", secure), clock=self.clock)
 

@@ -26,6 +26,7 @@ from tests.imap.stepped import SteppedServer
 from tests.imap.support import Server, now
 from twisted_mailstack.errors import TemporaryFailure
 from twisted_mailstack.imap import fetch, search
+from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.interfaces import IMailStore
 from twisted_mailstack.model.flags import FlagOperation
 from twisted_mailstack.model.records import Attribute, Placement
@@ -53,7 +54,9 @@ class Session:
     """
     One connection, and what its client knows.
 
-    @ivar selected: UIDVALIDITY of the selected mailbox, which no other mailbox has.
+    @ivar server: the server's side of it; asked only for the MAILBOXID of what is selected, since
+        names change.
+    @ivar selected: MAILBOXID of the selected mailbox.
     @ivar name: under which it was selected.
     @ivar epoch: counts selections: what is recent in one isn't in the next.
     @ivar idle: in IDLE.
@@ -62,8 +65,9 @@ class Session:
     """
 
     conversation: Conversation
+    server: IMAPSession
     model: MailboxModel = field(default_factory=MailboxModel)
-    selected: int | None = None
+    selected: str | None = None
     name: str = ""
     readOnly: bool = False
     epoch: int = 0
@@ -84,24 +88,21 @@ class World:
         if faults is not None:
             # What is so, and what comes from outside, is seen past the faults.
             self.account, self.store = self.account.real, self.store.real
-        # Which session and selection saw a message as recent, by UIDVALIDITY and UID.
-        self.recent: dict[tuple[int, int], tuple[int, int]] = {}
+        # Which session and selection saw a message as recent, by MAILBOXID and UID.
+        self.recent: dict[tuple[str, int], tuple[int, int]] = {}
         for name in NAMES[1:3]:
             now(self.account.createMailbox(name))
-        self.sessions = [Session(server.login()) for _ in range(sessions)]
+        self.sessions = [self.connect(0) for _ in range(sessions)]
         self.outside: list[Deferred[None]] = []
 
     # --- what is so ----------------------------------------------------------------------------
 
-    def names(self) -> dict[int, str]:
+    def names(self) -> dict[str, str]:
         """
-        @return: names of mailboxes by their UIDVALIDITY.
+        @return: names of mailboxes by their MAILBOXID.
         """
-        return {
-            now(now(self.account.openMailbox(info.name)).status()).uidValidity: info.name
-            for info in now(self.account.listMailboxes())
-            if info.selectable
-        }
+        infos = now(self.account.listMailboxes())
+        return {info.mailboxId: info.name for info in infos if info.selectable}
 
     def stored(self, name: str) -> dict[int | None, frozenset[str]]:
         """
@@ -173,6 +174,13 @@ class World:
 
     # --- sessions ------------------------------------------------------------------------------
 
+    def connect(self, epoch: int) -> Session:
+        """
+        @return: a session that is logged in.
+        """
+        conversation = self.server.login()
+        return Session(conversation, self.server.sessions[-1], epoch=epoch)
+
     def send(self, session: Session, command: bytes, after: After) -> None:
         """
         Send a command.
@@ -218,7 +226,7 @@ class World:
             assert session.selected is not None and session.selected not in self.names()
             assert session.conversation.finished
             where = self.sessions.index(session)
-            self.sessions[where] = Session(self.server.login(), epoch=session.epoch + 1)
+            self.sessions[where] = self.connect(session.epoch + 1)
         else:
             self.checkRecent(session)
 
@@ -290,7 +298,7 @@ def choose(world: World, session: Session, kind: str, a: int, b: int) -> tuple[b
     if kind == "create":
         return b"CREATE " + name.encode(), nothing
     if kind == "delete":
-        if name in ("INBOX", session.name, world.names().get(session.selected or 0)):
+        if name in ("INBOX", session.name, world.names().get(session.selected or "")):
             return None
         return b"DELETE " + name.encode(), nothing
     if kind == "rename":
@@ -343,7 +351,8 @@ def _select(session: Session, name: str, readOnly: bool) -> tuple[bytes, After]:
 
     def selected(tagged: bytes) -> None:
         if tagged.startswith(b"OK "):
-            session.selected, session.name = session.model.uidValidity, name
+            assert session.server.selected is not None
+            session.selected, session.name = session.server.selected.mailbox.mailboxId, name
             session.readOnly = readOnly
 
     return (b"EXAMINE " if readOnly else b"SELECT ") + name.encode(), selected
