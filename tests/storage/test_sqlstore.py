@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.storage.test_sql import SQLStore
 from twisted_mailstack.errors import (
     CannotDoThat,
+    MessageExpunged,
     NoSuchAccount,
     StoreDamaged,
     TemporaryFailure,
@@ -592,6 +593,29 @@ class BoundsTests(Stepped, SynchronousTestCase):
             self.wait(self.account.setSubscribed(f"{number}", True))
         for table in ("content", "chunk", "message", "entry"):
             self.assertEqual(self.count(table), 0, table)
+
+    def test_largeOctetsAreRemoved(self) -> None:
+        """A large message goes piece by piece; who still reads it is told that it is expunged."""
+        uid = self.append(self.inbox, b"0123456789" * 400_000)
+        self.patch(storeModule, "REAP", 3)
+        content = self.wait(self.inbox.openMessage(uid))
+        last = content.size - 10
+        self.stepping()
+        expunged = start(self.inbox.expunge(None, False))
+        self.store.step()
+        self.successResultOf(expunged)
+        self.assertEqual(self.wait(content.read(last, 10)), b"0123456789")
+        self.store.step()
+        self.assertEqual((self.count("chunk"), self.count("content")), (13, 1))
+        self.assertFails(content.read(0, 10), MessageExpunged)
+        for _ in range(3):
+            self.store.step()
+        self.assertEqual((self.count("chunk"), self.count("content")), (4, 1))
+        self.assertEqual(list(self.wait(self.store.check())), [])
+        self.store.go()
+        self.wait(self.account.setSubscribed("x", True))
+        self.wait(self.account.setSubscribed("y", True))
+        self.assertEqual((self.count("chunk"), self.count("content")), (0, 0))
 
     def test_vanishedRanges(self) -> None:
         """However much was expunged, in whatever order, there are few notes: messages + 1."""

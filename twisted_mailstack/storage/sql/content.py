@@ -279,7 +279,11 @@ def readChunks(connection: sqlite3.Connection, content: int, offset: int, length
     if start or len(data) > length:
         data = data[start : start + length]
     if len(rows) != last - first + 1 or len(data) != length:
-        if not connection.execute("SELECT 1 FROM content WHERE content = ?", (content,)).fetchone():
+        # One that nobody has any more is removed piece by piece.
+        if not connection.execute(
+            "SELECT 1 FROM content WHERE content = ? AND (copies > 0 OR owner IS NOT NULL)",
+            (content,),
+        ).fetchone():
             raise MessageExpunged()
         raise StoreDamaged("octets of a message are missing")
     return data

@@ -52,8 +52,10 @@ FILE = "mail.sqlite3"
 POLL_SECONDS = 0.5
 #: Pages that one step of a backup copies.
 BACKUP_PAGES = 1000
-#: Contents that one step of the reaper removes.
+#: Pieces of contents that one step of the reaper removes, so that nobody waits for it long.
 REAP = 50
+#: Recipients from which on a delivery runs in the writer's thread.
+LONG = 50
 
 Progress = Callable[[int, int], None]
 
@@ -267,24 +269,31 @@ class SQLMailStore:
             return
         self._reaping = True
 
-        def change(transaction: Transaction) -> int:
-            rows = transaction.execute(
-                "SELECT content FROM content WHERE copies = 0 AND owner IS NULL LIMIT ?", (REAP,)
-            ).fetchall()
-            for (content,) in rows:
-                transaction.execute(
-                    "DELETE FROM chunk WHERE piece BETWEEN ? AND ?",
-                    (content * PIECES, content * PIECES + PIECES - 1),
-                )
-                transaction.execute("DELETE FROM content WHERE content = ?", (content,))
-            return len(rows)
+        def change(transaction: Transaction) -> bool:
+            left = REAP
+            while left > 0:
+                row = transaction.execute(
+                    "SELECT content FROM content WHERE copies = 0 AND owner IS NULL LIMIT 1"
+                ).fetchone()
+                if row is None:
+                    return False
+                first = row[0] * PIECES
+                removed = transaction.execute(
+                    "DELETE FROM chunk WHERE piece IN"
+                    " (SELECT piece FROM chunk WHERE piece BETWEEN ? AND ? LIMIT ?)",
+                    (first, first + PIECES - 1, left),
+                ).rowcount
+                if removed < left:
+                    transaction.execute("DELETE FROM content WHERE content = ?", row)
+                left -= max(removed, 1)
+            return True
 
-        def over(result: object) -> None:
+        def over(more: bool) -> None:
             self._reaping = False
-            if result == REAP:
+            if more:
                 self._reap()
 
-        self.writer.submit(change).addCallbacks(over, lambda _: over(0))
+        self.writer.submit(change).addCallbacks(over, lambda _: over(False))
 
     # --- accounts and delivery -----------------------------------------------------------------
 
@@ -328,7 +337,7 @@ class SQLMailStore:
                     results.append(None)
             return results
 
-        return await self.writer.submit(change, long=len(placements) > REAP)
+        return await self.writer.submit(change, long=len(placements) > LONG)
 
     def place(
         self,
