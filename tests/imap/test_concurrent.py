@@ -254,6 +254,29 @@ class SQLStoreTests(SynchronousTestCase):
         self.server.store.atOnce = True
         self.assertEqual(session.send(b"b NOOP\r\n"), b"b OK NOOP completed\r\n")
 
+    def test_pipelined(self) -> None:
+        """
+        Commands that come in one piece run strictly one after the other, each seeing what the one
+        before did, however long that takes.
+        """
+        session = self.server.login()
+        self.server.store.atOnce = False
+        answer = session.send(
+            b"a SELECT INBOX\r\nb STORE 1 FLAGS.SILENT (work)\r\nc FETCH 1 FLAGS\r\n"
+            b"d EXPUNGE\r\ne UID SEARCH ALL\r\nf CLOSE\r\ng FETCH 1 FLAGS\r\n"
+        )
+        self.server.store.atOnce = True
+        responses = splitResponses(answer)
+        tagged = [each for each in responses if each[:2] in (b"%c " % tag for tag in b"abcdefg")]
+        self.assertEqual(
+            [each[:5].rstrip() for each in tagged],
+            [b"a OK", b"b OK", b"c OK", b"d OK", b"e OK", b"f OK", b"g BAD"],
+        )
+        self.assertLess(
+            responses.index(tagged[1]), responses.index(rb"* 1 FETCH (FLAGS (\Recent work))")
+        )
+        self.assertEqual(responses[responses.index(tagged[3]) + 1], b"* SEARCH 1")
+
     COMMANDS = (
         b"FETCH 1:4 (UID FLAGS RFC822.SIZE)",
         b"STORE 2:3 +FLAGS (\\Seen work)",

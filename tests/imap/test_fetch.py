@@ -4,6 +4,7 @@ FETCH (RFC 3501 §6.4.5, §7.4.2, RFC 9051 §6.4.5).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -445,12 +446,12 @@ class SectionTests(FetchTestCase):
     through the stream that large messages take. All must give the same octets.
     """
 
-    def matrix(self) -> None:
+    def matrix(self, start: Callable[[], Server] = Server) -> None:
         """
         Ask for everything.
         """
         for name, message in MESSAGES.items():
-            self.server = Server()
+            self.server = start()
             for prefix in (b"", b"Return-Path: <a@b.test>\r\nDelivered-To: c@example.test\r\n"):
                 self.deliver(message.render(), prefix)
                 whole = Entity(prefix + message.header, *list(vars(message).values())[1:])
@@ -529,6 +530,19 @@ class SectionTests(FetchTestCase):
         """
         self.patch(memory, "SMALL_MESSAGE", max(len(m.header) for m in MESSAGES.values()) + 60)
         self.matrix()
+
+    def test_sqlStore(self) -> None:
+        """
+        Out of the SQL store.
+        """
+        self.patch(sys.modules[__name__], "PARTIALS", PARTIALS[2:3])
+
+        def start() -> Server:
+            server = SteppedServer(self.mktemp())
+            self.addCleanup(lambda: now(server.store.stop()))
+            return server
+
+        self.matrix(start)
 
     def test_large(self) -> None:
         """

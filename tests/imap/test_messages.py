@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.imap.client import Known, MailboxModel
+from tests.imap.client import Known, MailboxModel, splitResponses
 from tests.imap.faults import Faults, Faulty
 from tests.imap.support import MESSAGE, Server, now
 from twisted_mailstack.errors import TemporaryFailure
@@ -843,6 +845,124 @@ class StateTests(MailboxTestCase):
         for text in ("UID", "UID ", "UID NOOP", "UID EXPUNGE", "UID UID FETCH 1 FLAGS"):
             answer = session.send(f"a {text}\r\n".encode())
             self.assertTrue(answer.startswith(b"a BAD "), (text, answer))
+
+
+class FuzzTests(MailboxTestCase):
+    """
+    Commands made of what commands are made of.
+    """
+
+    TOKENS = (
+        *(
+            "FETCH",
+            "STORE",
+            "SEARCH",
+            "COPY",
+            "MOVE",
+            "EXPUNGE",
+            "UID ",
+            "1",
+            "1:2",
+            "*",
+            "2:*",
+            "9",
+        ),
+        *(
+            " ",
+            " ",
+            " ",
+            "(",
+            ")",
+            "[",
+            "]",
+            "<",
+            ">",
+            "0.5",
+            ".",
+            ",",
+            ":",
+            '"',
+            '""',
+            "{1+}\r\nx",
+        ),
+        *(
+            "FLAGS",
+            "+FLAGS",
+            "-FLAGS.SILENT",
+            "\\Seen",
+            "\\Recent",
+            "work",
+            "BODY",
+            "BODY[",
+            "BODY[]",
+        ),
+        *(
+            "BODY.PEEK[HEADER.FIELDS (",
+            "HEADER",
+            "TEXT",
+            "MIME",
+            "1.2",
+            "RFC822",
+            "ENVELOPE",
+            "ALL",
+        ),
+        *(
+            "OR",
+            "NOT",
+            "SUBJECT",
+            "KEYWORD",
+            "ON",
+            "7-Feb-1994",
+            "LARGER",
+            "CHARSET",
+            "UTF-8",
+            "INBOX",
+        ),
+        *(
+            "Sent",
+            "NIL",
+            "\xff",
+            "é",
+            "%",
+            "{0+}\r\n",
+            "4294967296",
+            "\\",
+            "-1",
+            "&-",
+            "\x00",
+            "\x7f",
+        ),
+    )
+
+    STARTS = (
+        *("", "UID ", "FETCH 1 ", "FETCH 1:2 (FLAGS ", "UID FETCH 1:* BODY[", "FETCH 1 BODY[TEXT]"),
+        *("STORE 1 ", "UID STORE 1 +FLAGS (", "STORE 2 FLAGS.SILENT ", "COPY ", "UID MOVE 1 "),
+        *("SEARCH ", "UID SEARCH NOT (", "SEARCH OR SUBJECT ", "SEARCH CHARSET ", "UID EXPUNGE "),
+    )
+
+    @settings(deadline=None, max_examples=200)
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from(STARTS), st.lists(st.sampled_from(TOKENS), max_size=8)),
+            min_size=1,
+            max_size=20,
+        )
+    )
+    def test_anything(self, commands: list[tuple[str, list[str]]]) -> None:
+        """
+        Whatever comes, each command gets one tagged response, never for an error of ours, and the
+        next one is understood.
+        """
+        self.server = Server()
+        session = self.select(2)
+        for start, tokens in commands:
+            octets = (start + "".join(tokens)).encode("latin-1")
+            responses = splitResponses(session.send(b"a " + octets + b"\r\nb NOOP\r\n"))
+            tagged = [each for each in responses if each[:2] in (b"a ", b"b ")]
+            self.assertEqual(len(tagged), 2, (octets, responses))
+            self.assertRegex(tagged[0], rb"\Aa (OK|NO|BAD) ")
+            self.assertNotIn(b"SERVERBUG", tagged[0])
+            self.assertEqual(tagged[1], b"b OK NOOP completed")
 
 
 class FailingStoreTests(MailboxTestCase):
