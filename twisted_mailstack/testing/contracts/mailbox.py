@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from array import array
 from random import Random
+from threading import get_ident
 from typing import Any
 
 from twisted_mailstack.errors import (
@@ -894,6 +895,17 @@ class MailboxContract(StorageContract):
         calls.clear()
         self.wait(self.account.deleteMailbox("other"))
         told("other")
+
+    def test_watchersThread(self) -> None:
+        """It is called in the reactor's thread: the one that uses the store."""
+        threads: list[int] = []
+        self.addCleanup(self.inbox.watch(lambda: threads.append(get_ident())))
+        self.addCleanup(self.account.watch(lambda mailboxId: threads.append(get_ident())))
+        self.append(self.inbox)
+        self.change(EVERYTHING, ADD, SEEN)
+        self.wait(self.inbox.expunge(None, False))
+        self.wait(self.account.deleteMailbox("other"))
+        self.assertEqual(set(threads), {get_ident()})
 
     def test_watchFindsTheChange(self) -> None:
         """When it is called the change is there, and what another mailbox got by it, too."""
