@@ -227,12 +227,19 @@ class FieldDateTests(SynchronousTestCase):
         self.assertReads(b"S\xe1b, 21 Nov 1997 09:55:06.25 GMT", 1997, 11, 21, 9, 55, 6)
         self.assertReads(b"21 Nov 1997 09:55:06 GMT and more", 1997, 11, 21, 9, 55, 6)
 
+    def test_noTime(self) -> None:
+        """A date whose time can't be read is of 00:00:00, UTC if need be (RFC 5256 §2.2)."""
+        self.assertReads(b"Fri, 21 Nov 1997", 1997, 11, 21)
+        self.assertReads(b"21 Nov 1997 soon", 1997, 11, 21)
+        self.assertReads(b"21 Nov 1997 25:00:00 GMT", 1997, 11, 21)
+        self.assertReads(b"21 Nov 1997 00:60:00 +0100", 1997, 11, 21, zone=60)
+
     def test_noDate(self) -> None:
         """What no date can be read from is none, and nothing is raised."""
         for text in (
-            *(b"", b"garbage", b"Fri, ", b"21 Nov", b"21 Nov 1997", b"0 Nov 1997 00:00:00 GMT"),
+            *(b"", b"garbage", b"Fri, ", b"21 Nov", b"Nov 1997", b"0 Nov 1997 00:00:00 GMT"),
             *(b"31 Nov 1997 00:00:00 GMT", b"99 Nov 1997 00:00:00 GMT", b"1 Foo 1997 00:00 GMT"),
-            *(b"1 Nov 1997 25:00:00 GMT", b"1 Nov 1997 00:60:00 GMT", b"1 Nov 19970 00:00:00 GMT"),
+            *(b"1 Nov 19970 00:00:00 GMT", b"1 Nov", b"1 Nov 1"),
             *(b"1 Nov 0000 00:00:00 GMT", b"\0", b"\xff" * 100, b"1" * 10_000, b"(" * 10_000),
             *(b" " * 10_000, b"Mon, " * 5000, b"Fri Foo 21 09:55:06 1997"),
         ):

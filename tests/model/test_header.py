@@ -25,6 +25,7 @@ from twisted_mailstack.model.header import (
     decodeText,
     findCodec,
     headerEnd,
+    joinSections,
     parseAddressList,
     parseMessageIds,
     parseParameters,
@@ -683,6 +684,37 @@ class ParameterTests(SynchronousTestCase):
             ),
         ):
             self.assertEqual(decodeParameters(parseParameters(value)[1]), decoded)
+
+    def test_joined(self) -> None:
+        """
+        Sections become one parameter, where the first of them stood: a plain one, or one that is
+        encoded whole (RFC 9051 §7.5.2, RFC 2231 §4).
+        """
+        for value, joined in (
+            (b"x=1; n*1=b; y=2; N*0=a", [(b"x", b"1"), (b"n", b"ab"), (b"y", b"2")]),
+            (b"n*0*=utf-8''%C3; n*1*=%A9", [(b"n*", b"utf-8''%C3%A9")]),
+            (b"n*0*=utf-8''%C3%A9; n*1=\"a %'\"", [(b"n*", b"utf-8''%C3%A9a%20%25%27")]),
+            (b'n*0="it\'s"; n*1*=%20so', [(b"n*", b"''it%27s%20so")]),
+            (b"n*=utf-8''%C3%A9; m=n", [(b"n*", b"utf-8''%C3%A9"), (b"m", b"n")]),
+            (b"n**=1; n*x=2; n*=3", [(b"n**", b"1"), (b"n*x", b"2"), (b"n*", b"3")]),
+            (b"n*0=a; n*0=b", [(b"n", b"a")]),
+        ):
+            parameters = parseParameters(b"a/b; " + value)[1]
+            self.assertEqual(joinSections(parameters), joined, value)
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from([b"n*0", b"n*1", b"n*0*", b"n*1*", b"N*2*", b"n", b"n*", b"m*0"]),
+                st.binary(max_size=8),
+            )
+        )
+    )
+    def test_joiningLosesNothing(self, parameters: list[tuple[bytes, bytes]]) -> None:
+        """Joined, parameters mean what they meant."""
+        joined = joinSections(parameters)
+        self.assertEqual(decodeParameters(joined), decodeParameters(parameters))
+        self.assertEqual(joinSections(joined), joined)
 
     def test_decoded(self) -> None:
         """Sections in any order; cut inside a character; RFC 2047's words; the encoded wins."""

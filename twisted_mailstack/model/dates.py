@@ -26,11 +26,12 @@ _DATE_TIME = re.compile(
 #   date-text = date-day "-" date-month "-" date-year
 _DATE = re.compile(rb"(\d{1,2})-([A-Za-z]{3})-(\d{4})\Z")
 #   date-time = [day-of-week ","] day month year hour ":" minute [":" second] zone (RFC 5322 §3.3),
-#   with the obsolete years, zones and spaces of §4.3, RFC 850's hyphens, and no zone at all
+#   with the obsolete years, zones and spaces of §4.3, RFC 850's hyphens, without a zone, and
+#   without a time that can be read (RFC 5256 §2.2: it is 00:00:00 then)
 _FIELD_DATE = re.compile(
-    rb"\s*(?:[^\s\d,]+[\s,]*)?(\d{1,2})[\s\-.]+([A-Za-z]{3})[A-Za-z]*[\s\-.,]+(\d{2,4})[\s,]+"
-    rb"(\d{1,2})\s*[:.]\s*(\d{1,2})(?:\s*[:.]\s*(\d{1,2})(?:\.\d+)?)?\s*"
-    rb"(?:(?:GMT|UTC?)?\s*([+-])(\d{2}):?(\d{2})|([A-Za-z]{1,5}))?"
+    rb"\s*(?:[^\s\d,]+[\s,]*)?(\d{1,2})[\s\-.]+([A-Za-z]{3})[A-Za-z]*[\s\-.,]+(\d{2,4})(?!\d)"
+    rb"(?:[\s,]+(\d{1,2})\s*[:.]\s*(\d{1,2})(?:\s*[:.]\s*(\d{1,2})(?:\.\d+)?)?\s*"
+    rb"(?:(?:GMT|UTC?)?\s*([+-])(\d{2}):?(\d{2})|([A-Za-z]{1,5}))?)?"
 )
 #   asctime: Wed Jul 17 02:23:25 1996
 _ASCTIME = re.compile(
@@ -141,13 +142,13 @@ def parseFieldDateZone(value: bytes) -> tuple[int, int] | None:
         number += 2000 if number < 50 else 1900
     elif len(year) == 3:
         number += 1900
-    if int(hour) > 24 or int(minute) > 59:
-        return None
+    seconds = int(hour or 0) * 3600 + int(minute or 0) * 60 + min(int(second or 0), 60)
+    if int(hour or 0) > 24 or int(minute or 0) > 59:
+        seconds = 0
     try:
         days = _days(number, month, int(day))
     except SyntaxProblem:
         return None
-    seconds = int(hour) * 3600 + int(minute) * 60 + min(int(second or 0), 60)
     return days * 86400 + seconds - zone * 60, zone
 
 

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from pkgutil import iter_modules
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 #: The most octets of one field's value that are looked at. Real fields are far shorter; a field of
 #: megabytes must not cost a structure of megabytes.
@@ -589,8 +589,42 @@ def withoutComments(value: bytes) -> bytes:
     return b"".join(parts)
 
 
-#   parameter sections and charsets: name*0*=charset'language'text (RFC 2231 §3-4)
-_SECTION = re.compile(r"([^*]+)(?:\*(\d{1,4}))?(\*)?\Z")
+#   sections of a parameter: name*0, name*1*, ... (RFC 2231 §3, §4.1)
+_SECTION = re.compile(rb"([^*]+)\*(\d{1,4})(\*?)\Z")
+
+
+def joinSections(parameters: Parameters) -> Parameters:
+    """
+    @return: the parameters, those that came in sections as one: C{name} if no section was encoded,
+        else C{name*} with the value encoded (RFC 2231 §4).
+    """
+    if not any(b"*" in name for name, _ in parameters):
+        return parameters
+    result: Parameters = []
+    sections: dict[bytes, dict[int, tuple[bytes, bool]]] = {}
+    places: dict[bytes, int] = {}
+    for name, value in parameters:
+        match = _SECTION.match(name)
+        if match is None:
+            result.append((name, value))
+            continue
+        base, number, encoded = match.groups()
+        key = base.lower()
+        if key not in sections:
+            places[key] = len(result)
+            result.append((base, b""))
+        sections.setdefault(key, {}).setdefault(int(number), (value, encoded != b""))
+    for key, found in sections.items():
+        base = result[places[key]][0]
+        inOrder = [found[number] for number in sorted(found)]
+        if not any(encoded for _, encoded in inOrder):
+            result[places[key]] = base, b"".join(value for value, _ in inOrder)
+            continue
+        joined = b"" if inOrder[0][1] else b"''"
+        for value, encoded in inOrder:
+            joined += value if encoded else quote_from_bytes(value, "").encode("ascii")
+        result[places[key]] = base + b"*", joined
+    return result
 
 
 def decodeParameters(parameters: Parameters) -> dict[str, str]:
@@ -599,30 +633,21 @@ def decodeParameters(parameters: Parameters) -> dict[str, str]:
         charsets decoded, and RFC 2047's words too, which mailers wrongly put there.
     """
     plain: dict[str, str] = {}
-    sections: dict[str, dict[int, tuple[bytes, bool]]] = {}
-    for name, value in parameters:
-        match = _SECTION.match(name.decode("latin-1").lower())
-        if match is None:
+    encoded: dict[str, str] = {}
+    for name, value in joinSections(parameters):
+        key, star, rest = name.decode("latin-1").lower().partition("*")
+        if rest or not key:
             continue
-        base, section, extended = match.groups()
-        if section is None and extended is None:
-            plain.setdefault(base, decodeText(value))
+        if star:
+            charset = b""
+            if value.count(b"'") >= 2:
+                charset, _, value = value.split(b"'", 2)
+            octets = unquote_to_bytes(value)
+            encoded.setdefault(key, decodeCharset(octets, charset or b"us-ascii"))
         else:
-            sections.setdefault(base, {}).setdefault(
-                int(section or 0), (value, extended is not None)
-            )
-    for base, found in sections.items():
-        octets = b""
-        charset = b"us-ascii"
-        for number in sorted(found):
-            value, extended = found[number]
-            if extended:
-                if octets == b"" and value.count(b"'") >= 2:
-                    charset, _, value = value.split(b"'", 2)
-                value = unquote_to_bytes(value)
-            octets += value
-        plain[base] = decodeCharset(octets, charset or b"us-ascii")
-    return plain
+            plain.setdefault(key, decodeText(value))
+    # Who writes both means the plain one for those who can't read the other.
+    return plain | encoded
 
 
 #   msg-id = [CFWS] "<" id-left "@" id-right ">" [CFWS]; obsolete ones have CFWS inside, too

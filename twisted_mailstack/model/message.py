@@ -12,7 +12,13 @@ from typing import NamedTuple
 
 from twisted_mailstack.model.dates import parseFieldDate, parseFieldDateZone
 from twisted_mailstack.model.envelope import imapString, renderEnvelope
-from twisted_mailstack.model.header import Header, Parameters, decodeText, parseMessageIds
+from twisted_mailstack.model.header import (
+    Header,
+    Parameters,
+    decodeText,
+    joinSections,
+    parseMessageIds,
+)
 from twisted_mailstack.model.mime import Part, StructureScanner, packStructure
 from twisted_mailstack.model.text import partText, textParts
 
@@ -216,8 +222,13 @@ def _renderBody(part: Part, extensible: bool, pieces: list[bytes]) -> None:
 def _renderParameters(parameters: Parameters) -> bytes:
     if not parameters:
         return b"NIL"
+    # Deviation: "name*" isn't decoded to UTF-8 (a SHOULD of RFC 9051 §7.5.2). Clients decode what
+    # has that name, as RFC 3501 leaves it to them, and would take a name with "%" for encoded.
     return b"(%b)" % b" ".join(
-        [b"%b %b" % (imapString(name), imapString(value)) for name, value in parameters]
+        [
+            b"%b %b" % (imapString(name), imapString(value))
+            for name, value in joinSections(parameters)
+        ]
     )
 
 
