@@ -1112,6 +1112,24 @@ class BoundTests(FetchTestCase):
             self.assertEqual(len(responses), 51, command)
             self.assertLess(max(sizes), bound)
 
+    def test_manyWays(self) -> None:
+        """
+        One small message asked for in thousands of ways isn't held as often.
+        """
+        data = MESSAGE + b"x" * 100_000
+        self.server.deliver(data)
+        session = self.server.select()
+        sizes = self.follow(session)
+        items = " ".join(f"BODY.PEEK[]<{first}.100000>" for first in range(1000))
+        session.stream.received(f"a FETCH 1 ({items})\r\n".encode())
+        session.settle()
+        self.assertLess(sum(sizes), 2 * fetch.BATCH)
+        responses = splitResponses(self.readOn(session))
+        self.assertLess(max(sizes), 2 * fetch.BATCH)
+        values = parseFetch(responses[0])[1]
+        self.assertEqual(len(values), 1000)
+        self.assertTrue(values["BODY[]<999>"] == data[999:100_999])
+
     def test_gone(self) -> None:
         """
         If it goes away, the session is over.
@@ -1141,3 +1159,23 @@ class BoundTests(FetchTestCase):
         self.assertTrue(session.finished)
         self.assertTrue(session.wire.lost)
         self.assertNotIn(b"BYE", session.wire.sent)
+
+    def test_timeoutBetweenResponses(self) -> None:
+        """
+        Where a response has ended BYE can be said.
+        """
+        self.patch(fetch, "METADATA_SLICE", 1)
+        fetch.compileItems.cache_clear()
+        self.addCleanup(fetch.compileItems.cache_clear)
+        for _ in range(2):
+            self.server.deliver()
+        session = self.server.select()
+        self.follow(session)
+        session.stream.received(b"a FETCH 1:2 FLAGS\r\n")
+        session.settle()
+        session.clock.advance(1800)
+        session.settle()
+        self.assertTrue(session.finished)
+        responses = splitResponses(session.wire.sent)
+        self.assertEqual(len(responses), 2)
+        self.assertTrue(responses[1].startswith(b"* BYE "), responses)

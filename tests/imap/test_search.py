@@ -884,6 +884,22 @@ class SessionTests(SearchTestCase):
             session.settle()
             self.assertIn(b"a OK", session.wire.take())
 
+    def test_manyKeys(self) -> None:
+        """
+        So does one of many keys over few messages.
+        """
+        self.server.deliver(MESSAGE + b"x" * 40_000)
+        session = self.server.select()
+        for query in (
+            b"TEXT joe TEXT meet",
+            b"NOT SUBJECT x NOT SUBJECT y",
+            b"LARGER 1 SMALLER 99999",
+        ):
+            session.stream.received(b"a SEARCH " + query + b"\r\n")
+            self.assertEqual(session.wire.take(), b"", query)
+            session.settle()
+            self.assertEqual(session.wire.take(), b"* SEARCH 1\r\na OK SEARCH completed\r\n")
+
     def test_gone(self) -> None:
         """
         If the client goes away, a long search ends.

@@ -44,6 +44,8 @@ HEADER_SLICE = 100
 CONTENT_SLICE = 16
 #: Octets of a large message held in memory while it is sent.
 WINDOW = 128 * 1024
+#: Octets of small messages' sections that are gathered before the peer has to take them.
+BATCH = 1024 * 1024
 #: Octets of a header out of which fields are selected.
 MAX_HEADER = 1024 * 1024
 
@@ -361,6 +363,7 @@ async def _sendRows(
     selected = session.theSelected()
     stream = session.stream
     output: list[bytes] = []
+    size = 0
     problem: MailError | None = None
 
     def finish() -> None:
@@ -379,7 +382,15 @@ async def _sendRows(
             if not bare:
                 parts += b" "
             if row[plan.sectionColumn] is not None:
-                output.append(b"%b%b)\r\n" % (parts, b" ".join(_cut(plan, row))))
+                output.append(parts)
+                for section in _cut(plan, row):
+                    output.append(section)
+                    size += len(section)
+                    if size > BATCH:
+                        # One message, asked for in thousands of ways, is no reason to hold them.
+                        await _send(session, output)
+                        size = 0
+                output.append(b")\r\n")
             else:
                 # Too large to hold: straight from the store.
                 try:
@@ -395,9 +406,8 @@ async def _sendRows(
                     problem = error
                     _logUnreadable(session, uid, error)
                     continue
-                stream.write(b"".join(output))
-                output.clear()
-                await _sendPieces(session, uid, pieces)
+                await _sendPieces(session, uid, output, pieces)
+                size = 0
             seen.discard(uid)
     except (ConnectionClosed, SessionEnded):
         raise
@@ -418,20 +428,34 @@ def _logUnreadable(session: IMAPSession, uid: int, error: Exception) -> None:
     )
 
 
-def _cut(plan: Plan, row: tuple[Any, ...]) -> list[bytes]:
+async def _send(session: IMAPSession, output: list[bytes]) -> None:
+    # In the midst of a response, at the pace of the peer.
+    session.stream.write(b"".join(output))
+    output.clear()
+    try:
+        await session.stream.drain()
+    except SessionEnded:
+        # A goodbye would be taken for a part of the response.
+        session.stream.close()
+        raise ConnectionClosed() from None
+
+
+def _cut(plan: Plan, row: tuple[Any, ...]) -> Iterator[bytes]:
     # The sections of a message (or header) that is in memory.
     whole: bytes = row[plan.sectionColumn]
     root: Part | None = None
-    results = []
+    separator = b""
     for section in plan.sections:
         data = whole
+        label = separator + section.label
+        separator = b" "
         if not plan.headersOnly and (section.path or section.kind):
             if root is None:
                 root = unpackStructure(row[plan.sectionColumn + 1])
                 root.shift(row[plan.sectionColumn + 2])
             where = sectionRange(root, section.path, section.kind)
             if where is None:
-                results.append(section.label + b" NIL")
+                yield label + b" NIL"
                 continue
             data = whole[where[0] : where[1]]
         if section.fields is not None:
@@ -439,26 +463,26 @@ def _cut(plan: Plan, row: tuple[Any, ...]) -> list[bytes]:
         if section.partial is not None:
             first, count = section.partial
             data = data[first : first + count]
-        results.append(b"%b {%d}\r\n%b" % (section.label, len(data), data))
-    return results
+        yield b"%b {%d}\r\n%b" % (label, len(data), data)
 
 
-async def _sendPieces(session: IMAPSession, uid: int, pieces: AsyncIterator[bytes]) -> None:
-    # The rest of a FETCH response that was begun, at the pace of the peer.
+async def _sendPieces(
+    session: IMAPSession, uid: int, output: list[bytes], pieces: AsyncIterator[bytes]
+) -> None:
+    # What was said before, and the rest of a FETCH response that was begun.
     try:
-        await session.stream.drain()
+        await _send(session, output)
         async for piece in pieces:
-            session.stream.write(piece)
-            await session.stream.drain()
+            await _send(session, [piece])
     except ConnectionClosed:
         raise
     except Exception as error:
         # Octets of a literal were promised: whatever came next would be taken for them. Only
         # closing says that they can't be had.
-        if not isinstance(error, MailError | SessionEnded):
-            session.log.failure("a message can't be read to its end")
-        elif not isinstance(error, SessionEnded):
+        if isinstance(error, MailError):
             _logUnreadable(session, uid, error)
+        else:
+            session.log.failure("a message can't be read to its end")
         session.stream.close()
         raise ConnectionClosed() from None
 

@@ -49,6 +49,8 @@ MAX_KEYS = 1000
 ROWS = 500
 HEADERS = 100
 TEXTS = 16
+#: Octets of a message above which it is a turn of its own.
+BREATHE = 32 * 1024
 #: Octets of one text part of a large message that are searched, and of one header.
 MAX_TEXT = 16 * 1024 * 1024
 MAX_HEADER = 1024 * 1024
@@ -71,6 +73,7 @@ class Context:
         self.mailbox = mailbox
         self.stream = stream
         self.gone: set[int] = set()
+        self._begun = False
 
     async def rows(
         self, candidates: Sequence[int], attributes: tuple[Attribute, ...], size: int
@@ -82,8 +85,10 @@ class Context:
             missing.
         """
         for start in range(0, len(candidates), size):
-            if start:
+            # Also between keys: there may be hundreds over a few messages.
+            if self._begun:
                 await self.stream.breathe()
+            self._begun = True
             some = candidates[start : start + size]
             where = {self.view.uids[at]: at for at in some}
             rows = await self.mailbox.fetch(NumberSet.of(where), attributes)
@@ -237,6 +242,8 @@ class InText(Node):
         attributes = (Attribute.CONTENT, Attribute.STRUCTURE, Attribute.PREFIX_SIZE)
         async for at, (uid, data, structure, prefix) in context.rows(candidates, attributes, TEXTS):
             if data is not None:
+                if len(data) > BREATHE:
+                    await context.stream.breathe()
                 root = unpackStructure(structure)
                 root.shift(prefix)
                 matches = self._inSmall(data, root)
