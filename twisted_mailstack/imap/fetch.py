@@ -264,7 +264,18 @@ class Plan:
             self.slice = CONTENT_SLICE
             if any(section.path or section.kind for section in self.sections):
                 attributes += (Attribute.STRUCTURE, Attribute.PREFIX_SIZE)
+        self._hasStructure = Attribute.STRUCTURE in attributes
         self.attributes = tuple(attributes)
+
+    def structure(self, row: tuple[Any, ...]) -> Part | None:
+        """
+        @return: the root part of a message that is in memory; C{None} if no section needs it.
+        """
+        if not self._hasStructure:
+            return None
+        root = unpackStructure(row[self.sectionColumn + 1])
+        root.shift(row[self.sectionColumn + 2])
+        return root
 
     def render(
         self, selected: Selected, indexes: Sequence[int], rows: Sequence[tuple[Any, ...]]
@@ -327,7 +338,9 @@ async def fetch(
             stream.write(b"".join(plan.render(selected, some, rows)))
         else:
             seen = await _setSeen(selected, some) if plan.setsSeen else set()
-            problem = await _sendRows(session, plan, some, rows, byUID, seen) or problem
+            found = await _sendRows(session, plan, some, rows, byUID, seen)
+            if not isinstance(problem, StoreDamaged):
+                problem = found or problem
         await stream.drain()
     if problem is not None and not (byUID and isinstance(problem, MessageExpunged)):
         raise problem
@@ -382,8 +395,10 @@ async def _sendRows(
             if not bare:
                 parts += b" "
             if row[plan.sectionColumn] is not None:
+                # What can fail, if stored data is damaged, comes before anything is said.
+                root = plan.structure(row)
                 output.append(parts)
-                for section in _cut(plan, row):
+                for section in _cut(plan.sections, row[plan.sectionColumn], root):
                     output.append(section)
                     size += len(section)
                     if size > BATCH:
@@ -440,19 +455,14 @@ async def _send(session: IMAPSession, output: list[bytes]) -> None:
         raise ConnectionClosed() from None
 
 
-def _cut(plan: Plan, row: tuple[Any, ...]) -> Iterator[bytes]:
-    # The sections of a message (or header) that is in memory.
-    whole: bytes = row[plan.sectionColumn]
-    root: Part | None = None
+def _cut(sections: Sequence[Section], whole: bytes, root: Part | None) -> Iterator[bytes]:
+    # The sections of a message that is in memory, or without a root of its header.
     separator = b""
-    for section in plan.sections:
+    for section in sections:
         data = whole
         label = separator + section.label
         separator = b" "
-        if not plan.headersOnly and (section.path or section.kind):
-            if root is None:
-                root = unpackStructure(row[plan.sectionColumn + 1])
-                root.shift(row[plan.sectionColumn + 2])
+        if root is not None and (section.path or section.kind):
             where = sectionRange(root, section.path, section.kind)
             if where is None:
                 yield label + b" NIL"
