@@ -157,7 +157,7 @@ def _preview(start: bytes, root: Part) -> str:
     line = _WHITE.sub(" ", text[: 2 * PREVIEW_CHARACTERS]).strip()
     if len(line) < PREVIEW_CHARACTERS:
         line = _WHITE.sub(" ", text[: 20 * PREVIEW_CHARACTERS]).strip()
-    return line[:PREVIEW_CHARACTERS]
+    return line[:PREVIEW_CHARACTERS].rstrip()
 
 
 # --- BODYSTRUCTURE -----------------------------------------------------------------------------
