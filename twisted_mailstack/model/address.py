@@ -133,6 +133,10 @@ def parsePath(text: str) -> tuple[ReversePath, str]:
 
 
 def _closing(text: str) -> int:
+    end = text.find(">")
+    if end > 0 and '"' not in text[:end]:
+        # Nearly every path: there is nothing in which a bracket could be meant otherwise.
+        return end
     quoted = False
     at = 1
     while at < len(text):

@@ -6,6 +6,7 @@ Commands of a mail transaction: MAIL, RCPT, DATA (RFC 5321 §3.3).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from time import localtime, time
 
@@ -376,6 +377,7 @@ def receivedField(session: SMTPSession, transaction: Transaction) -> bytes:
     )
 
 
+@lru_cache(maxsize=1024)
 def _literal(peer: str) -> str:
     # RFC 5321 §4.1.3; empty for what has no IP address.
     try:
