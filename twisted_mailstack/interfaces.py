@@ -581,6 +581,12 @@ class ISpool(Interface):
         @return: the earliest C{nextAttempt} of a destination, C{None} if nothing waits for it.
         """
 
+    def waiting(spoolId: int, destination: str) -> Awaitable[Collection[int]]:
+        """
+        @return: the numbers of a message's recipients that wait for a destination; none if it is
+            held, or not in the spool (any more).
+        """
+
     def place(
         spoolId: int, placements: Sequence[tuple[int, Placement]], internalDate: int
     ) -> Awaitable[Sequence[Exception | None]]:
@@ -780,6 +786,18 @@ class IDeliveryTarget(Interface):
         @return: the text of the reply.
         @raise MailError: if it would not.
         """
+
+
+class IHonouringTarget(IDeliveryTarget):
+    """
+    Optional: a target that heeds what senders wish beyond delivery. Without it such wishes are
+    refused before they come here.
+    """
+
+    honours: Collection[str] = Attribute(
+        "Keywords of the SMTP extensions whose parameters of MAIL and RCPT it heeds: C{DSN},"
+        " C{DELIVERBY}, C{FUTURERELEASE}, C{MT-PRIORITY}, C{REQUIRETLS}."
+    )
 
 
 class IPolicyStep(Interface):

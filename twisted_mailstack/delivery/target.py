@@ -40,7 +40,7 @@ from twisted_mailstack.errors import (
 from twisted_mailstack.interfaces import (
     IContentWriter,
     IDelivery,
-    IDeliveryTarget,
+    IHonouringTarget,
     IMailStore,
     ISpoolingStore,
     IStagedContent,
@@ -65,7 +65,11 @@ class Copy(NamedTuple):
     alone: bool
 
 
-@implementer(IDeliveryTarget)
+#: What a queue that is run honours.
+WISHES = frozenset({"DELIVERBY", "DSN", "FUTURERELEASE", "MT-PRIORITY", "REQUIRETLS"})
+
+
+@implementer(IHonouringTarget)
 class MailTarget:
     """
     See the module.
@@ -80,7 +84,8 @@ class MailTarget:
     ) -> None:
         """
         @param dispatch: without a relay, mail for other domains is refused.
-        @param notifier: tells senders who wish to know of successes (RFC 3461).
+        @param notifier: tells senders what becomes of their mail. Without it there is no queue, so
+            nothing but delivery is promised to them.
         """
         self.store = store
         self.resolver = resolver
@@ -91,16 +96,21 @@ class MailTarget:
         self.spool = spooling.spool if ISpoolingStore.providedBy(store) else None
 
     @property
+    def honours(self) -> frozenset[str]:
+        """See L{IHonouringTarget}."""
+        return WISHES if self.spool is not None and self.notifier is not None else frozenset()
+
+    @property
     def relays(self) -> bool:
         """Whether mail for other domains can go anywhere."""
         return self.spool is not None and self.dispatch.relay is not None
 
     def begin(self, envelope: Envelope) -> MailDelivery:
-        """See L{IDeliveryTarget}."""
+        """See L{IHonouringTarget}."""
         return MailDelivery(self, envelope)
 
     async def verify(self, address: Address) -> str:
-        """See L{IDeliveryTarget}."""
+        """See L{IHonouringTarget}."""
         await self.resolver.resolve(address)
         return str(address)
 

@@ -62,12 +62,14 @@ class OutgoingMessage:
         doesn't offer are left out by the extensions' rules.
     @ivar content: lines ended by CRLF.
     @ivar parameters: of MAIL, likewise.
+    @ivar age: seconds since it was accepted, for what counts from then on (RFC 2852).
     """
 
     reversePath: ReversePath
     recipients: Sequence[Recipient]
     content: Readable
     parameters: Mapping[str, str | None]
+    age: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,8 @@ class SMTPClientSession:
     @ivar greeting: the server's, once there.
     @ivar offered: the server's extensions, upper case, and what stood behind their keyword.
     @ivar usable: whether another message can be sent.
+    @ivar transactions: how many were begun.
+    @ivar domains: of the recipients that were named.
     """
 
     def __init__(
@@ -116,6 +120,8 @@ class SMTPClientSession:
         self.greeting: Reply | None = None
         self.offered: dict[str, str] = {}
         self.usable = False
+        self.transactions = 0
+        self.domains: set[str] = set()
         # Whether the server may still be in a transaction.
         self._dirty = False
 
@@ -266,50 +272,92 @@ class SMTPClientSession:
                 message = await extension.clientPrepare(
                     self, message, self.offered.get(extension.keyword)
                 )
-        mail, rcpts = self._commandLines(message)
+        mail = self._mailLine(message)
+        rcpts = self._rcptLines(message, results)
+        while rcpts:
+            count = self._atOnce([message.recipients[number] for number, _ in rcpts])
+            if not count:
+                self.usable = False
+                full = AttemptResult(452, "4.5.3", "It takes no more on one connection")
+                for number, _ in rcpts:
+                    results[number] = full
+                return
+            await self._transaction(message, mail, rcpts[:count], results)
+            rcpts = rcpts[count:]
+            if not self._atOnce(()):
+                self.usable = False
+
+    def _atOnce(self, recipients: Sequence[Recipient]) -> int:
+        """
+        @return: how many of these may be named in one transaction; without any, whether there may
+            be one.
+        """
+        count = len(recipients) or 1
+        for extension in self.extensions:
+            if extension.clientLimit is not None:
+                offered = self.offered.get(extension.keyword)
+                count = min(count, extension.clientLimit(self, recipients, offered))
+        return count
+
+    async def _transaction(
+        self,
+        message: OutgoingMessage,
+        mail: bytes,
+        rcpts: Sequence[tuple[int, bytes]],
+        results: list[AttemptResult | None],
+    ) -> None:
         if self._dirty:
             await self.reset()
         self._dirty = True
+        self.transactions += 1
+        self.domains.update(message.recipients[number].address.domain for number, _ in rcpts)
         chunking = "CHUNKING" in self.offered
-        pipelining = "PIPELINING" in self.offered
-        if pipelining:
+        if "PIPELINING" in self.offered:
             await self._pipelined(message, mail, rcpts, chunking, results)
         else:
             await self._stepwise(message, mail, rcpts, chunking, results)
 
-    def _commandLines(self, message: OutgoingMessage) -> tuple[bytes, list[bytes]]:
-        mail: dict[str, str | None] = {}
-        rcpts: list[dict[str, str | None]] = [{} for _ in message.recipients]
+    def _mailLine(self, message: OutgoingMessage) -> bytes:
+        parameters: dict[str, str | None] = {}
         for extension in self.extensions:
-            offered = self.offered.get(extension.keyword)
             if extension.clientMail is not None:
-                mail.update(extension.clientMail(self, message, offered))
-            if extension.clientRcpt is not None:
-                for parameters, recipient in zip(rcpts, message.recipients, strict=True):
-                    parameters.update(extension.clientRcpt(self, message, recipient, offered))
-        return (
-            _line("MAIL FROM:" + formatPath(message.reversePath), mail),
-            [
-                _line(f"RCPT TO:<{recipient.address}>", parameters)
-                for recipient, parameters in zip(message.recipients, rcpts, strict=True)
-            ],
-        )
+                offered = self.offered.get(extension.keyword)
+                parameters.update(extension.clientMail(self, message, offered))
+        return _line("MAIL FROM:" + formatPath(message.reversePath), parameters)
+
+    def _rcptLines(
+        self, message: OutgoingMessage, results: list[AttemptResult | None]
+    ) -> list[tuple[int, bytes]]:
+        # With each recipient's number; those that can't be named to this server have their result.
+        lines = []
+        for number, recipient in enumerate(message.recipients):
+            parameters: dict[str, str | None] = {}
+            try:
+                for extension in self.extensions:
+                    if extension.clientRcpt is not None:
+                        offered = self.offered.get(extension.keyword)
+                        parameters.update(extension.clientRcpt(self, message, recipient, offered))
+            except MailError as error:
+                results[number] = AttemptResult(error.smtpCode, error.enhancedStatus, error.text)
+            else:
+                lines.append((number, _line(f"RCPT TO:<{recipient.address}>", parameters)))
+        return lines
 
     async def _stepwise(
         self,
         message: OutgoingMessage,
         mail: bytes,
-        rcpts: Sequence[bytes],
+        rcpts: Sequence[tuple[int, bytes]],
         chunking: bool,
         results: list[AttemptResult | None],
     ) -> None:
         self.stream.write(mail)
         reply = await self._reply(self.timeouts.command)
         if not reply.positive:
-            self._all(results, reply)
+            self._these(results, [number for number, _ in rcpts], reply)
             return
         accepted: list[int] = []
-        for number, line in enumerate(rcpts):
+        for number, line in rcpts:
             self.stream.write(line)
             self._note(number, await self._reply(self.timeouts.command), accepted, results)
         if not accepted:
@@ -327,21 +375,22 @@ class SMTPClientSession:
         self,
         message: OutgoingMessage,
         mail: bytes,
-        rcpts: Sequence[bytes],
+        rcpts: Sequence[tuple[int, bytes]],
         chunking: bool,
         results: list[AttemptResult | None],
     ) -> None:
         # RFC 2920 §3.1: DATA may be the last of a group; BDAT is sent only when somebody is there
         # to get it, since its octets would be wasted.
-        self.stream.write(mail + b"".join(rcpts) + (b"" if chunking else b"DATA\r\n"))
+        lines = b"".join(line for _, line in rcpts)
+        self.stream.write(mail + lines + (b"" if chunking else b"DATA\r\n"))
         begun = await self._reply(self.timeouts.command)
         accepted: list[int] = []
-        for number in range(len(rcpts)):
+        for number, _ in rcpts:
             reply = await self._reply(self.timeouts.command)
             if begun.positive:
                 self._note(number, reply, accepted, results)
         if not begun.positive:
-            self._all(results, begun)
+            self._these(results, [number for number, _ in rcpts], begun)
         if chunking:
             if not accepted:
                 return
@@ -375,9 +424,6 @@ class SMTPClientSession:
     ) -> None:
         for number in numbers:
             results[number] = self._result(reply)
-
-    def _all(self, results: list[AttemptResult | None], reply: Reply) -> None:
-        self._these(results, range(len(results)), reply)
 
     async def _transfer(self, message: OutgoingMessage, chunking: bool) -> None:
         stream, content = self.stream, message.content

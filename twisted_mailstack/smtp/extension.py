@@ -5,7 +5,7 @@ The records of which an SMTP server is made: commands and service extensions (RF
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -75,7 +75,8 @@ class Command:
 
 #: The client's halves: given the session, the message, and what stood behind the keyword in the
 #: server's EHLO reply (C{None}: it doesn't offer the extension). They raise a MailError where a
-#: message can't go to that server, which becomes its recipients' result.
+#: message can't go to that server, which becomes its recipients' result; where the recipient can't,
+#: its own.
 ClientPrepare = Callable[
     ["SMTPClientSession", "OutgoingMessage", "str | None"], Awaitable["OutgoingMessage"]
 ]
@@ -86,10 +87,18 @@ ClientRcpt = Callable[
     ["SMTPClientSession", "OutgoingMessage", "Recipient", "str | None"],
     "Mapping[str, str | None]",
 ]
+#: Given the recipients that are still to be named (perhaps none), how many of them, from the first
+#: on, the server takes in a transaction that begins now; 0 if there may be none any more on this
+#: connection.
+ClientLimit = Callable[["SMTPClientSession", "Sequence[Recipient]", "str | None"], int]
 
 
-def _always(session: SMTPSession) -> str | None:
+def _plain(session: SMTPSession) -> str | None:
     return ""
+
+
+def _always(session: SMTPSession) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,8 @@ class Extension:
     @ivar rfc: where it is specified.
     @ivar ehlo: given the session, what follows the keyword on the EHLO line; C{None}: don't offer
         it now.
+    @ivar available: given the session, whether it is there at all. If not, it isn't offered, and
+        its parameters and commands are as unknown as if it weren't among the extensions.
     @ivar commands: that it adds.
     @ivar mailParameters: of MAIL that it adds, and their checks; C{rcptParameters} likewise. Where
         several extensions have the same parameter, the last one's check holds.
@@ -109,11 +120,13 @@ class Extension:
     @ivar mailOctets: how much longer MAIL's line may be; C{rcptOctets} likewise.
     @ivar clientPrepare: before a message is sent: the message, or another that the server can take.
     @ivar clientMail: parameters for MAIL; C{clientRcpt} likewise for RCPT.
+    @ivar clientLimit: how many recipients, and whether another message.
     """
 
     keyword: str
     rfc: int
-    ehlo: Callable[[SMTPSession], str | None] = _always
+    ehlo: Callable[[SMTPSession], str | None] = _plain
+    available: Callable[[SMTPSession], bool] = _always
     commands: tuple[Command, ...] = ()
     mailParameters: Mapping[str, CheckParameter] = field(default_factory=dict)
     rcptParameters: Mapping[str, CheckParameter] = field(default_factory=dict)
@@ -126,3 +139,4 @@ class Extension:
     clientPrepare: ClientPrepare | None = None
     clientMail: ClientMail | None = None
     clientRcpt: ClientRcpt | None = None
+    clientLimit: ClientLimit | None = None

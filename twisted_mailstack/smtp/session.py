@@ -35,6 +35,7 @@ from twisted_mailstack.interfaces import (
     IAccount,
     IDelivery,
     IDeliveryTarget,
+    IHonouringTarget,
     IServerMechanism,
 )
 from twisted_mailstack.model.address import Address
@@ -104,30 +105,43 @@ class Registry:
 
     @ivar commands: by verb.
     @ivar extensions: in the order of the EHLO reply.
-    @ivar mailParameters: by keyword; C{rcptParameters} likewise.
-    @ivar checkMail: of the extensions, in their order; C{checkRcpt}, C{checkData} and C{makeFilter}
-        likewise.
+    @ivar owners: the extensions of those commands that belong to one.
+    @ivar mailParameters: by keyword, whose it is and its check; C{rcptParameters} likewise.
+    @ivar checkMail: whose it is and what it does, in the extensions' order; C{checkRcpt},
+        C{checkData} and C{makeFilter} likewise.
     """
 
     def __init__(self, commands: Iterable[Command], extensions: Sequence[Extension]) -> None:
         self.extensions = tuple(extensions)
         self.commands = {command.name: command for command in commands}
-        self.mailParameters: dict[str, CheckParameter] = {}
-        self.rcptParameters: dict[str, CheckParameter] = {}
+        self.owners: dict[bytes, Extension] = {}
+        self.mailParameters: dict[str, tuple[Extension, CheckParameter]] = {}
+        self.rcptParameters: dict[str, tuple[Extension, CheckParameter]] = {}
         self.lineLimits: dict[bytes, int] = {}
-        self.checkMail = [each.checkMail for each in self.extensions if each.checkMail]
-        self.checkRcpt = [each.checkRcpt for each in self.extensions if each.checkRcpt]
-        self.checkData = [each.checkData for each in self.extensions if each.checkData]
-        self.makeFilter = [each.makeFilter for each in self.extensions if each.makeFilter]
+        self.checkMail = [(each, each.checkMail) for each in self.extensions if each.checkMail]
+        self.checkRcpt = [(each, each.checkRcpt) for each in self.extensions if each.checkRcpt]
+        self.checkData = [(each, each.checkData) for each in self.extensions if each.checkData]
+        self.makeFilter = [(each, each.makeFilter) for each in self.extensions if each.makeFilter]
         for extension in self.extensions:
-            self.commands.update({command.name: command for command in extension.commands})
-            self.mailParameters.update(extension.mailParameters)
-            self.rcptParameters.update(extension.rcptParameters)
+            for command in extension.commands:
+                self.commands[command.name] = command
+                self.owners[command.name] = extension
+            for keyword, check in extension.mailParameters.items():
+                self.mailParameters[keyword] = extension, check
+            for keyword, check in extension.rcptParameters.items():
+                self.rcptParameters[keyword] = extension, check
         for command in self.commands.values():
             self.lineLimits[command.name] = command.maxLine
         self.lineLimits[b"MAIL"] += sum(each.mailOctets for each in self.extensions)
         self.lineLimits[b"RCPT"] += sum(each.rcptOctets for each in self.extensions)
         self.longestLine = max(self.lineLimits.values())
+
+    def isAvailable(self, session: SMTPSession, verb: bytes) -> bool:
+        """
+        @return: whether there is such a command in this session.
+        """
+        owner = self.owners.get(verb)
+        return verb in self.commands and (owner is None or owner.available(session))
 
 
 @coroutine
@@ -250,6 +264,14 @@ class SMTPSession:
         """Whose session it is; C{None} before AUTH."""
         return self.claimedLogin if self.account is None else self.account.address
 
+    def honours(self, keyword: str) -> bool:
+        """
+        @return: whether the target heeds the parameters of an extension.
+        """
+        # zope's provider is the proof that mypy can't see.
+        target: Any = self.target
+        return IHonouringTarget.providedBy(target) and keyword in target.honours
+
     async def run(self) -> None:
         """
         Serve the connection to its end.
@@ -316,6 +338,8 @@ class SMTPSession:
             error = MailError("No service here", smtpCode=503, enhancedStatus="5.5.1")
         elif command is None:
             error = MailError("Command not recognised", smtpCode=500, enhancedStatus="5.5.1")
+        elif not self.registry.isAvailable(self, verb):
+            error = MailError("Not available here", smtpCode=502, enhancedStatus="5.5.1")
         elif len(line) + 2 > self.registry.lineLimits[verb]:
             error = LimitExceeded("Line too long")
         elif (

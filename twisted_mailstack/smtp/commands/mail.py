@@ -21,7 +21,7 @@ from twisted_mailstack.interfaces import IStagedContent
 from twisted_mailstack.model.address import formatPath, parseDomain
 from twisted_mailstack.model.dates import formatFieldDate
 from twisted_mailstack.model.records import Envelope, Recipient
-from twisted_mailstack.smtp.extension import CheckParameter, Command
+from twisted_mailstack.smtp.extension import CheckParameter, Command, Extension
 from twisted_mailstack.smtp.grammar import POSTMASTER, decodeArgument, parseMailArgument
 from twisted_mailstack.smtp.reply import errorReply, reply
 from twisted_mailstack.smtp.session import SMTPSession, SMTPSettings, Transaction
@@ -53,8 +53,9 @@ async def mail(session: SMTPSession, argument: bytes) -> None:
         # RFC 6531 §3.5
         raise MailError("The address needs SMTPUTF8", smtpCode=550, enhancedStatus="5.6.7")
     given = dict(parameters)
-    for check in session.registry.checkMail:
-        check(session, path, parameters)
+    for extension, check in session.registry.checkMail:
+        if extension.available(session):
+            check(session, path, parameters)
     session.transactions += 1
     if session.transactions > session.settings.maxTransactions:
         raise MailError("too many messages", smtpCode=421, enhancedStatus="4.7.0")
@@ -101,8 +102,9 @@ async def rcpt(session: SMTPSession, argument: bytes) -> None:
         # RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.
         raise MailError("Too many recipients", smtpCode=452, enhancedStatus="4.5.3")
     recipient = Recipient(path, parameters)
-    for check in session.registry.checkRcpt:
-        check(session, recipient)
+    for extension, check in session.registry.checkRcpt:
+        if extension.available(session):
+            check(session, recipient)
     try:
         await session.policies.recipient(transaction.envelope, recipient)
         await transaction.delivery.addRecipient(recipient)
@@ -124,7 +126,7 @@ async def rcpt(session: SMTPSession, argument: bytes) -> None:
 def _check(
     session: SMTPSession,
     parameters: Mapping[str, str | None],
-    known: Mapping[str, CheckParameter],
+    known: Mapping[str, tuple[Extension, CheckParameter]],
 ) -> None:
     if not parameters:
         return
@@ -132,8 +134,8 @@ def _check(
         # RFC 5321 §4.1.1.1: after HELO there are no extensions.
         raise MailError("Parameters need EHLO", smtpCode=555, enhancedStatus="5.5.4")
     for keyword, value in parameters.items():
-        check = known.get(keyword)
-        if check is None:
+        extension, check = known.get(keyword, (None, None))
+        if extension is None or check is None or not extension.available(session):
             raise MailError(
                 f"{keyword} is not a known parameter", smtpCode=555, enhancedStatus="5.5.4"
             )
@@ -149,8 +151,9 @@ async def data(session: SMTPSession, argument: bytes) -> None:
         raise outOfOrder("Say MAIL first")
     if transaction.begun:
         raise outOfOrder("The text has begun to come otherwise")
-    for check in session.registry.checkData:
-        check(session)
+    for extension, check in session.registry.checkData:
+        if extension.available(session):
+            check(session)
     if not transaction.recipients:
         # RFC 2920 §3.1: also if all recipients were refused and DATA was pipelined. LMTP says 503
         # (RFC 2033 §4.2).
@@ -183,7 +186,11 @@ async def beginText(session: SMTPSession, transaction: Transaction) -> None:
     The text is about to come, by DATA or otherwise.
     """
     transaction.begun = True
-    made = [make(session, transaction) for make in session.registry.makeFilter]
+    made = [
+        make(session, transaction)
+        for extension, make in session.registry.makeFilter
+        if extension.available(session)
+    ]
     transaction.filters = [each for each in made if each is not None]
     waiting = transaction.delivery.write(receivedField(session, transaction))
     if waiting is not None:

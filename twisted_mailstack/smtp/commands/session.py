@@ -26,7 +26,7 @@ async def ehlo(session: SMTPSession, argument: bytes) -> None:
     session.extended = True
     lines = [f"{session.settings.hostname} greets {name}"]
     for extension in session.registry.extensions:
-        value = extension.ehlo(session)
+        value = extension.ehlo(session) if extension.available(session) else None
         if value is not None:
             lines.append(f"{extension.keyword} {value}".rstrip())
     lines.append("HELP")
@@ -65,7 +65,12 @@ async def quit(session: SMTPSession, argument: bytes) -> None:
 
 async def help(session: SMTPSession, argument: bytes) -> None:
     """RFC 5321 §4.1.1.8."""
-    commands = session.registry.commands
+    registry = session.registry
+    commands = {
+        name: command
+        for name, command in registry.commands.items()
+        if registry.isAvailable(session, name)
+    }
     topic = argument.upper()
     if topic:
         if topic not in commands:
