@@ -11,10 +11,10 @@ At the end of each test every transaction has to be over: nothing that was writt
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
 from time import gmtime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
@@ -26,6 +26,7 @@ from zope.interface import implementer
 from twisted_mailstack.auth.checker import DirectoryChecker
 from twisted_mailstack.auth.realm import MailRealm
 from twisted_mailstack.delivery.dispatch import Dispatch
+from twisted_mailstack.delivery.notification import Notifier
 from twisted_mailstack.delivery.resolve import Resolver
 from twisted_mailstack.delivery.target import MailTarget
 from twisted_mailstack.errors import DestinationUnavailable
@@ -41,10 +42,11 @@ from twisted_mailstack.interfaces import (
     IStagedContent,
 )
 from twisted_mailstack.model.address import Address
-from twisted_mailstack.model.queue import QueuedMessage, QueueFilter
+from twisted_mailstack.model.queue import AttemptResult, QueuedMessage, QueueFilter
 from twisted_mailstack.model.records import Envelope, Recipient
 from twisted_mailstack.sasl.registry import MECHANISMS
 from twisted_mailstack.smtp import session as sessionModule
+from twisted_mailstack.smtp.clientsession import BytesContent, OutgoingMessage, SMTPClientSession
 from twisted_mailstack.smtp.commands import mail as mailModule
 from twisted_mailstack.smtp.extension import Command, Extension
 from twisted_mailstack.smtp.registry import COMMANDS, EXTENSIONS
@@ -52,6 +54,7 @@ from twisted_mailstack.smtp.server import POLICIES, SMTPFactory
 from twisted_mailstack.smtp.session import SMTPSettings
 from twisted_mailstack.storage.memory import MemoryMailStore, MemoryWriter
 from twisted_mailstack.testing.conversation import Conversation, FakeWire
+from twisted_mailstack.wire.stream import Stream
 
 #: The time of day, seconds since 1970, and as the trace field shows it.
 TODAY = 1_700_000_000
@@ -253,6 +256,7 @@ class Server:
         *,
         target: Any = None,
         relay: IRelay | None = None,
+        queue: bool = False,
         policies: Sequence[IPolicyStep] = POLICIES,
         commands: Sequence[Command] = COMMANDS,
         extensions: Sequence[Extension] = EXTENSIONS,
@@ -267,6 +271,8 @@ class Server:
         """
         @param target: another one than the accounts of the store.
         @param relay: the way to other domains; without it their mail is refused.
+        @param queue: there is one that honours what senders wish, and the way to other domains is
+            one by which nothing gets anywhere.
         @param around: makes what the server sees of the store.
         @param login: whether there is AUTH.
         @param settings: as of L{SMTPSettings}.
@@ -275,9 +281,19 @@ class Server:
         self.store = WatchedStore(now=lambda: TODAY, quotaDefaults=quota)
         self.directory = self.store.directory
         seen = around(self.store)
-        self.target: Any = target or MailTarget(
-            seen, Resolver(seen.directory), Dispatch(relay, now=lambda: TODAY)
-        )
+        resolver = Resolver(seen.directory)
+        dispatch = Dispatch(relay or (UnreachableRelay() if queue else None), now=lambda: TODAY)
+        notifier = None
+        if queue:
+            notifier = Notifier(
+                self.store.spool,
+                self.store.newContent,
+                resolver,
+                dispatch,
+                "mx.example.test",
+                now=lambda: TODAY,
+            )
+        self.target: Any = target or MailTarget(seen, resolver, dispatch, notifier)
         portal = Portal(MailRealm(self.store), [DirectoryChecker(self.directory, ClearPasswords())])
         context: Any = object() if tls else None
         self.factory = SMTPFactory(
@@ -357,6 +373,87 @@ class Server:
             content = now(spool.openContent(message.spoolId))
             found.append((message, now(content.read(0, content.size))))
         return found
+
+
+class Exchange(NamedTuple):
+    """
+    How a message was sent to a server that accepts everything.
+
+    @ivar commands: that the client sent, but those of the text.
+    @ivar results: what became of each recipient.
+    @ivar text: that the server got; C{None} if it got none.
+    """
+
+    commands: list[str]
+    results: list[AttemptResult]
+    text: bytes | None
+
+
+def exchange(
+    offered: str = "",
+    *,
+    reversePath: str | None = "sender@example.test",
+    recipients: Sequence[tuple[str, Mapping[str, str | None]]] = (("far@far.test", {}),),
+    parameters: Mapping[str, str | None] | None = None,
+    text: bytes = b"Subject: x\r\n\r\ntext\r\n",
+    age: int = 0,
+    secure: bool = True,
+) -> Exchange:
+    """
+    Send a message by a client with all extensions.
+
+    @param offered: the extensions of the server's EHLO reply, lines.
+    @param recipients: addresses and their parameters.
+    """
+    wire = FakeWire("relay", secure)
+    clock = Clock()
+    stream = Stream(wire, clock)
+    session = SMTPClientSession(stream, "mx.example.test", remote="far", extensions=EXTENSIONS)
+    lines = [line.strip() for line in offered.strip().split("\n") if line.strip()]
+    message = OutgoingMessage(
+        None if reversePath is None else Address.parse(reversePath),
+        [Recipient(Address.parse(address), dict(given)) for address, given in recipients],
+        BytesContent(text),
+        dict(parameters or {}),
+        age=age,
+    )
+
+    async def send() -> list[AttemptResult]:
+        await session.hello()
+        return await session.send(message)
+
+    sending = Deferred.fromCoroutine(send())
+    wire.take()
+    stream.received(
+        "".join(f"250-{line}\r\n" for line in ("far", *lines)).encode() + b"250 HELP\r\n"
+    )
+    results: list[Any] = []
+    sending.addBoth(results.append)
+    commands: list[str] = []
+    received: bytes | None = None
+    pending = b""
+    while not results:
+        pending += wire.take()
+        line, end, pending = pending.partition(b"\r\n")
+        assert end, line
+        verb = line[:4]
+        if verb == b"BDAT":
+            octets = int(line.split()[1])
+            received = (received or b"") + pending[:octets]
+            pending = pending[octets:]
+            stream.received(b"250 OK\r\n")
+        elif verb == b"DATA":
+            stream.received(b"354 Go\r\n")
+            pending += wire.take()
+            received = pending.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n.")
+            pending = b""
+            stream.received(b"250 OK\r\n")
+        else:
+            commands.append(line.decode("utf-8"))
+            stream.received(b"250 OK\r\n")
+    if isinstance(results[0], Failure):
+        results[0].raiseException()
+    return Exchange(commands, results[0], received)
 
 
 class SMTPTestCase(SynchronousTestCase):

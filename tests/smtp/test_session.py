@@ -173,6 +173,7 @@ class LineTests(SMTPTestCase):
     def test_extensionsAllowMore(self) -> None:
         """Each extension adds to MAIL's line what its RFC says."""
         more = 26 + 17 + 10 + 500  # RFC 1870 §3, RFC 6152 §2, RFC 6531 §3.1, RFC 4954 §3
+        more += len(" RET=FULL") + len(" ENVID=") + 100  # RFC 3461 §5.4
         conversation = self.serve().greeted()
         line = b"MAIL FROM:<a@far.test>"
         longest = line + b" " * (512 + more - 2 - len(line))
@@ -677,8 +678,8 @@ class SettingsTests(SynchronousTestCase):
         )
         registry = Registry(COMMANDS, [extension])
         self.assertEqual(set(registry.commands), {c.name for c in COMMANDS} | {b"XA"})
-        self.assertEqual(registry.mailParameters, {"XA": check})
-        self.assertEqual(registry.rcptParameters, {"XB": check})
+        self.assertEqual(registry.mailParameters, {"XA": (extension, check)})
+        self.assertEqual(registry.rcptParameters, {"XB": (extension, check)})
         limits = registry.lineLimits
         self.assertEqual([limits[each] for each in (b"MAIL", b"RCPT", b"XA")], [517, 519, 700])
         self.assertEqual(registry.longestLine, 700)
@@ -852,6 +853,63 @@ class ExtensionTests(SMTPTestCase):
             C: RCPT TO:<bob@example.test>
             S: 250 2.1.5 OK
         """)
+
+    def test_unavailable(self) -> None:
+        """
+        What isn't there in a session isn't offered, its command isn't either, its parameters are
+        unknown, and its checks aren't asked.
+        """
+
+        async def run(session: SMTPSession, argument: bytes) -> None:
+            session.ok()
+
+        def check(session: SMTPSession, *others: object) -> None:
+            raise MailError("asked")
+
+        def acceptAny(session: SMTPSession, value: str | None) -> None:
+            pass
+
+        for available in (False, True):
+            conversation = self.serveWith(
+                Extension(
+                    "XOFF",
+                    0,
+                    available=lambda session, available=available: available,  # type: ignore[misc]
+                    commands=(Command(b"XRUN", run, "XRUN"),),
+                    mailParameters={"XMAIL": acceptAny},
+                    rcptParameters={"XRCPT": acceptAny},
+                    checkRcpt=check,
+                )
+            )
+            offered = conversation.send(b"EHLO client.test\r\n")
+            self.assertEqual(b"250-XOFF\r\n" in offered, available)
+            self.assertEqual(b" XRUN" in conversation.send(b"HELP\r\n"), available)
+            if available:
+                conversation.check("""
+                    C: XRUN
+                    S: 250 2.0.0 OK
+                    C: HELP XRUN
+                    S: 214 2.0.0 XRUN
+                    C: MAIL FROM:<> XMAIL=1
+                    S: 250 2.1.0 OK
+                    C: RCPT TO:<alice@example.test> XRCPT
+                    S: 550 5.0.0 asked
+                """)
+            else:
+                conversation.check("""
+                    C: XRUN
+                    S: 502 5.5.1 Not available here
+                    C: HELP XRUN
+                    S: 504 5.5.4 No such command
+                    C: MAIL FROM:<> XMAIL=1
+                    S: 555 5.5.4 XMAIL is not a known parameter
+                    C: MAIL FROM:<>
+                    S: 250 2.1.0 OK
+                    C: RCPT TO:<alice@example.test> XRCPT
+                    S: 555 5.5.4 XRCPT is not a known parameter
+                    C: RCPT TO:<alice@example.test>
+                    S: 250 2.1.5 OK
+                """)
 
     async def take(self, session: SMTPSession, argument: bytes) -> None:
         """A command that octets follow."""

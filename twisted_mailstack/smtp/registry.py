@@ -10,6 +10,7 @@ from twisted_mailstack.smtp.extension import Command, Extension
 from twisted_mailstack.smtp.extensions import (
     auth,
     chunking,
+    dsn,
     eightbitmime,
     enhancedstatuscodes,
     pipelining,
@@ -33,4 +34,5 @@ EXTENSIONS: tuple[Extension, ...] = (
     starttls.EXTENSION,
     auth.EXTENSION,
     chunking.EXTENSION,
+    dsn.EXTENSION,
 )
