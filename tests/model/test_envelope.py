@@ -41,6 +41,8 @@ class IMAPStringTests(SynchronousTestCase):
             (b"\t\x7f", b'"\t\x7f"'),
             (b"a\xe9", b"{2}\r\na\xe9"),
             (b"a\r\nb", b"{4}\r\na\r\nb"),
+            (b"a\rb", b"{3}\r\na\rb"),
+            (b"a\nb", b"{3}\r\na\nb"),
             (b'"\xe9', b'{2}\r\n"\xe9'),
         ):
             self.assertEqual(imapString(value), text)
