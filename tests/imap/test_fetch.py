@@ -12,7 +12,6 @@ from typing import Any, cast
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.client import parseFetch, splitResponses
-from tests.imap.faults import Faults, Faulty
 from tests.imap.stepped import SteppedServer
 from tests.imap.support import MESSAGE, Server, now
 from twisted_mailstack.errors import TemporaryFailure
@@ -23,6 +22,7 @@ from twisted_mailstack.model.records import SMALL_MESSAGE, Attribute, Placement
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.storage import memory
 from twisted_mailstack.testing.conversation import Conversation
+from twisted_mailstack.testing.faulty import Fault, FaultyStore
 
 
 @dataclass
@@ -899,19 +899,18 @@ class FailingStoreTests(FetchTestCase):
     A store that fails while FETCH sends.
     """
 
-    def start(self, *messages: bytes) -> tuple[Conversation, Faults]:
+    def start(self, *messages: bytes) -> tuple[Conversation, FaultyStore]:
         """
         @return: a session over a store that may fail.
         """
-        faults = Faults(TemporaryFailure)
-        self.server = Server(store=cast(IMailStore, Faulty(memory.MemoryMailStore(), faults)))
+        store = FaultyStore(memory.MemoryMailStore())
+        self.server = Server(store=cast(IMailStore, store))
         for data in messages:
             self.server.deliver(data)
         session = self.server.select()
-        self.server.account = cast(Faulty, self.server.account).real
-        faults.names.clear()
-        faults.calls = 0
-        return session, faults
+        self.server.account = cast(Any, self.server.account).wrapped
+        store.calls.clear()
+        return session, store
 
     def test_flagsAreTold(self) -> None:
         """
@@ -919,10 +918,10 @@ class FailingStoreTests(FetchTestCase):
         flags are told all the same.
         """
         large = MESSAGE + b"x" * SMALL_MESSAGE
-        session, faults = self.start(MESSAGE, large, MESSAGE)
-        faults.failAt = 3
+        session, store = self.start(MESSAGE, large, MESSAGE)
+        store.failAt(3, TemporaryFailure)
         answer = splitResponses(session.send(b"a FETCH 1:3 BODY[]\r\n"))
-        self.assertEqual(faults.names[2], "openMessage")
+        self.assertEqual(store.calls[2], "IMailbox.openMessage")
         self.assertEqual(parseFetch(answer[0])[1]["BODY[]"], MESSAGE)
         self.assertEqual(
             answer[1:],
@@ -939,10 +938,10 @@ class FailingStoreTests(FetchTestCase):
         place of octets that were promised.
         """
         large = MESSAGE + b"x" * 2 * SMALL_MESSAGE
-        session, faults = self.start(large)
-        faults.failAt = 4
+        session, store = self.start(large)
+        store.failAt(4, TemporaryFailure)
         answer = session.send(b"a FETCH 1 BODY.PEEK[]\r\n")
-        self.assertEqual(faults.names[-2:], ["read", "read"])
+        self.assertEqual(store.calls[-2:], ["IMessageContent.read"] * 2)
         self.assertTrue(answer.endswith(b"}\r\n" + large[: fetch.WINDOW]))
         self.assertTrue(session.wire.lost)
 
@@ -951,8 +950,8 @@ class FailingStoreTests(FetchTestCase):
         If nothing of it can be read, the answer is NO and the session goes on; the flags are told.
         """
         large = MESSAGE + b"x" * 2 * SMALL_MESSAGE
-        session, faults = self.start(large)
-        faults.failAt = 4
+        session, store = self.start(large)
+        store.failAt(4, TemporaryFailure)
         session.check(r"""
             C: b FETCH 1 BODY[TEXT]
             S: * 1 FETCH (FLAGS (\Recent \Seen))
@@ -960,23 +959,22 @@ class FailingStoreTests(FetchTestCase):
             C: c NOOP
             S: c OK NOOP completed
         """)
-        self.assertEqual(faults.names[3], "read")
+        self.assertEqual(store.calls[3], "IMessageContent.read")
 
     def test_defect(self) -> None:
         """
         The same for an error that should never be; it is logged.
         """
         large = MESSAGE + b"x" * 2 * SMALL_MESSAGE
-        session, faults = self.start(large)
-        faults.error = lambda: OSError("disk on fire")
-        faults.failAt = 3
+        session, store = self.start(large)
+        store.failAt(3)
         answer = session.send(b"a FETCH 1 BODY.PEEK[TEXT]\r\n")
         self.assertEqual(answer, b"a NO [SERVERBUG] internal error, try later\r\n")
-        faults.failAt = faults.calls + 4
+        store.failAt(4)
         answer = session.send(b"b FETCH 1 BODY.PEEK[TEXT]\r\n")
         self.assertNotIn(b"b NO", answer)
         self.assertTrue(session.wire.lost)
-        self.assertEqual(len(self.flushLoggedErrors(OSError)), 2)
+        self.assertEqual(len(self.flushLoggedErrors(Fault)), 2)
 
 
 class DamagedTests(FetchTestCase):

@@ -6,14 +6,13 @@ STORE, COPY, EXPUNGE and their UID forms (RFC 3501 §6.4, RFC 9051 §6.4; with o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.client import Known, MailboxModel, splitResponses
-from tests.imap.faults import Faults, Faulty
 from tests.imap.support import MESSAGE, Server, now
 from twisted_mailstack.errors import TemporaryFailure
 from twisted_mailstack.imap.commands import append
@@ -23,6 +22,7 @@ from twisted_mailstack.model.records import SMALL_MESSAGE, Attribute
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.storage.memory import MemoryMailStore
 from twisted_mailstack.testing.conversation import Conversation
+from twisted_mailstack.testing.faulty import FaultyStore
 
 ALL = NumberSet([(1, 0xFFFFFFFF)])
 
@@ -991,25 +991,25 @@ class FailingStoreTests(MailboxTestCase):
         """
         @return: whether the script came to that call at all.
         """
-        faults = Faults(error)
-        memory = MemoryMailStore()
-        self.server = Server(store=cast(IMailStore, Faulty(memory, faults)))
+        store = FaultyStore(MemoryMailStore())
+        self.server = Server(store=cast(IMailStore, store))
         # The test itself looks past the faults.
-        self.server.account = cast(Faulty, self.server.account).real
+        self.server.account = cast(Any, self.server.account).wrapped
         large = MESSAGE + b"x" * SMALL_MESSAGE + b"\r\n"
         for data in (MESSAGE, MESSAGE, large):
             self.server.deliver(data)
         session = self.server.select()
         client = MailboxModel([Known() for _ in range(3)])
         client.read(session.send(b"x UID FETCH 1:* FLAGS\r\n"), b"UID FETCH", b"x")
-        faults.calls, faults.failAt = 0, failAt
+        store.calls.clear()
+        store.failAt(failAt, error)
         for command in self.SCRIPT:
             name = command.partition(b" ")[0]
             before = len(self.stored()) + len(self.stored("Sent"))
             tagged = client.read(session.send(b"x " + command + b"\r\n"), name, b"x")
             if session.wire.lost:
                 # A large message that can't be read to its end: closing is the only way to say so.
-                self.assertEqual(faults.names[failAt - 1], "read")
+                self.assertEqual(store.calls[failAt - 1], "IMessageContent.read")
                 return True
             # BAD: for want of a message that COPY should have made; EXPUNGEISSUED: of one whose
             # EXPUNGE couldn't be told when MOVE took it away.
@@ -1018,14 +1018,14 @@ class FailingStoreTests(MailboxTestCase):
             if not tagged.startswith(b"OK") or name not in (b"COPY", b"UID", b"EXPUNGE"):
                 # Nothing is lost, or there twice.
                 self.assertEqual(after, before, command)
-        reached = faults.calls >= failAt
+        reached = len(store.calls) >= failAt
         client.read(session.send(b"x NOOP\r\n"), b"NOOP", b"x")
         # New messages: their flags weren't told, and have to be asked for.
         unknown = [at for at, each in enumerate(client.messages, 1) if each.uid is None]
         for number in unknown:
             client.read(session.send(b"x FETCH %d (UID FLAGS)\r\n" % number), b"FETCH", b"x")
         told = {uid: " ".join(sorted(flags or ())) for uid, flags in client.flagsByUID().items()}
-        self.assertEqual(told, self.stored(), faults.names[failAt - 1 :][:1])
+        self.assertEqual(told, self.stored(), store.calls[failAt - 1 :][:1])
         return reached
 
     def test_temporaryFailures(self) -> None:

@@ -21,7 +21,6 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.client import Known, MailboxModel
-from tests.imap.faults import Faults, Faulty
 from tests.imap.stepped import SteppedServer
 from tests.imap.support import Server, now
 from twisted_mailstack.errors import TemporaryFailure
@@ -33,6 +32,7 @@ from twisted_mailstack.model.records import Attribute, Placement
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.storage.memory import MemoryMailStore
 from twisted_mailstack.testing.conversation import Conversation
+from twisted_mailstack.testing.faulty import FaultyStore
 
 THOROUGH = int(os.environ.get("MAILSTACK_THOROUGH", "1"))
 #: Making a failure small takes minutes: only where somebody asked for it.
@@ -80,14 +80,14 @@ class World:
     The server and all who use it.
     """
 
-    def __init__(self, server: Server, sessions: int, faults: Faults | None = None) -> None:
+    def __init__(self, server: Server, sessions: int, faults: FaultyStore | None = None) -> None:
         self.server = server
         self.faults = faults
         self.account: Any = server.account
         self.store: Any = server.store
         if faults is not None:
             # What is so, and what comes from outside, is seen past the faults.
-            self.account, self.store = self.account.real, self.store.real
+            self.account, self.store = self.account.wrapped, faults.wrapped
         # Which session and selection saw a message as recent, by MAILBOXID and UID.
         self.recent: dict[tuple[str, int], tuple[int, int]] = {}
         for name in NAMES[1:3]:
@@ -162,7 +162,7 @@ class World:
         """
         self.sessions[0].conversation.settle()
         if self.faults is not None:
-            self.faults.failAt = None
+            self.faults.heal()
         for done in self.outside:
             # Raises what it raised.
             results: list[Any] = []
@@ -441,7 +441,7 @@ def play(world: World, steps: Sequence[Step]) -> None:
         else:
             who %= len(world.sessions)
             if world.faults is not None and b % 3 == 0:
-                world.faults.failAt = world.faults.calls + 1 + a % 4
+                world.faults.failAt(1 + a % 4, TemporaryFailure)
             if world.sessions[who].waiting is not None:
                 world.settle()
             session = world.sessions[who]
@@ -500,8 +500,8 @@ class ModelTests(SynchronousTestCase):
         """
         Over a store of which now and then a call fails.
         """
-        faults = Faults(TemporaryFailure)
-        server = Server(store=cast(IMailStore, Faulty(MemoryMailStore(), faults)))
+        faults = FaultyStore(MemoryMailStore())
+        server = Server(store=cast(IMailStore, faults))
         try:
             play(World(server, sessions, faults), steps)
         finally:

@@ -4,33 +4,27 @@ MOVE and UID MOVE (RFC 6851).
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import directlyProvides
+from zope.interface import Interface
 
 from tests.imap.client import splitResponses
-from tests.imap.faults import Faults, Faulty
 from tests.imap.stepped import SteppedServer
 from tests.imap.support import MESSAGE, Server, now
 from twisted_mailstack.errors import OverQuota, TemporaryFailure
+from twisted_mailstack.imap.extensions import move
 from twisted_mailstack.imap.registry import EXTENSIONS
-from twisted_mailstack.interfaces import IMailbox, IMailStore
+from twisted_mailstack.interfaces import IMailStore
 from twisted_mailstack.model.records import Attribute
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.storage.memory import MemoryMailStore
 from twisted_mailstack.testing.conversation import Conversation
+from twisted_mailstack.testing.faulty import FaultyStore
 
 
-class PlainFaulty(Faulty):
-    """
-    A store whose mailboxes can't move, only copy and expunge.
-    """
-
-    def __init__(self, real: object, faults: Faults) -> None:
-        super().__init__(real, faults)
-        if IMailbox.providedBy(self):
-            directlyProvides(self, IMailbox)
+class INobody(Interface):
+    """What nothing provides."""
 
 
 class MoveTestCase(SynchronousTestCase):
@@ -273,35 +267,40 @@ class AtomicTests(MoveTestCase):
     No message is lost, and none is in two places (RFC 6851 §3.3).
     """
 
-    def start(self, kind: type[Faulty]) -> tuple[Conversation, Faults]:
+    def start(self, movable: bool = True) -> tuple[Conversation, FaultyStore]:
         """
-        @return: a session with three messages on a store that may fail.
+        @return: a session with three messages on a store that may fail, and maybe can't move.
         """
-        faults = Faults(TemporaryFailure)
-        self.server = Server(store=cast(IMailStore, kind(MemoryMailStore(), faults)))
+        if not movable:
+            self.patch(move, "IMovableMailbox", INobody)
+        store = FaultyStore(MemoryMailStore())
+        self.server = Server(store=cast(IMailStore, store))
         session = self.select(3)
-        self.server.account = cast(Faulty, self.server.account).real
-        faults.calls = 0
-        faults.names.clear()
-        return session, faults
+        self.server.account = cast(Any, self.server.account).wrapped
+        store.calls.clear()
+        return session, store
+
+    def changes(self, store: FaultyStore) -> list[str]:
+        """
+        @return: the calls that were no questions.
+        """
+        questions = ("IAccount.openMailbox", "IMailbox.changesSince")
+        return [name for name in store.calls if name not in questions]
 
     def test_oneStep(self) -> None:
         """
         Where the storage can move, that is one step: no copy, no expunge of its own.
         """
-        session, faults = self.start(Faulty)
+        session, store = self.start()
         session.send(b"a MOVE 1:2 Trash\r\n")
-        self.assertEqual(
-            [name for name in faults.names if name not in ("openMailbox", "changesSince")],
-            ["moveMessages"],
-        )
+        self.assertEqual(self.changes(store), ["IMailbox.moveMessages"])
 
     def test_oneStepFails(self) -> None:
         """
         If it fails, nothing has moved.
         """
-        session, faults = self.start(Faulty)
-        faults.failAt = 2
+        session, store = self.start()
+        store.failAt(2, TemporaryFailure)
         session.check("""
             C: a MOVE 1:2 Trash
             S: a NO [UNAVAILABLE] Temporary failure, try again later
@@ -313,7 +312,7 @@ class AtomicTests(MoveTestCase):
         Where it can't, messages are copied, and those that were are expunged; the client sees no
         difference.
         """
-        session, faults = self.start(PlainFaulty)
+        session, store = self.start(movable=False)
         inbox = now(self.server.account.openMailbox("INBOX"))
         now(inbox.expunge(NumberSet.parse(b"2"), onlyDeleted=False))
         answer = splitResponses(session.send(b"a MOVE 1:3 Trash\r\n"))
@@ -321,18 +320,14 @@ class AtomicTests(MoveTestCase):
         self.assertEqual(
             answer[1:], [b"* 3 EXPUNGE", b"* 2 EXPUNGE", b"* 1 EXPUNGE", b"a OK MOVE completed"]
         )
-        self.assertEqual(
-            [name for name in faults.names if name not in ("openMailbox", "changesSince")],
-            ["copyMessages", "expunge"],
-        )
+        self.assertEqual(self.changes(store), ["IMailbox.copyMessages", "IMailbox.expunge"])
 
     def test_copyFails(self) -> None:
         """
         If the copy fails, nothing is expunged.
         """
-        session, faults = self.start(PlainFaulty)
-        faults.error = OverQuota
-        faults.failAt = 2
+        session, store = self.start(movable=False)
+        store.failAt(2, OverQuota)
         session.check("""
             C: a MOVE 1:2 Trash
             S: a NO [OVERQUOTA] The account is over its quota
@@ -344,8 +339,8 @@ class AtomicTests(MoveTestCase):
         If the expunge behind the copy fails, the messages are in both mailboxes rather than in
         none, and the client is told NO.
         """
-        session, faults = self.start(PlainFaulty)
-        faults.failAt = 3
+        session, store = self.start(movable=False)
+        store.failAt(3, TemporaryFailure)
         session.check("""
             C: a MOVE 1:2 Trash
             S: a NO [UNAVAILABLE] Temporary failure, try again later

@@ -10,12 +10,12 @@ from typing import Any
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.imap.faults import Faults, Faulty
 from tests.imap.support import MESSAGE, Server, now
 from twisted_mailstack.errors import MailError, NoSuchMailbox, TemporaryFailure
 from twisted_mailstack.imap.selected import Selected, uidsOf
 from twisted_mailstack.model.flags import FlagOperation
 from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.testing.faulty import FaultyStore
 
 
 class Waiting:
@@ -308,15 +308,23 @@ class SelectedTests(SynchronousTestCase):
             counts = [sum(each.view.isRecent(uid) for each in (first, second)) for uid in (1, 2, 3)]
             self.assertEqual(counts, [1, 1, 1], calls)
 
+    def faulty(self) -> tuple[FaultyStore, Any]:
+        """
+        @return: a store that may fail around the one in memory, and INBOX in it.
+        """
+        store = FaultyStore(self.server.store)
+        account: Any = now(store.openAccount(self.server.account.accountId))
+        return store, now(account.openMailbox("INBOX"))
+
     def test_closedWhileOpeningFails(self) -> None:
         """
         If the mailbox can't be read it isn't watched either.
         """
         for failAt in (1, 2):
-            faults = Faults(TemporaryFailure)
-            faults.failAt = failAt
+            store, mailbox = self.faulty()
+            store.failAt(failAt, TemporaryFailure)
             with self.assertRaises(TemporaryFailure):
-                self.open(mailbox=Faulty(self.mailbox, faults))
+                self.open(mailbox=mailbox)
             self.server.deliver()
             self.assertEqual(self.news, [])
 
@@ -326,12 +334,12 @@ class SelectedTests(SynchronousTestCase):
         """
         for failAt in (1, 2):
             self.setUp()
-            faults = Faults(TemporaryFailure)
-            selected = self.open(mailbox=Faulty(self.mailbox, faults))
+            store, mailbox = self.faulty()
+            selected = self.open(mailbox=mailbox)
             self.server.deliver(MESSAGE)
             self.store("2", FlagOperation.REPLACE)
             self.expunge("1")
-            faults.calls, faults.failAt = 0, failAt
+            store.failAt(failAt, TemporaryFailure)
             with self.assertRaises(TemporaryFailure):
                 now(selected.synchronise(True))
             self.assertTrue(selected.stale)

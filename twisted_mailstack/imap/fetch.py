@@ -246,7 +246,7 @@ class Plan:
                         attributes.append(attribute)
                 where = tuple(attributes.index(each) + 1 for each in item.attributes)
                 self._columns.append((item.render, where))
-                forms.append(item.label.replace(b"%", b"%%") + b" " + item.form)
+                forms.append(item.label + b" " + item.form)
         self._form = b"* %d FETCH (" + b" ".join(forms)
         self.bare = not forms
         self.sections = [item for item in items if isinstance(item, Section)]
