@@ -27,7 +27,7 @@ class DNSAnswer(NamedTuple):
     """
     @ivar records: of the type that was asked for, aliases (CNAME) followed: addresses as text for
         A and AAAA, L{MX}, host names without the final dot for PTR, C{bytes} with the strings
-        joined for TXT, L{TLSA}.
+        joined for TXT, L{TLSA}. For CNAME the alias's target; it is not followed.
     @ivar exists: whether the name exists, with whatever records.
     @ivar authenticated: whether the resolver validated it (DNSSEC, RFC 4035 §3.2.3).
     @ivar name: where the aliases led; the name itself if there were none.

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectingCancelledError, TimeoutError
 from twisted.internet.interfaces import (
     IHandshakeListener,
     IOpenSSLClientConnectionCreator,
@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_mailstack.model.records import ConnectionInfo
+from twisted_mailstack.net.clienttls import TLSAttempt, TLSProblem
 from twisted_mailstack.wire.stream import Stream
 
 #: Seconds that a peer has to take what is left and close.
@@ -37,7 +38,8 @@ class ClientConnection(Protocol):
     One connection to a server.
 
     @ivar stream: its octets.
-    @ivar tls: for STARTTLS; may be set as long as TLS hasn't begun.
+    @ivar tls: the client's side of TLS; may be set as long as TLS hasn't begun.
+    @ivar tlsProblem: why TLS failed or is not to be used, C{None} if it didn't, and is.
     @ivar reason: why the connection was lost, C{None} while it is there.
     """
 
@@ -48,12 +50,14 @@ class ClientConnection(Protocol):
         self, clock: IReactorTime, service: str, tls: IOpenSSLClientConnectionCreator | None
     ) -> None:
         self.tls = tls
+        self.tlsProblem: TLSProblem | None = None
         self.reason: Failure | None = None
         self.stream = Stream(self, clock)
         self.peer = "local"
         self._clock = clock
         self._service = service
         self._losing = False
+        self._shaking = False
         # Fires when the stream can be used, with implicit TLS after the handshake.
         self.ready: Deferred[None] = Deferred(lambda _: self.abort())
         self.lost: Deferred[None] = Deferred()
@@ -65,11 +69,21 @@ class ClientConnection(Protocol):
             self.transport.setTcpKeepAlive(True)
         self.peer = getattr(self.transport.getPeer(), "host", None) or "local"
         self.transport.registerProducer(self, True)
-        if not ISSLTransport.providedBy(self.transport):
+        if ISSLTransport.providedBy(self.transport):
+            self._shaking = True
+        else:
             self.ready.callback(None)
 
     def handshakeCompleted(self) -> None:
-        """TLS is up."""
+        """TLS is up. If it is not as it must be the connection is cut."""
+        self._shaking = False
+        if isinstance(self.tls, TLSAttempt):
+            try:
+                self.tls.verifyPeer(self.transport.getHandle())
+            except TLSProblem as problem:
+                self.tlsProblem = problem
+                self.abort()
+                return
         if not self.ready.called:
             self.ready.callback(None)
 
@@ -81,18 +95,24 @@ class ClientConnection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The server is gone."""
         self.reason = reason
+        if reason.check(SSL.Error) is not None:
+            # Also behind the handshake: with TLS 1.3 only then a server says what it doesn't like.
+            self._fail(_why(reason.value))
+        elif self._shaking:
+            self._fail("the connection was closed during the TLS handshake")
         self.stream.lost()
         if not self.ready.called:
-            self.ready.errback(reason)
+            self.ready.errback(self.tlsProblem or reason)
         self.lost.callback(None)
 
-    @property
-    def tlsFailed(self) -> bool:
-        """Whether the connection was lost since TLS could not be agreed on or verified."""
-        return self.reason is not None and self.reason.check(SSL.Error) is not None
+    def _fail(self, text: str) -> None:
+        found = self.tls.problem if isinstance(self.tls, TLSAttempt) else None
+        self.tlsProblem = self.tlsProblem or found or TLSProblem(text)
 
     def abort(self) -> None:
         """Cut the connection."""
+        if self._shaking:
+            self._fail("the TLS handshake did not end")
         self._losing = True
         if self.reason is None and self.transport is not None:
             self.transport.abortConnection()
@@ -126,6 +146,7 @@ class ClientConnection(Protocol):
 
     def startTLS(self) -> None:
         """See L{twisted_mailstack.wire.stream.IWire}. If TLS fails the connection is lost."""
+        self._shaking = True
         self.transport.unregisterProducer()
         self.transport.startTLS(self.tls)
         self.transport.registerProducer(self, True)
@@ -168,10 +189,10 @@ async def connect(
 
     @param endpoint: for implicit TLS one made by C{twisted.internet.endpoints.wrapClientTLS}.
     @param service: its name, for logs.
-    @param tls: for STARTTLS.
+    @param tls: for STARTTLS; with implicit TLS the same that the endpoint has.
     @param timeout: seconds for the connection and the TLS handshake.
-    @raise ConnectError: if it can't be reached (or another of C{twisted.internet.error}); with
-        implicit TLS also C{OpenSSL.SSL.Error}.
+    @raise ConnectError: if it can't be reached (or another of C{twisted.internet.error}).
+    @raise TLSProblem: if implicit TLS failed.
     """
     protocol = ClientConnection(clock, service, tls)
 
@@ -190,14 +211,23 @@ async def connect(
     timer = clock.callLater(timeout, giveUp)
     try:
         await attempt
-    except Exception:
+    except Exception as error:
         if timedOut:
-            raise TimeoutError() from None
+            raise protocol.tlsProblem or TimeoutError() from None
+        if isinstance(error, ConnectingCancelledError):
+            raise CancelledError() from error
         raise
     finally:
         if timer.active():
             timer.cancel()
     return protocol
+
+
+def _why(error: BaseException | None) -> str:
+    # OpenSSL's list of (library, function, reason).
+    given = error.args[0] if error is not None and error.args else None
+    reasons = given if isinstance(given, list) else []
+    return ", ".join(str(reason[-1]) for reason in reasons if reason) or "TLS failed"
 
 
 __all__ = ["ClientConnection", "ConnectError", "connect"]

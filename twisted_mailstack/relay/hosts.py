@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection
+from ipaddress import ip_address
+from itertools import zip_longest
 from typing import NamedTuple
 
 from twisted_mailstack.errors import DestinationUnavailable, LookupFailed, MailError
@@ -18,19 +20,37 @@ MAX_HOSTS = 10
 
 class Exchangers(NamedTuple):
     """
+    @ivar domain: whose they are.
     @ivar hosts: names in the order in which they are to be tried.
     @ivar authenticated: whether DNSSEC vouches for them.
     @ivar implicit: whether the domain has no MX and is its own host.
     """
 
+    domain: str
     hosts: tuple[str, ...]
     authenticated: bool
     implicit: bool = False
 
 
+class HostAddresses(NamedTuple):
+    """
+    @ivar host: what was asked for.
+    @ivar addresses: in the order in which they are to be tried; empty if the host has none.
+    @ivar authenticated: whether DNSSEC vouches for them.
+    @ivar name: where the host's aliases led; C{host} itself if it has none.
+    """
+
+    host: str
+    addresses: tuple[str, ...]
+    authenticated: bool = False
+    name: str = ""
+
+
 class HostFinder:
     """
     Asks the DNS for mail exchangers and addresses.
+
+    @ivar ownNames: what this server is called, in lower case: mail must not go in circles.
     """
 
     def __init__(
@@ -42,12 +62,11 @@ class HostFinder:
         shuffle: Callable[[list[str]], None] = random.shuffle,
     ) -> None:
         """
-        @param ownNames: what this server is called, in lower case: mail must not go in circles.
         @param families: kinds of addresses, in the order in which they are tried.
         @param shuffle: puts hosts of equal preference, and a host's addresses, into random order.
         """
+        self.ownNames = frozenset(name.lower() for name in ownNames)
         self._dns = dns
-        self._ownNames = frozenset(ownNames)
         self._families = tuple(families)
         self._shuffle = shuffle
 
@@ -66,51 +85,69 @@ class HostFinder:
                 f"The domain {domain} does not exist", smtpCode=550, enhancedStatus="5.1.2"
             )
         if not answer.records:
-            # RFC 5321 §5.1: the implicit MX.
-            return Exchangers((answer.name or domain,), answer.authenticated, True)
-        if any(not record.host for record in answer.records):
-            # RFC 7505 §3; with other records beside it it has no meaning (§4.1), and they count.
-            if len(answer.records) == 1:
-                raise MailError(
-                    f"The domain {domain} takes no mail", smtpCode=556, enhancedStatus="5.1.10"
-                )
+            # RFC 5321 §5.1: the implicit MX. Aliases are followed with its addresses.
+            if self.ownNames.intersection((domain, answer.name)):
+                raise self._loop(domain)
+            return Exchangers(domain, (domain,), answer.authenticated, True)
         byPreference: dict[int, list[str]] = {}
         for record in answer.records:
+            # RFC 7505 §4.1: a null MX beside others means nothing.
             if record.host:
                 byPreference.setdefault(record.preference, []).append(record.host)
+        if not byPreference:
+            raise MailError(
+                f"The domain {domain} takes no mail", smtpCode=556, enhancedStatus="5.1.10"
+            )
         hosts: list[str] = []
         for preference in sorted(byPreference):
             equal = list(dict.fromkeys(byPreference[preference]))
-            if self._ownNames.intersection(equal):
+            if self.ownNames.intersection(equal):
                 # RFC 5321 §5.1: we are one of them, so those of our preference and after are no
                 # way forward.
                 if not hosts:
-                    raise MailError(
-                        f"The mail of {domain} is to come here, and is not wanted here",
-                        smtpCode=554,
-                        enhancedStatus="5.4.6",
-                    )
+                    raise self._loop(domain)
                 break
             self._shuffle(equal)
-            hosts += equal
-        return Exchangers(tuple(hosts[:MAX_HOSTS]), answer.authenticated)
+            hosts += [host for host in equal if host not in hosts]
+        return Exchangers(domain, tuple(hosts[:MAX_HOSTS]), answer.authenticated)
 
-    async def addresses(self, host: str) -> list[str]:
+    def _loop(self, domain: str) -> MailError:
+        return MailError(
+            f"The mail of {domain} is to come here, and is not wanted here",
+            smtpCode=554,
+            enhancedStatus="5.4.6",
+        )
+
+    async def addresses(self, host: str) -> HostAddresses:
         """
-        @return: in the order in which they are to be tried; empty if the host has none.
+        @param host: a name, or an address, which is its own.
         @raise DestinationUnavailable: if the DNS gives no answer.
         """
-        found: list[str] = []
+        try:
+            # Deviation: RFC 1035 §3.3.9 has names in MX records; some have addresses.
+            return HostAddresses(host, (str(ip_address(host)),), name=host)
+        except ValueError:
+            pass
+        families: list[list[str]] = []
         failure: LookupFailed | None = None
+        authenticated = True
+        name = host
         for family in self._families:
             try:
                 answer = await self._dns.lookup(host, family)
             except LookupFailed as error:
                 failure = error
                 continue
+            if answer.records:
+                authenticated = authenticated and answer.authenticated
+                name = answer.name or name
             some = list(answer.records)
             self._shuffle(some)
-            found += some
+            families.append(some)
+        # In turn, so that one family that can't be reached doesn't use up the attempt.
+        found = tuple(each for some in zip_longest(*families) for each in some if each)
         if not found and failure is not None:
-            raise DestinationUnavailable(failure.text, enhancedStatus=failure.enhancedStatus)
-        return found
+            raise DestinationUnavailable(
+                f"{host}: {failure.text}", enhancedStatus=failure.enhancedStatus
+            )
+        return HostAddresses(host, found, authenticated and bool(found), name)

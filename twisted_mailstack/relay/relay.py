@@ -2,12 +2,17 @@
 """
 The way to other servers: finds the hosts of a destination, connects to the first that serves, and
 sends (RFC 5321 §5.1, RFC 3207).
+
+A host that can't be reached, refuses, breaks off or hasn't the security that it must have is passed
+over, whatever it said: only when no host is left does it matter, and then it is temporary, since
+nobody has said anything of the mail itself. What is permanent is what the DNS says of a domain
+(RFC 7505, RFC 5321 §5.1), mail that would come back to this server, and a message that demands
+what no host has (RFC 8689).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from ipaddress import ip_address
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from twisted.internet.endpoints import (
@@ -16,7 +21,8 @@ from twisted.internet.endpoints import (
     UNIXClientEndpoint,
     wrapClientTLS,
 )
-from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionLost
+from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectionClosed as TransportClosed
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
@@ -34,9 +40,11 @@ from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.queue import AttemptResult, QueuedMessage
 from twisted_mailstack.model.records import Recipient
 from twisted_mailstack.net.client import ClientConnection, connect
-from twisted_mailstack.relay.hosts import HostFinder
-from twisted_mailstack.relay.routes import Route, Routes
-from twisted_mailstack.relay.security import ISecurityPolicy, Security
+from twisted_mailstack.net.clienttls import TLSProblem
+from twisted_mailstack.relay.hosts import Exchangers, HostAddresses, HostFinder
+from twisted_mailstack.relay.routes import SMTP_PORT, Route, Routes
+from twisted_mailstack.relay.security import ISecurityPolicy, Security, SecurityUnmet
+from twisted_mailstack.relay.tlsrpt import SUCCESS
 from twisted_mailstack.smtp.clientsession import (
     ClientTimeouts,
     OutgoingMessage,
@@ -48,12 +56,16 @@ from twisted_mailstack.smtp.framing import MalformedReply
 #: Addresses of a destination that are tried in one attempt.
 MAX_ADDRESSES = 10
 CONNECT_TIMEOUT = 30.0
+#: Seconds that a server gets to answer QUIT.
+QUIT_TIMEOUT = 5.0
 
-_NETWORK_PROBLEMS = (
+#: Logs in (AUTH), with the route's name and password; raises a MailError if that is refused.
+Authenticate = Callable[[SMTPClientSession, Route], Awaitable[None]]
+
+# What a connection can come to, besides refusals.
+_BROKEN = (
     ConnectError,
-    ConnectTimeout,
-    ConnectionLost,
-    ConnectingCancelledError,
+    TransportClosed,
     ConnectionClosed,
     SessionEnded,
     MalformedReply,
@@ -65,13 +77,32 @@ _NETWORK_PROBLEMS = (
 class _HostFailed(Exception):
     """
     This host is no use now; the next may be.
+
+    @ivar unmet: it is none for this message, for good, whatever it is for others.
     """
 
-    def __init__(self, text: str, code: int = 451, status: str = "4.4.1") -> None:
+    def __init__(self, text: str, status: str = "4.4.1", unmet: bool = False) -> None:
         super().__init__(text)
         self.text = text
-        self.code = code
         self.status = status
+        self.unmet = unmet
+
+
+class _TLSFailed(Exception):
+    """
+    TLS did not come about where it was tried.
+    """
+
+    def __init__(self, text: str, problem: TLSProblem) -> None:
+        super().__init__(text)
+        self.text = text
+        self.problem = problem
+
+
+class _Ourselves(Exception):
+    """
+    The host is this server.
+    """
 
 
 @implementer(IRelay)
@@ -92,14 +123,15 @@ class SMTPRelay:
         extensions: Sequence[Extension],
         *,
         timeouts: ClientTimeouts | None = None,
-        authenticate: Callable[[SMTPClientSession, Route], object] | None = None,
-        port: int = 25,
+        authenticate: Authenticate | None = None,
+        port: int = SMTP_PORT,
         connectTimeout: float = CONNECT_TIMEOUT,
     ) -> None:
         """
         @param reactor: for connections and timers.
         @param hostname: what we call ourselves.
         @param extensions: of SMTP, whose client's halves take part.
+        @param authenticate: for routes with a user.
         @param port: of mail exchangers; another than 25 is for tests.
         """
         self._reactor = reactor
@@ -120,98 +152,133 @@ class SMTPRelay:
     async def connect(self, destination: str, message: QueuedMessage) -> SMTPRelayConnection:
         """See L{IRelay}."""
         route = self._routes.find(destination)
-        failure: _HostFailed | None = None
+        hosts, exchangers = await self._hosts(route)
+        failures: list[_HostFailed] = []
         tried = 0
-        hosts, authenticated = await self._hosts(route)
-        for host in hosts:
-            for address in await self._addresses(route, host):
+        try:
+            for host in hosts:
                 if tried >= MAX_ADDRESSES:
                     break
-                tried += 1
                 try:
-                    return await self._tryHost(route, host, address, authenticated, message)
-                except _HostFailed as error:
-                    self.log.info(
-                        "{destination}: {host} [{address}]: {problem}",
-                        destination=destination,
-                        host=host,
-                        address=address,
-                        problem=error.text,
-                    )
-                    failure = error
-        if failure is None:
-            # RFC 5321 §5.1: hosts that are named and have no address.
-            raise MailError(
-                f"No host of {destination} has an address", smtpCode=550, enhancedStatus="5.4.4"
-            )
-        raise DestinationUnavailable(
-            failure.text, smtpCode=failure.code, enhancedStatus=failure.status
+                    found = await self._addresses(route, host)
+                except DestinationUnavailable as error:
+                    self._failed(failures, destination, host, _HostFailed(error.text, "4.4.3"))
+                    continue
+                for address in found.addresses[: MAX_ADDRESSES - tried]:
+                    tried += 1
+                    try:
+                        return await self._tryHost(route, found, address, exchangers, message)
+                    except _HostFailed as failure:
+                        self._failed(failures, destination, _label(host, address), failure)
+        except _Ourselves:
+            # RFC 5321 §5.1: this server is one of the hosts, so those behind it are no way forward.
+            if not failures:
+                raise MailError(
+                    "The mail would come back to this server",
+                    smtpCode=554,
+                    enhancedStatus="5.4.6",
+                ) from None
+        raise self._verdict(destination, failures)
+
+    def _failed(
+        self, failures: list[_HostFailed], destination: str, host: str, failure: _HostFailed
+    ) -> None:
+        failures.append(failure)
+        self.log.info(
+            "{destination}: {host}: {problem}",
+            destination=destination,
+            host=host,
+            problem=failure.text,
         )
 
-    async def _hosts(self, route: Route) -> tuple[Sequence[str], bool]:
+    def _verdict(self, destination: str, failures: Sequence[_HostFailed]) -> MailError:
+        unmet = [failure for failure in failures if failure.unmet]
+        others = [failure for failure in failures if not failure.unmet]
+        if unmet and others:
+            # One that can't be reached now may do for this message; for others all is well.
+            last = others[-1]
+            return MailError(last.text, smtpCode=451, enhancedStatus=last.status)
+        if unmet:
+            return MailError(unmet[-1].text, smtpCode=550, enhancedStatus=unmet[-1].status)
+        if others:
+            return DestinationUnavailable(others[-1].text, enhancedStatus=others[-1].status)
+        # RFC 5321 §5.1: hosts that are named and have no address.
+        return MailError(
+            f"No host of {destination} has an address", smtpCode=550, enhancedStatus="5.4.4"
+        )
+
+    async def _hosts(self, route: Route) -> tuple[Sequence[str], Exchangers | None]:
         if route.path:
-            return (route.path,), False
+            return (route.path,), None
         if route.domain is None:
-            return (route.host,), False
+            return (route.host,), None
         if route.domain.startswith("["):
             # RFC 5321 §4.1.3: an address literal is its own host.
-            return (route.domain[1:-1].removeprefix("IPv6:"),), False
+            return (route.domain[1:-1].removeprefix("IPv6:"),), None
         found = await self._finder.exchangers(route.domain)
-        hosts = await self._security.hosts(route.domain, found.hosts, found.authenticated)
-        return hosts, found.authenticated
+        return found.hosts, found
 
-    async def _addresses(self, route: Route, host: str) -> list[str]:
+    async def _addresses(self, route: Route, host: str) -> HostAddresses:
         if route.path:
-            return [""]
-        try:
-            return [str(ip_address(host))]
-        except ValueError:
-            pass
-        try:
-            return await self._finder.addresses(host)
-        except DestinationUnavailable as error:
-            raise DestinationUnavailable(
-                f"{host}: {error.text}", enhancedStatus=error.enhancedStatus
-            ) from error
+            return HostAddresses(host, (host,))
+        return await self._finder.addresses(host)
 
     # --- one host ------------------------------------------------------------------------------
 
     async def _tryHost(
-        self, route: Route, host: str, address: str, authenticated: bool, message: QueuedMessage
+        self,
+        route: Route,
+        host: HostAddresses,
+        address: str,
+        exchangers: Exchangers | None,
+        message: QueuedMessage,
     ) -> SMTPRelayConnection:
+        demanded = "REQUIRETLS" in message.parameters and not route.path
+        port = self._port if route.domain is not None else route.port
         try:
-            security = await self._security.securityOf(route, host, authenticated, message)
+            security = await self._security.securityOf(route, host, port, exchangers, message)
+        except SecurityUnmet as error:
+            raise _HostFailed(error.text, error.enhancedStatus, True) from error
         except DestinationUnavailable as error:
-            raise _HostFailed(error.text, error.smtpCode, error.enhancedStatus) from error
+            raise _HostFailed(error.text, error.enhancedStatus) from error
         try:
-            return await self._open(route, host, address, security)
+            connection = await self._open(route, host.host, address, port, security)
         except _TLSFailed as error:
-            self._security.count(route.domain or "", host, security, error.kind)
+            self._security.count(
+                route, security, error.problem.kind, host.host, address, error.problem.text
+            )
+            if demanded:
+                raise _HostFailed(error.text, SecurityUnmet.enhancedStatus, True) from error
             if security.required:
-                raise _HostFailed(error.text, 451, "4.7.5") from error
-        # RFC 7435: better in the clear than not at all.
-        return await self._open(route, host, address, Security(False, None, security.policy))
+                raise _HostFailed(error.text, "4.7.5") from error
+            # RFC 7435 §3: better in the clear than not at all.
+            security = Security(False, None)
+            connection = await self._open(route, host.host, address, port, security)
+        if demanded and not connection.accepts(message):
+            await connection.close()
+            raise _HostFailed(f"{connection.remote} does not offer REQUIRETLS", "5.7.30", True)
+        return connection
 
-    def _endpoint(self, route: Route, address: str, security: Security) -> IStreamClientEndpoint:
-        endpoint: IStreamClientEndpoint
+    def _endpoint(
+        self, route: Route, address: str, port: int, security: Security
+    ) -> IStreamClientEndpoint:
         if route.path:
-            endpoint = UNIXClientEndpoint(self._reactor, route.path, self._connectTimeout)
-        else:
-            port = self._port if route.domain is not None else route.port
-            maker = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
-            endpoint = maker(self._reactor, address, port, int(self._connectTimeout))
-        if route.tls == "implicit" and security.tls is not None:
+            return UNIXClientEndpoint(self._reactor, route.path, self._connectTimeout)
+        maker = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
+        endpoint: IStreamClientEndpoint = maker(self._reactor, address, port, self._connectTimeout)
+        if route.tls == "implicit":
+            assert security.tls is not None
             endpoint = wrapClientTLS(security.tls, endpoint)
         return endpoint
 
     async def _open(
-        self, route: Route, host: str, address: str, security: Security
+        self, route: Route, host: str, address: str, port: int, security: Security
     ) -> SMTPRelayConnection:
+        remote = _label(host, address)
         connection: ClientConnection | None = None
-        remote = f"{host} [{address}]" if address and address != host else host
         try:
             connection = await connect(
-                self._endpoint(route, address, security),
+                self._endpoint(route, address, port, security),
                 self._reactor,
                 service="relay",
                 tls=security.tls,
@@ -225,83 +292,108 @@ class SMTPRelay:
                 extensions=self._extensions,
                 timeouts=self._timeouts,
             )
-            await session.greet()
-            self._refuseOurselves(session)
-            await self._secure(route, host, session, connection, security)
-            if route.username and self._authenticate is not None:
-                await self._authenticate(session, route)  # type: ignore[misc]
+            try:
+                await self._begin(route, host, address, port, session, security)
+            except (MailError, _TLSFailed, _HostFailed, _Ourselves):
+                await session.quit(QUIT_TIMEOUT)
+                raise
         except MailError as error:
-            # A refusal to serve at all: the next host may (RFC 5321 §4.2.4.2 for 5yz greetings).
-            await _leave(session)
-            if isinstance(error, _Loop):
-                raise MailError(error.text, smtpCode=554, enhancedStatus="5.4.6") from error
+            # A refusal to serve at all: the next host may (RFC 5321 §3.1 for 5yz greetings).
             raise _HostFailed(f"{remote} said: {error.smtpCode} {error.text}") from error
-        except _NETWORK_PROBLEMS as error:
+        except TLSProblem as problem:
+            raise _TLSFailed(f"{remote}: {problem.text}", problem) from problem
+        except _BROKEN as error:
             if connection is not None:
                 connection.abort()
-                if connection.tlsFailed:
-                    raise _TLSFailed(f"{remote}: TLS failed: {_text(error)}") from error
+                found = connection.tlsProblem
+                if found is not None:
+                    raise _TLSFailed(f"{remote}: {found.text}", found) from error
             raise _HostFailed(f"{remote}: {_text(error)}") from error
         except BaseException:
+            # Cancelled, for one.
             if connection is not None:
                 connection.abort()
             raise
-        return SMTPRelayConnection(session, connection)
+        # On a socket of this machine it is delivered, and goes no further.
+        safe = bool(route.path) or session.stream.info.secure
+        offered = bool(route.path) or "REQUIRETLS" in session.offered
+        return SMTPRelayConnection(session, connection, safe and security.authenticates, offered)
 
-    def _refuseOurselves(self, session: SMTPClientSession) -> None:
-        # A host that calls itself what we are called is us: mail would go round (§6.3).
-        greeting = session.greeting
-        if greeting is not None and not session.lmtp:
-            name = greeting.text.partition(" ")[0].lower()
-            if name == self._hostname.lower():
-                raise _Loop("The mail would come back to this server")
-
-    async def _secure(
+    async def _begin(
         self,
         route: Route,
         host: str,
+        address: str,
+        port: int,
         session: SMTPClientSession,
-        connection: ClientConnection,
         security: Security,
     ) -> None:
-        if security.tls is None or session.stream.info.secure:
-            return
+        hello = await session.greet()
+        if port == self._port and not session.lmtp and not route.path:
+            greeting = session.greeting
+            self._refuseOurselves(hello.text, "" if greeting is None else greeting.text)
+        if security.tls is not None:
+            missing = await self._secure(session)
+            if missing is not None and security.required:
+                raise _TLSFailed(f"{session.remote}: {missing.text}", missing)
+            problem = missing or security.tls.problem
+            result, reason = (SUCCESS, "") if problem is None else (problem.kind, problem.text)
+            self._security.count(route, security, result, host, address, reason)
+        if route.username:
+            if self._authenticate is None:
+                raise _HostFailed("The route has a user, and nothing is given that logs in")
+            if not session.stream.info.secure and route.tls != "none":
+                raise _HostFailed(f"{session.remote}: no password is sent without TLS", "4.7.10")
+            try:
+                await self._authenticate(session, route)
+            except MailError as error:
+                raise _HostFailed(
+                    f"{session.remote} refused to log in {route.username!r}:"
+                    f" {error.smtpCode} {error.text}",
+                    "4.7.0",
+                ) from error
+
+    def _refuseOurselves(self, *texts: str) -> None:
+        # RFC 5321 §5.1, §6.3: a host that calls itself what we are called is us, by another name.
+        ours = self._finder.ownNames | {self._hostname.lower()}
+        for text in texts:
+            name = text.partition(" ")[0].lower().rstrip(".")
+            # Many call themselves localhost.
+            if name in ours and not name.startswith("localhost"):
+                raise _Ourselves
+
+    async def _secure(self, session: SMTPClientSession) -> TLSProblem | None:
+        """
+        @return: why there is no TLS, where the session goes on without.
+        """
+        if session.stream.info.secure:
+            return None
         if "STARTTLS" not in session.offered:
-            if security.required:
-                raise _TLSFailed(f"{session.remote} offers no STARTTLS", "starttls-not-supported")
-            return
-        await session.startTLS()
-        self._security.count(route.domain or "", host, security, "success")
+            return TLSProblem("it offers no STARTTLS", "starttls-not-supported")
+        try:
+            await session.startTLS()
+        except MailError as error:
+            if session.stream.info.secure:
+                raise
+            # RFC 3207 §4.1: the session goes on as it was.
+            text = f"it refused STARTTLS: {error.smtpCode} {error.text}"
+            return TLSProblem(text, "starttls-not-supported")
+        return None
 
 
-class _Loop(MailError):
-    """The next hop is this server."""
-
-
-class _TLSFailed(Exception):
-    """
-    TLS did not come about.
-
-    @ivar kind: a result type of RFC 8460 §4.3.
-    """
-
-    def __init__(self, text: str, kind: str = "validation-failure") -> None:
-        super().__init__(text)
-        self.text = text
-        self.kind = kind
-
-
-async def _leave(session: SMTPClientSession) -> None:
-    await session.quit(5.0)
+def _label(host: str, address: str) -> str:
+    return host if host == address else f"{host} [{address}]"
 
 
 def _text(error: BaseException) -> str:
     if isinstance(error, SessionEnded | ConnectTimeout):
         return "timeout"
-    if isinstance(error, ConnectionClosed | ConnectionLost):
+    if isinstance(error, ConnectionClosed | TransportClosed):
         return "the connection was closed"
     if isinstance(error, MalformedReply):
         return f"it does not speak SMTP: {error}"
+    if isinstance(error, PlaintextInjected):
+        return "it sent something behind its reply to STARTTLS"
     reason = getattr(error, "osError", None) or error
     return str(reason) or type(error).__name__
 
@@ -310,17 +402,31 @@ def _text(error: BaseException) -> str:
 class SMTPRelayConnection:
     """
     A session with one host.
+
+    @ivar remote: what the host is called in results.
     """
 
-    def __init__(self, session: SMTPClientSession, connection: ClientConnection) -> None:
+    def __init__(
+        self,
+        session: SMTPClientSession,
+        connection: ClientConnection,
+        authentic: bool,
+        offersRequireTLS: bool,
+    ) -> None:
+        """
+        @param authentic: it is certain who the host is, and nobody listens.
+        @param offersRequireTLS: it passes on what is demanded of a message (RFC 8689).
+        """
+        self.remote = session.remote
         self._session = session
         self._connection = connection
+        self._mayRequireTLS = authentic and offersRequireTLS
 
     def accepts(self, message: QueuedMessage) -> bool:
         """See L{IRelayConnection}."""
         if not self._session.usable or self._session.stream.closed:
             return False
-        return "REQUIRETLS" not in message.parameters or "REQUIRETLS" in self._session.offered
+        return "REQUIRETLS" not in message.parameters or self._mayRequireTLS
 
     async def send(
         self, message: QueuedMessage, content: IMessageContent
@@ -342,4 +448,4 @@ class SMTPRelayConnection:
         """See L{IRelayConnection}."""
         if self._session.stream.closed:
             return
-        await self._session.quit(5.0)
+        await self._session.quit(QUIT_TIMEOUT)
