@@ -71,6 +71,9 @@ def bounds(field: Field[Any], kind: Any) -> str:
         return f"{words}; default {field.default:,}"
     if kind is str:
         return f"{words}; default {field.default}" if field.default else f"{words}; not set"
+    if kind in (tuple[str, ...], tuple[int, ...]):
+        shown = ", ".join(str(each) for each in field.default)
+        return f"a list; default {shown}" if shown else "a list; not set"
     return words
 
 

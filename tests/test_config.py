@@ -45,6 +45,27 @@ KEYS: dict[str, tuple[str, str, object]] = {
     "pop3.timeout": ("601", "pop3Timeout", 601),
     "quota.octets": ("1", "quotaOctets", 1),
     "quota.messages": ("2", "quotaMessages", 2),
+    "relay.enabled": ("true", "relay", True),
+    "relay.smarthost": ('"smtp://hub.test:587"', "smarthost", "smtp://hub.test:587"),
+    "relay.routes": ('{"a.test" = "mx"}', "routes", {"a.test": "mx"}),
+    "relay.sender-routes": (
+        '{"b.test" = "smtps://u@hub.test"}',
+        "senderRoutes",
+        {"b.test": "smtps://u@hub.test"},
+    ),
+    "relay.passwords": ('"secrets"', "relayPasswords", "secrets"),
+    "relay.resolvers": ('["127.0.0.1:53"]', "resolvers", ("127.0.0.1:53",)),
+    "relay.trust-resolvers": ("true", "trustResolvers", True),
+    "relay.dane": ("false", "dane", False),
+    "relay.mta-sts": ("false", "mtasts", False),
+    "relay.address-families": ('["ipv4"]', "relayFamilies", ("ipv4",)),
+    "relay.port": ("2525", "relayPort", 2525),
+    "relay.connections": ("3", "relayConnections", 3),
+    "relay.connections-per-destination": ("4", "relayConnectionsPerDestination", 4),
+    "queue.lifetime": ("86400", "queueLifetime", 86400),
+    "queue.warn-after": ("0", "queueWarnAfter", 0),
+    "queue.retry": ("[5, 10]", "queueRetry", (5, 10)),
+    "queue.double-failures": ('"root@a.test"', "doubleFailures", "root@a.test"),
 }
 
 
@@ -115,9 +136,16 @@ class KeyTests(ConfigTestCase):
         for key, (_, name, value) in KEYS.items():
             if name == "listen":
                 continue
-            kind = {str: "a string", int: "a whole number", bool: "true or false"}[type(value)]
-            for text in ('"text"', "5", "true", "1.5", "[]", "{a = 1}", "2026-01-01"):
-                if type(tomllib.loads(f"a = {text}")["a"]) is type(value):
+            kind = {str: "a string", int: "a whole number", bool: "true or false"}.get(type(value))
+            if isinstance(value, dict):
+                kind = "a table of strings"
+            elif isinstance(value, tuple):
+                whole = isinstance(value[0], int)
+                kind = "a list of whole numbers" if whole else "a list of strings"
+            good = list if isinstance(value, tuple) else type(value)
+            for text in ('"text"', "5", "true", "1.5", "[]", "[1.5]", "{a = 1}", "2026-01-01"):
+                given = tomllib.loads(f"a = {text}")["a"]
+                if type(given) is good and given not in ([1.5], {"a": 1}):
                     continue
                 self.assertEqual(self.problem(f"{key} = {text}"), f"{key} must be {kind}")
 

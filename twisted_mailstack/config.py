@@ -18,6 +18,8 @@ from typing import Any, get_type_hints
 
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.model.address import Address, parseDomain
+from twisted_mailstack.net.dns import parseServer
+from twisted_mailstack.relay.routes import RouteProblem, parseRoute
 
 #: The services, their protocol, whether TLS is implicit (RFC 8314 §3), and where they listen by
 #: default.
@@ -31,6 +33,7 @@ SERVICES: dict[str, tuple[str, bool, str]] = {
     "imaps": ("imap", True, "tcp:2993:interface=127.0.0.1"),
 }
 OFF = "off"
+FAMILIES = {"ipv6": "AAAA", "ipv4": "A"}
 LISTEN = "listen"
 #: What may separate the account from the tag in an address.
 SEPARATORS = "+-_=.#!~"
@@ -146,6 +149,93 @@ class Configuration:
         "quota.messages", "Messages that a new account may hold; 0 for no limit.", 0, 0
     )
 
+    relay: bool = _option(
+        "relay.enabled",
+        "Pass mail for other domains on: what our own users submit, and what aliases lead to. Else"
+        " it is refused. Needs DNS and, to the servers of other domains, port 25.",
+        False,
+    )
+    smarthost: str = _option(
+        "relay.smarthost",
+        "The route of all mail that no other route is for, such as"
+        " smtps://user@mail.example.net; empty to ask the DNS for each domain's servers.",
+        "",
+    )
+    routes: Mapping[str, str] = _option(
+        "relay.routes",
+        "A table of recipients' domains and their routes; .example.org is for all domains below"
+        ' example.org. A route is "mx", "smtp://host:port", "smtps://host", "lmtp://host:port" or'
+        ' "lmtp+unix:/path"; a user@ before the host logs in.',
+        {},
+    )
+    senderRoutes: Mapping[str, str] = _option(
+        "relay.sender-routes",
+        "A table of senders' addresses or domains and the routes of their mail.",
+        {},
+    )
+    relayPasswords: str = _option(
+        "relay.passwords",
+        "A file with the passwords of routes with a user, a line each: user@host password.",
+        "",
+    )
+    resolvers: tuple[str, ...] = _option(
+        "relay.resolvers",
+        'DNS resolvers to ask, as "address" or "address:port"; without any those of'
+        " /etc/resolv.conf.",
+        (),
+    )
+    trustResolvers: bool = _option(
+        "relay.trust-resolvers",
+        "Believe these resolvers that they validated an answer (DNSSEC), although they are not on"
+        " this machine. DANE needs that.",
+        False,
+    )
+    dane: bool = _option(
+        "relay.dane", "Verify servers by their TLSA records where DNSSEC vouches for them.", True
+    )
+    mtasts: bool = _option("relay.mta-sts", "Heed the MTA-STS policies of domains.", True)
+    relayFamilies: tuple[str, ...] = _option(
+        "relay.address-families",
+        'Kinds of addresses to connect to, in the order in which they are tried: "ipv6", "ipv4".',
+        ("ipv6", "ipv4"),
+    )
+    relayPort: int = _option(
+        "relay.port", "The port of other domains' servers; another than 25 is for tests.", 25, 1
+    )
+    relayConnections: int = _option(
+        "relay.connections", "Connections to all other servers at a time.", 100, 1
+    )
+    relayConnectionsPerDestination: int = _option(
+        "relay.connections-per-destination",
+        "Connections to one domain (or smarthost) at a time; fewer where it doesn't take so many.",
+        20,
+        1,
+    )
+    queueLifetime: int = _option(
+        "queue.lifetime",
+        "Seconds for which mail that can't be passed on is tried again, before it goes back to its"
+        " sender.",
+        5 * 86400,
+        60,
+    )
+    queueWarnAfter: int = _option(
+        "queue.warn-after",
+        "Seconds after which the sender is told that the mail is delayed; 0: never.",
+        4 * 3600,
+        0,
+    )
+    queueRetry: tuple[int, ...] = _option(
+        "queue.retry",
+        "Seconds between attempts: after the first failure, the second, and so on; the last one"
+        " goes on.",
+        (60, 300, 600, 1800, 3600, 7200, 14400),
+    )
+    doubleFailures: str = _option(
+        "queue.double-failures",
+        "Who gets notifications that can't be delivered themselves; empty: they are only logged.",
+        "",
+    )
+
     @property
     def name(self) -> str:
         """The host name that is used."""
@@ -199,12 +289,35 @@ def _read(path: str, parsed: Mapping[str, Any]) -> dict[str, Any]:
         found = known.get(key)
         if found is None:
             raise ConfigurationProblem(f"{path}: there is no key {key}{_nearest(key, known)}")
-        wanted = hints[found.name]
-        if wanted in (str, int, bool) and type(value) is not wanted:
-            kind = {str: "a string", int: "a whole number", bool: "true or false"}[wanted]
+        kind, fits = _KINDS[hints[found.name]]
+        # What is to listen is checked together with the command line's.
+        if key != LISTEN and not fits(value):
             raise ConfigurationProblem(f"{path}: {key} must be {kind}")
-        values[found.name] = value
+        values[found.name] = tuple(value) if isinstance(value, list) else value
     return values
+
+
+def _isStrings(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _isNumbers(value: object) -> bool:
+    return isinstance(value, list) and all(type(each) is int for each in value)
+
+
+def _isTable(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+
+
+#: By a field's type: what its value must be, in words and as a test.
+_KINDS: dict[Any, tuple[str, Callable[[object], bool]]] = {
+    str: ("a string", lambda value: isinstance(value, str)),
+    int: ("a whole number", lambda value: type(value) is int),
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    tuple[str, ...]: ("a list of strings", _isStrings),
+    tuple[int, ...]: ("a list of whole numbers", _isNumbers),
+    Mapping[str, str]: ("a table of strings", _isTable),
+}
 
 
 def _flatten(
@@ -254,7 +367,8 @@ def _check(where: str, configuration: Configuration) -> None:
             raise ConfigurationProblem(f"{where}{key} must be at least {least}, not {value}")
         if least is not None and value > MOST:
             raise ConfigurationProblem(f"{where}{key} must be at most {MOST}")
-        if isinstance(value, str) and not value.isprintable():
+        texts = _texts(value)
+        if any(not text.isprintable() for text in texts):
             # A line end in what the server says of itself would be a reply of its own.
             raise ConfigurationProblem(f"{where}{key} has control characters in it")
     if not configuration.data:
@@ -264,6 +378,7 @@ def _check(where: str, configuration: Configuration) -> None:
     if 0 < configuration.maxLineOctets < 1000:
         # RFC 5321 §4.5.3.1.6
         raise ConfigurationProblem(f"{where}smtp.max-line must be 0 or at least 1000")
+    _checkRelay(where, configuration)
     if bool(configuration.certificate) != bool(configuration.key):
         raise ConfigurationProblem(f"{where}tls.certificate and tls.key go together")
     separator = configuration.separator
@@ -275,6 +390,7 @@ def _check(where: str, configuration: Configuration) -> None:
         ("hostname", configuration.hostname, parseDomain),
         ("auth.default-domain", configuration.defaultDomain, parseDomain),
         ("smtp.postmaster", configuration.postmaster, Address.parse),
+        ("queue.double-failures", configuration.doubleFailures, Address.parse),
     )
     for key, text, parse in names:
         try:
@@ -282,6 +398,43 @@ def _check(where: str, configuration: Configuration) -> None:
                 parse(text)
         except SyntaxProblem as problem:
             raise ConfigurationProblem(f"{where}{key}: {text}: {problem.text}") from None
+
+
+def _texts(value: Any) -> list[str]:
+    # Whatever of a value is text.
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        return [*value, *value.values()]
+    return [each for each in value if isinstance(each, str)] if isinstance(value, tuple) else []
+
+
+def _checkRelay(where: str, configuration: Configuration) -> None:
+    if not configuration.queueRetry or min(configuration.queueRetry) < 1:
+        raise ConfigurationProblem(f"{where}queue.retry must be a list of seconds above 0")
+    families = configuration.relayFamilies
+    if not families or not set(families) <= set(FAMILIES) or len(set(families)) < len(families):
+        raise ConfigurationProblem(
+            f'{where}relay.address-families must be a list of "ipv6" and "ipv4"'
+        )
+    if configuration.relayPort > 65535:
+        raise ConfigurationProblem(f"{where}relay.port must be at most 65535")
+    for server in configuration.resolvers:
+        try:
+            parseServer(server)
+        except ValueError as problem:
+            raise ConfigurationProblem(f"{where}relay.resolvers: {problem}") from None
+    for key, route in (
+        ("relay.smarthost", configuration.smarthost),
+        *(("relay.routes", route) for route in configuration.routes.values()),
+        *(("relay.sender-routes", route) for route in configuration.senderRoutes.values()),
+    ):
+        try:
+            if route or key != "relay.smarthost":
+                # The real password is in a file that only the server reads.
+                parseRoute(route, "given" if "@" in route else "")
+        except RouteProblem as problem:
+            raise ConfigurationProblem(f"{where}{key}: {problem}") from None
 
 
 def template() -> str:
@@ -296,7 +449,7 @@ def template() -> str:
             section = head
             lines.append(f"\n[{section}]\n")
         lines.append(f"\n# {each.metadata['doc']}\n")
-        default = each.default if each.default is not MISSING else None
+        default = each.default if each.default is not MISSING else {}
         if each.name == "listen":
             lines.append('# listen.smtp = "tcp:25"\n')
         else:
@@ -307,4 +460,6 @@ def template() -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
     return f'"{value}"' if isinstance(value, str) else str(value)

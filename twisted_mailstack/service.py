@@ -38,7 +38,7 @@ from zope.interface import implementer
 from twisted_mailstack.auth.checker import DirectoryChecker
 from twisted_mailstack.auth.passwords import WORKERS, PasswordHasher, hashPassword
 from twisted_mailstack.auth.realm import MailRealm
-from twisted_mailstack.config import SERVICES, Configuration
+from twisted_mailstack.config import SERVICES, Configuration, ConfigurationProblem
 from twisted_mailstack.delivery.policy import HopLimit
 from twisted_mailstack.delivery.resolve import Resolver
 from twisted_mailstack.delivery.target import MailTarget
@@ -48,6 +48,7 @@ from twisted_mailstack.imap.session import IMAPSettings
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.net.protocol import MailFactory
 from twisted_mailstack.net.tls import Certificate, CertificateProblem, selfSigned
+from twisted_mailstack.outbound import Outbound
 from twisted_mailstack.pop3.server import POP3Factory
 from twisted_mailstack.pop3.session import POP3Settings
 from twisted_mailstack.smtp.server import SMTPFactory
@@ -88,6 +89,7 @@ class MailService(Service):
     The whole server.
 
     @ivar listeners: what listens where.
+    @ivar outbound: what leaves it.
     """
 
     log = Logger()
@@ -124,13 +126,14 @@ class MailService(Service):
         )
         self._portal = Portal(MailRealm(self.store), (checker,))
         postmaster = configuration.postmaster
+        resolver = Resolver(
+            self.store.directory,
+            configuration.separator,
+            Address.parse(postmaster) if postmaster else None,
+        )
+        self.outbound = Outbound(configuration, reactor, self.store, resolver)
         self._target = MailTarget(
-            self.store,
-            Resolver(
-                self.store.directory,
-                configuration.separator,
-                Address.parse(postmaster) if postmaster else None,
-            ),
+            self.store, resolver, self.outbound.dispatch, self.outbound.notifier
         )
 
     # --- starting ------------------------------------------------------------------------------
@@ -265,6 +268,7 @@ class MailService(Service):
         else:
             self._certificate = self._selfSigned(Path(configuration.data))
         await self.store.start()
+        await self.outbound.start()
         self._poll = LoopingCall(self._certificate.reload)
         self._poll.clock = self._reactor
         self._poll.start(CERTIFICATE_POLL, now=False)
@@ -293,7 +297,7 @@ class MailService(Service):
             ) from error
 
     def _explain(self, failure: Failure) -> str:
-        if failure.check(MailError, CertificateProblem):
+        if failure.check(MailError, CertificateProblem, ConfigurationProblem):
             return failure.getErrorMessage()
         self.log.failure("the server can't start", failure=failure)
         return f"the server can't start: {failure.getErrorMessage()}"
@@ -374,7 +378,12 @@ class MailService(Service):
         for listener in self.listeners:
             if listener.port is not None:
                 await _settle(listener.port.stopListening())
-        await DeferredList([each.factory.shutDown(PATIENCE) for each in self.listeners])
+        await DeferredList(
+            [
+                *(each.factory.shutDown(PATIENCE) for each in self.listeners),
+                ensureDeferred(self.outbound.stop(PATIENCE)),
+            ]
+        )
         await self.store.stop()
         if self._hashing.started:
             self._hashing.stop()
