@@ -40,7 +40,7 @@ T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
 #: Seconds after which a call that a store's thread never makes fails the test.
-PATIENCE = 20
+PATIENCE = 60
 
 DOMAIN = "example.test"
 EVERYTHING = NumberSet([(1, MAX_NUMBER)])
