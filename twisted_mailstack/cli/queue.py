@@ -107,7 +107,7 @@ def queue() -> None:
 @filtered
 @click.option("--json", "asJSON", is_flag=True, help="One JSON object a line, for programs.")
 @passContext
-def list_(context: Context, asJSON: bool, **options: Any) -> None:
+def list_(context: Context, /, asJSON: bool, **options: Any) -> None:
     """List waiting messages with their recipients, the oldest first."""
     spool = _spool(context)
     wanted = _wanted(**options)
@@ -218,7 +218,11 @@ def _parameters(parameters: Any) -> str:
     )
 
 
-_everything = click.option("--all", "all_", is_flag=True, help="All messages.")
+def everything(command: F) -> F:
+    """
+    The option that means all messages.
+    """
+    return click.option("--all", "all_", is_flag=True, help="All messages.")(command)
 
 
 def _say(count: int, what: str) -> None:
@@ -227,9 +231,9 @@ def _say(count: int, what: str) -> None:
 
 @queue.command()
 @filtered
-@_everything
+@everything
 @passContext
-def retry(context: Context, all_: bool, **options: Any) -> None:
+def retry(context: Context, /, all_: bool, **options: Any) -> None:
     """Try messages again at once, and their destinations too."""
     wanted = _chosen(all_, options)
     _say(context.run(_spool(context).retry(wanted)), "to be tried now")
@@ -237,9 +241,9 @@ def retry(context: Context, all_: bool, **options: Any) -> None:
 
 @queue.command()
 @filtered
-@_everything
+@everything
 @passContext
-def hold(context: Context, all_: bool, **options: Any) -> None:
+def hold(context: Context, /, all_: bool, **options: Any) -> None:
     """Keep messages from being tried, and from expiring, until they are released."""
     wanted = _chosen(all_, options)
     _say(context.run(_spool(context).hold(wanted, True)), "held")
@@ -247,9 +251,9 @@ def hold(context: Context, all_: bool, **options: Any) -> None:
 
 @queue.command()
 @filtered
-@_everything
+@everything
 @passContext
-def release(context: Context, all_: bool, **options: Any) -> None:
+def release(context: Context, /, all_: bool, **options: Any) -> None:
     """Let held messages go on."""
     wanted = _chosen(all_, options)
     _say(context.run(_spool(context).hold(wanted, False)), "released")
@@ -257,10 +261,10 @@ def release(context: Context, all_: bool, **options: Any) -> None:
 
 @queue.command()
 @filtered
-@_everything
+@everything
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @passContext
-def delete(context: Context, all_: bool, yes: bool, **options: Any) -> None:
+def delete(context: Context, /, all_: bool, yes: bool, **options: Any) -> None:
     """Delete messages for good. Their senders are not told."""
     wanted = _chosen(all_, options)
     if not yes:
