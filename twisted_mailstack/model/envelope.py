@@ -16,6 +16,8 @@ from twisted_mailstack.model.header import (
 
 #   quoted = DQUOTE *QUOTED-CHAR DQUOTE: 7-bit, no CR, LF or NUL
 _QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*\Z")
+#: What nearly all are: quotable with nothing to escape.
+_PLAIN = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-!#-\[\]-\x7f]*\Z")
 _SPECIALS = re.compile(rb'(["\\])')
 
 
@@ -26,10 +28,10 @@ def imapString(value: bytes | None) -> bytes:
     """
     if value is None:
         return b"NIL"
-    if _QUOTABLE.match(value):
-        if b'"' in value or b"\\" in value:
-            value = _SPECIALS.sub(rb"\\\1", value)
+    if _PLAIN.match(value):
         return b'"' + value + b'"'
+    if _QUOTABLE.match(value):
+        return b'"' + _SPECIALS.sub(rb"\\\1", value) + b'"'
     value = value.replace(b"\0", b"")
     return b"{%d}\r\n%b" % (len(value), value)
 

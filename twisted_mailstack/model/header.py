@@ -73,26 +73,30 @@ class Header:
         for match in _FIELD.finditer(self.data):
             yield match.group(1), match.group(2).removesuffix(b"\r")
 
-    def _fields(self) -> dict[bytes, list[bytes]]:
-        if self._index is None:
-            self._index = {}
+    def _values(self, name: bytes) -> list[bytes]:
+        index = self._index
+        if index is None:
+            self._index = index = {}
             for match in _FIELD.finditer(self.data):
-                self._index.setdefault(match.group(1).lower(), []).append(match.group(2))
-        return self._index
+                index.setdefault(match.group(1).lower(), []).append(match.group(2))
+        return index.get(name.lower(), _NONE)
 
     def get(self, name: bytes) -> bytes | None:
         """
         @param name: in any case.
         @return: the first such field's value, unfolded; C{None} if there is no such field.
         """
-        found = self._fields().get(name.lower())
+        found = self._values(name)
         return unfold(found[0][:MAX_VALUE]) if found else None
 
     def getAll(self, name: bytes) -> list[bytes]:
         """
         @return: the unfolded values of all fields of that name, in order.
         """
-        return [unfold(value[:MAX_VALUE]) for value in self._fields().get(name.lower(), ())]
+        return [unfold(value[:MAX_VALUE]) for value in self._values(name)]
+
+
+_NONE: list[bytes] = []
 
 
 def selectFields(header: bytes, names: Collection[bytes], exclude: bool = False) -> bytes:

@@ -28,8 +28,8 @@ __all__ = [
     "baseSubject",
     "parseFieldDate",
     "parseFieldDateZone",
-    "renderBodyStructure",
     "renderEnvelope",
+    "renderStructures",
     "summarise",
 ]
 
@@ -99,13 +99,14 @@ class Summariser:
         header = self._scanner.header or Header(b"")
         value = header.get(b"subject") or b""
         subject = decodeText(value)
+        structure, body = renderStructures(root)
         messageIds = parseMessageIds(header.get(b"message-id") or b"")
         return Summary(
             self._size,
             root.bodyOffset,
             root.envelope or b"NIL",
-            renderBodyStructure(root, True),
-            renderBodyStructure(root, False),
+            structure,
+            body,
             packStructure(root),
             _preview(b"".join(self._start), root),
             messageIds[0] if messageIds else b"",
@@ -130,7 +131,7 @@ def summarise(data: bytes) -> Summary:
     return summariser.finish()
 
 
-_WHITE = re.compile(r"[\s\u0000-\u001f\u007f-\u009f\u200b-\u200d\u2060\ufeff]+")
+_UNSHOWN = re.compile(r"[\s\u0000-\u001f\u007f-\u009f\u200b-\u200d\u2060\ufeff]+")
 
 
 def _preview(start: bytes, root: Part) -> str:
@@ -154,35 +155,41 @@ def _preview(start: bytes, root: Part) -> str:
         data = data[: data.rfind(b"\n") + 1] or data
     text = partText(data, found, plain=True)
     # Ordinary text fills a preview with little more than its length.
-    line = _WHITE.sub(" ", text[: 2 * PREVIEW_CHARACTERS]).strip()
+    line = _oneLine(text[: 2 * PREVIEW_CHARACTERS])
     if len(line) < PREVIEW_CHARACTERS:
-        line = _WHITE.sub(" ", text[: 20 * PREVIEW_CHARACTERS]).strip()
+        line = _oneLine(text[: 20 * PREVIEW_CHARACTERS])
     return line[:PREVIEW_CHARACTERS].rstrip()
+
+
+def _oneLine(text: str) -> str:
+    line = " ".join(text.split())
+    return line if line.isprintable() else _UNSHOWN.sub(" ", line).strip()
 
 
 # --- BODYSTRUCTURE -----------------------------------------------------------------------------
 
 
-def renderBodyStructure(part: Part, extensible: bool) -> bytes:
+def renderStructures(root: Part) -> tuple[bytes, bytes]:
     """
-    @param extensible: with extension data (BODYSTRUCTURE) or without (BODY).
-    @return: the part as FETCH shows it (RFC 9051 §7.5.2 and §9, C{body}).
+    @return: BODYSTRUCTURE and BODY, with extension data and without, as FETCH shows them (RFC 9051
+        §7.5.2 and §9, C{body}).
     """
-    pieces: list[bytes] = []
-    _renderBody(part, extensible, pieces)
-    return b"".join(pieces)
+    structure: list[bytes] = []
+    body: list[bytes] = []
+    _renderPart(root, structure, body)
+    return b"".join(structure), b"".join(body)
 
 
-def _renderBody(part: Part, extensible: bool, pieces: list[bytes]) -> None:
+def _renderPart(part: Part, structure: list[bytes], body: list[bytes]) -> None:
     # Into one list for all levels, or what is deep inside would be copied at each of them.
     if part.isMultipart:
         #   body-type-mpart = 1*body SP media-subtype [SP body-ext-mpart]
-        pieces.append(b"(")
+        structure.append(b"(")
+        body.append(b"(")
         for child in part.children:
-            _renderBody(child, extensible, pieces)
-        pieces += (b" ", imapString(part.subtype))
-        if extensible:
-            pieces += (b" ", _renderParameters(part.parameters))
+            _renderPart(child, structure, body)
+        fields = b" " + imapString(part.subtype)
+        extension = _renderParameters(part.parameters)
     else:
         #   body-fields = body-fld-param SP body-fld-id SP body-fld-desc SP body-fld-enc SP
         #                 body-fld-octets
@@ -190,33 +197,33 @@ def _renderBody(part: Part, extensible: bool, pieces: list[bytes]) -> None:
         if not parameters and part.isText and part.subtype.lower() == b"plain":
             # RFC 2045 §5.2: plain US-ASCII is what a part is that says nothing.
             parameters = [(b"charset", b"us-ascii")]
-        pieces.append(
-            b"(%b %b %b %b %b %b %d"
-            % (
-                imapString(part.mediaType),
-                imapString(part.subtype),
-                _renderParameters(parameters),
-                imapString(part.contentId),
-                imapString(part.description),
-                imapString(part.encoding),
-                part.size,
-            )
+        fields = b"(%b %b %b %b %b %b %d" % (
+            imapString(part.mediaType),
+            imapString(part.subtype),
+            _renderParameters(parameters),
+            imapString(part.contentId),
+            imapString(part.description),
+            imapString(part.encoding),
+            part.size,
         )
         if part.isText:
-            pieces.append(b" %d" % part.lines)
+            fields += b" %d" % part.lines
         elif part.isMessage:
+            #   body-type-msg = media-message SP body-fields SP envelope SP body SP body-fld-lines
             message = part.children[0]
-            pieces += (b" ", message.envelope or b"NIL", b" ")
-            _renderBody(message, extensible, pieces)
-            pieces.append(b" %d" % part.lines)
-        if extensible:
-            pieces += (b" ", imapString(part.md5))
-    if extensible:
-        #   body-ext-1part = body-fld-md5 [SP body-fld-dsp [SP body-fld-lang [SP body-fld-loc]]]
-        #   body-ext-mpart = body-fld-param [SP body-fld-dsp [SP body-fld-lang [SP body-fld-loc]]]
-        pieces += (b" ", _renderDisposition(part), b" ", _renderLanguage(part))
-        pieces += (b" ", imapString(part.location))
-    pieces.append(b")")
+            for pieces in (structure, body):
+                pieces += (fields, b" ", message.envelope or b"NIL", b" ")
+            _renderPart(message, structure, body)
+            fields = b" %d" % part.lines
+        extension = imapString(part.md5)
+    body += (fields, b")")
+    #   body-ext-1part = body-fld-md5 [SP body-fld-dsp [SP body-fld-lang [SP body-fld-loc]]]
+    #   body-ext-mpart = body-fld-param [SP body-fld-dsp [SP body-fld-lang [SP body-fld-loc]]]
+    structure += (
+        fields,
+        b" %b %b %b %b)"
+        % (extension, _renderDisposition(part), _renderLanguage(part), imapString(part.location)),
+    )
 
 
 def _renderParameters(parameters: Parameters) -> bytes:
