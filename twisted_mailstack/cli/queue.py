@@ -203,11 +203,11 @@ def show(context: Context, queue_id: str, header: bool) -> None:
                 click.echo(f"{'':12} {name}: {value}")
     click.echo("")
     try:
-        content = context.run(spool.openContent(message.spoolId))
+        content: Any = context.run(spool.openContent(message.spoolId))
         size = content.structure.bodyOffset if header else content.size
         for offset in range(0, size, WINDOW):
-            data = context.run(content.read(offset, min(WINDOW, size - offset)))
-            click.get_binary_stream("stdout").write(data)
+            data: bytes = context.run(content.read(offset, min(WINDOW, size - offset)))
+            click.echo(data, nl=False)
     except MessageExpunged:
         raise click.ClickException("it left the queue just now") from None
 
