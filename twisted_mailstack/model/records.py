@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.model.test_records -*-
 """
 The values that cross the storage border (see L{twisted_mailstack.interfaces}).
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from twisted_mailstack.model.address import Address
@@ -231,6 +233,10 @@ class ConnectionInfo(NamedTuple):
     @ivar service: which of ours it reached: C{smtp}, C{submission}, C{imaps}, ...
     @ivar secure: under TLS.
     @ivar tlsVersion: like C{TLSv1.3}, or C{None}; C{cipher} likewise.
+    @ivar name: the client's host name as far as somebody trusted has looked it up, empty if it has
+        none; C{None} if nobody has looked.
+    @ivar reached: which address of ours the client reached, if a trusted proxy said so; C{""} else.
+        C{reachedPort} likewise, 0 if nobody said so.
     """
 
     peer: str
@@ -239,6 +245,9 @@ class ConnectionInfo(NamedTuple):
     secure: bool = False
     tlsVersion: str | None = None
     cipher: str | None = None
+    name: str | None = None
+    reached: str = ""
+    reachedPort: int = 0
 
 
 class Envelope(NamedTuple):
@@ -248,9 +257,13 @@ class Envelope(NamedTuple):
     @ivar reversePath: C{None} is the null reverse-path.
     @ivar helo: what the client called itself, as it wrote it.
     @ivar authenticated: the account's address if the session is authenticated.
-    @ivar parameters: MAIL's parameters, upper-case keywords.
+    @ivar parameters: MAIL's parameters, upper-case keywords. Once the message was read, BODY says
+        what it is, and the header field C{TLS-Required: No} (RFC 8689 §3) is among them, as
+        TLS-REQUIRED.
     @ivar queueId: names the transaction in the log, in the 250 reply and in Received.
     @ivar perRecipient: each recipient gets a reply of its own in the end (LMTP, RFC 2033 §4.2).
+    @ivar forwarded: where the message comes from, by what a trusted filter in front of us said
+        (XFORWARD): C{NAME}, C{ADDR}, C{PORT}, C{PROTO}, C{HELO}, C{IDENT}, C{SOURCE}, for logs.
     """
 
     connection: ConnectionInfo
@@ -260,6 +273,7 @@ class Envelope(NamedTuple):
     parameters: Mapping[str, str | None]
     queueId: str
     perRecipient: bool = False
+    forwarded: Mapping[str, str] = MappingProxyType({})
 
 
 class Recipient(NamedTuple):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from twisted_mailstack.interfaces import IStagedContent
     from twisted_mailstack.model.address import ReversePath
     from twisted_mailstack.model.records import Recipient
     from twisted_mailstack.smtp.clientsession import OutgoingMessage, SMTPClientSession
@@ -19,8 +20,10 @@ Execute = Callable[["SMTPSession", bytes], Awaitable[None]]
 #: Checks a MAIL or RCPT parameter's value; raises L{SyntaxProblem} (501) or another MailError.
 CheckParameter = Callable[["SMTPSession", "str | None"], None]
 #: Checks what only all parameters of MAIL together show, each being right by itself. It may change
-#: them into those that hold from here on.
-CheckMail = Callable[["SMTPSession", "ReversePath", "dict[str, str | None]"], None]
+#: them into those that hold from here on, and give the enhanced status and the text of the reply.
+CheckMail = Callable[
+    ["SMTPSession", "ReversePath", "dict[str, str | None]"], "tuple[str, str] | None"
+]
 #: Likewise of RCPT, within the transaction.
 CheckRcpt = Callable[["SMTPSession", "Recipient"], None]
 #: May refuse DATA for the transaction that is under way.
@@ -47,6 +50,10 @@ class TextFilter(Protocol):
 
 #: Says what changes the text of a transaction, if anything does.
 MakeFilter = Callable[["SMTPSession", "Transaction"], "TextFilter | None"]
+#: Says what the trace field is to have in addition (RFC 5321 §4.4: Additional-Registered-Clauses).
+Trace = Callable[["SMTPSession", "Transaction"], "str | None"]
+#: Looks at the message before it is made durable; may still change the envelope's parameters.
+Inspect = Callable[["SMTPSession", "Transaction", "IStagedContent"], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,8 @@ class Extension:
     @ivar checkMail: asked when every parameter of MAIL passed its own check.
     @ivar checkRcpt: likewise of RCPT, before the policies.
     @ivar checkData: asked at DATA.
-    @ivar makeFilter: asked when the text begins.
+    @ivar makeFilter: asked when the text begins; C{trace} likewise.
+    @ivar inspect: asked when the text was read, before the policies.
     @ivar mailOctets: how much longer MAIL's line may be; C{rcptOctets} likewise.
     @ivar clientPrepare: before a message is sent: the message, or another that the server can take.
     @ivar clientMail: parameters for MAIL; C{clientRcpt} likewise for RCPT.
@@ -134,6 +142,8 @@ class Extension:
     checkRcpt: CheckRcpt | None = None
     checkData: CheckData | None = None
     makeFilter: MakeFilter | None = None
+    trace: Trace | None = None
+    inspect: Inspect | None = None
     mailOctets: int = 0
     rcptOctets: int = 0
     clientPrepare: ClientPrepare | None = None

@@ -12,7 +12,7 @@ from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
 from twisted_mailstack.delivery.policy import HopLimit, Policies
-from twisted_mailstack.interfaces import IDeliveryTarget, IPolicyStep, IServerMechanism
+from twisted_mailstack.interfaces import IDeliveryTarget, IPolicyStep, IServerMechanism, ISpool
 from twisted_mailstack.net.protocol import MailFactory
 from twisted_mailstack.sasl.registry import MECHANISMS
 from twisted_mailstack.smtp.extension import Command, Extension
@@ -43,6 +43,7 @@ class SMTPFactory(MailFactory):
         commands: Iterable[Command] = COMMANDS,
         extensions: Sequence[Extension] = EXTENSIONS,
         lmtp: bool = False,
+        spool: ISpool | None = None,
         tls: IOpenSSLServerConnectionCreator | None = None,
         service: str = "smtp",
         **limits: Any,
@@ -51,6 +52,7 @@ class SMTPFactory(MailFactory):
         @param target: where accepted mail goes.
         @param commands: besides those of the extensions.
         @param lmtp: the sessions speak LMTP (RFC 2033); C{commands} then has LHLO.
+        @param spool: the queue, for ETRN; C{None}: it isn't offered.
         @param portal: for AUTH; C{None}: it isn't offered.
         @param tls: for STARTTLS; C{None}: it isn't offered.
         @param service: its name, for logs and policies.
@@ -70,6 +72,7 @@ class SMTPFactory(MailFactory):
                 mechanisms=mechanisms,
                 hasTLS=tls is not None,
                 lmtp=lmtp,
+                spool=spool,
             )
             await session.run()
 

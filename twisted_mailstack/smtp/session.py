@@ -13,6 +13,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from time import time
 from types import coroutine
 from typing import Any
@@ -37,6 +38,7 @@ from twisted_mailstack.interfaces import (
     IDeliveryTarget,
     IHonouringTarget,
     IServerMechanism,
+    ISpool,
 )
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.records import ConnectionInfo, Envelope, Recipient
@@ -108,7 +110,7 @@ class Registry:
     @ivar owners: the extensions of those commands that belong to one.
     @ivar mailParameters: by keyword, whose it is and its check; C{rcptParameters} likewise.
     @ivar checkMail: whose it is and what it does, in the extensions' order; C{checkRcpt},
-        C{checkData} and C{makeFilter} likewise.
+        C{checkData}, C{makeFilter}, C{trace} and C{inspect} likewise.
     """
 
     def __init__(self, commands: Iterable[Command], extensions: Sequence[Extension]) -> None:
@@ -122,6 +124,8 @@ class Registry:
         self.checkRcpt = [(each, each.checkRcpt) for each in self.extensions if each.checkRcpt]
         self.checkData = [(each, each.checkData) for each in self.extensions if each.checkData]
         self.makeFilter = [(each, each.makeFilter) for each in self.extensions if each.makeFilter]
+        self.trace = [(each, each.trace) for each in self.extensions if each.trace]
+        self.inspect = [(each, each.inspect) for each in self.extensions if each.inspect]
         for extension in self.extensions:
             for command in extension.commands:
                 self.commands[command.name] = command
@@ -173,7 +177,8 @@ class Transaction:
     """
     From MAIL to the end of data.
 
-    @ivar parameters: of MAIL, as the client gave them.
+    @ivar given: parameters of MAIL, as the client gave them.
+    @ivar holding: those that hold, which the envelope has too.
     @ivar recipients: that were accepted, in their order.
     @ivar begun: the text has begun to come, so there can be no more recipients.
     @ivar octets: of the text so far, as the client sent it.
@@ -183,11 +188,16 @@ class Transaction:
     """
 
     def __init__(
-        self, envelope: Envelope, delivery: IDelivery, parameters: Mapping[str, str | None]
+        self,
+        envelope: Envelope,
+        delivery: IDelivery,
+        given: Mapping[str, str | None],
+        holding: dict[str, str | None],
     ) -> None:
         self.envelope = envelope
         self.delivery = delivery
-        self.parameters = parameters
+        self.given = given
+        self.holding = holding
         self.recipients: list[Recipient] = []
         self.begun = False
         self.octets = 0
@@ -203,6 +213,8 @@ class SMTPSession:
     @ivar lmtp: it speaks LMTP (RFC 2033): each recipient gets a reply of its own in the end.
     @ivar claims: fields of L{info} that a trusted client or proxy said something else about.
     @ivar claimedLogin: whom a trusted proxy has authenticated.
+    @ivar forwarded: what a trusted filter said about where the next message comes from (XFORWARD).
+    @ivar spool: the queue, for who may start it; C{None} if there is none.
     @ivar helo: what the client called itself, C{None} before EHLO or HELO.
     @ivar extended: whether it said EHLO.
     @ivar account: whose session it is, C{None} before AUTH.
@@ -227,6 +239,7 @@ class SMTPSession:
         mechanisms: Sequence[IServerMechanism],
         hasTLS: bool,
         lmtp: bool = False,
+        spool: ISpool | None = None,
     ) -> None:
         self.stream = stream
         self.settings = settings
@@ -239,6 +252,8 @@ class SMTPSession:
         self.lmtp = lmtp
         self.claims: dict[str, Any] = {}
         self.claimedLogin: Address | None = None
+        self.forwarded: dict[str, str] = {}
+        self.spool = spool
         self.login = (
             None if portal is None else Login(portal, stream.sleep, settings.maxLoginFailures)
         )
@@ -263,6 +278,16 @@ class SMTPSession:
     def authenticated(self) -> Address | None:
         """Whose session it is; C{None} before AUTH."""
         return self.claimedLogin if self.account is None else self.account.address
+
+    def isFrom(self, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+        """
+        @return: whether the connection itself, whatever was said of it, comes from one of these.
+        """
+        try:
+            address = ip_address(self.stream.info.peer.partition("%")[0])
+        except ValueError:
+            return False
+        return any(address in network for network in networks)
 
     def honours(self, keyword: str) -> bool:
         """
@@ -404,9 +429,19 @@ class SMTPSession:
         """
         Forget the transaction.
         """
-        transaction, self.transaction = self.transaction, None
+        transaction = self.endTransaction()
         if transaction is not None:
             self.abort(transaction)
+
+    def endTransaction(self) -> Transaction | None:
+        """
+        Let the transaction under way go, and what was said for its sake.
+
+        @return: it, C{None} if there is none.
+        """
+        transaction, self.transaction = self.transaction, None
+        self.forwarded = {}
+        return transaction
 
     def spoil(self, transaction: Transaction, refusal: MailError) -> None:
         """

@@ -53,9 +53,10 @@ async def mail(session: SMTPSession, argument: bytes) -> None:
         # RFC 6531 §3.5
         raise MailError("The address needs SMTPUTF8", smtpCode=550, enhancedStatus="5.6.7")
     given = dict(parameters)
+    said: tuple[str, str] | None = None
     for extension, check in session.registry.checkMail:
         if extension.available(session):
-            check(session, path, parameters)
+            said = check(session, path, parameters) or said
     session.transactions += 1
     if session.transactions > session.settings.maxTransactions:
         raise MailError("too many messages", smtpCode=421, enhancedStatus="4.7.0")
@@ -67,6 +68,7 @@ async def mail(session: SMTPSession, argument: bytes) -> None:
         parameters,
         session.newQueueId(),
         session.lmtp,
+        session.forwarded,
     )
     try:
         await session.policies.reversePath(envelope)
@@ -79,8 +81,9 @@ async def mail(session: SMTPSession, argument: bytes) -> None:
             text=f"{error.smtpCode} {error.enhancedStatus} {error.text}",
         )
         raise
-    session.transaction = Transaction(envelope, session.target.begin(envelope), given)
-    session.ok("OK", "2.1.0")
+    session.transaction = Transaction(envelope, session.target.begin(envelope), given, parameters)
+    status, answer = said or ("2.1.0", "OK")
+    session.ok(answer, status)
 
 
 async def rcpt(session: SMTPSession, argument: bytes) -> None:
@@ -249,13 +252,16 @@ async def finishMessage(session: SMTPSession, transaction: Transaction) -> None:
     failures: Sequence[Exception | None] = ()
 
     async def inspect(content: IStagedContent) -> bytes:
+        for extension, look in session.registry.inspect:
+            if extension.available(session):
+                await look(session, transaction, content)
         lines = await session.policies.message(envelope, recipients, content)
         if session.stream.closed:
             raise _clientGone()
         return lines
 
     # From here on the delivery is the target's: an abort would come too late.
-    session.transaction = None
+    session.endTransaction()
     if refusal is None and session.stream.closed:
         refusal = _clientGone()
         session.abort(transaction)
@@ -321,7 +327,7 @@ def _log(session: SMTPSession, transaction: Transaction, refusal: MailError | No
     outcome = "accepted" if refusal is None else f"refused: {refusal.smtpCode} {refusal.text}"
     session.log.info(
         "{queueId}: {outcome}: from={reversePath} to={recipients} size={octets} peer={peer}"
-        " helo={helo} user={user}",
+        " helo={helo} user={user}{more}",
         queueId=envelope.queueId,
         outcome=outcome,
         reversePath=formatPath(envelope.reversePath),
@@ -330,7 +336,14 @@ def _log(session: SMTPSession, transaction: Transaction, refusal: MailError | No
         peer=envelope.connection.peer,
         helo=envelope.helo,
         user=str(envelope.authenticated or "-"),
+        more=_words(" asked=", transaction.given) + _words(" forwarded=", envelope.forwarded),
     )
+
+
+def _words(head: str, values: Mapping[str, str | None]) -> str:
+    # Neither parameters nor what is forwarded has spaces or control characters in it.
+    words = [name if value is None else f"{name}={value}" for name, value in values.items()]
+    return f"{head}{','.join(words)}" if words else ""
 
 
 def _clientGone() -> MailError:
@@ -369,6 +382,11 @@ def receivedField(session: SMTPSession, transaction: Transaction) -> bytes:
     tls = f" ({info.tlsVersion} {info.cipher})" if info.secure else ""
     recipients = transaction.recipients
     single = len(recipients) == 1 and recipients[0].address != POSTMASTER
+    more = [
+        trace(session, transaction)
+        for extension, trace in session.registry.trace
+        if extension.available(session)
+    ]
     now = int(time())
     return (
         (
@@ -376,6 +394,7 @@ def receivedField(session: SMTPSession, transaction: Transaction) -> bytes:
             f"\tby {session.settings.hostname} with {protocol}{tls}\r\n"
             f"\tid {envelope.queueId}"
             + (f"\r\n\tfor <{recipients[0].address}>" if single else "")
+            + "".join(f"\r\n\t{clause}" for clause in more if clause)
             + ";\r\n\t"
         ).encode()
         # RFC 5321 §4.4: "Local time (with an offset) SHOULD be used rather than UT".
