@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, float, str], ...] = (
             *(
                 ("session", 4),
                 ("clientsession", 4),
+                ("downgrade", 4.5),
                 ("view", 4),
                 ("selected", 4),
                 ("fetch", 4),

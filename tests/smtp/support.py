@@ -398,6 +398,8 @@ def exchange(
     text: bytes = b"Subject: x\r\n\r\ntext\r\n",
     age: int = 0,
     secure: bool = True,
+    peer: str = "192.0.2.25",
+    authenticated: bool = False,
 ) -> Exchange:
     """
     Send a message by a client with all extensions.
@@ -405,7 +407,7 @@ def exchange(
     @param offered: the extensions of the server's EHLO reply, lines.
     @param recipients: addresses and their parameters.
     """
-    wire = FakeWire("relay", secure)
+    wire = FakeWire("relay", secure, peer)
     clock = Clock()
     stream = Stream(wire, clock)
     session = SMTPClientSession(stream, "mx.example.test", remote="far", extensions=EXTENSIONS)
@@ -420,6 +422,7 @@ def exchange(
 
     async def send() -> list[AttemptResult]:
         await session.hello()
+        session.authenticated = authenticated
         return await session.send(message)
 
     sending = Deferred.fromCoroutine(send())

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from tests.smtp.support import PLAIN, ClearPasswords, Server, SMTPTestCase, now
+from tests.smtp.support import PLAIN, ClearPasswords, Server, SMTPTestCase, exchange, now
 from twisted_mailstack.auth.realm import MailRealm
 from twisted_mailstack.errors import AuthenticationFailed, TemporaryFailure
 from twisted_mailstack.interfaces import ISASLExchange, IServerMechanism
@@ -528,3 +528,22 @@ class ParameterTests(SMTPTestCase):
             C: MAIL FROM:<a@far.test> AUTH=e=mc2
             S: 501 5.5.4 Malformed parameter
         """)
+
+
+class ClientTests(SMTPTestCase):
+    """
+    AUTH= to the next server (RFC 4954 §5).
+    """
+
+    def test_authenticated(self) -> None:
+        """
+        What a sender said is trusted no more than by anybody: a server that we have authenticated
+        to is told so (MUST), another nothing.
+        """
+        parameters = {"AUTH": "alice@example.test"}
+        for authenticated, expected in ((True, " AUTH=<>"), (False, "")):
+            sent = exchange("AUTH PLAIN", parameters=parameters, authenticated=authenticated)
+            self.assertEqual(sent.commands[0], f"MAIL FROM:<sender@example.test>{expected}")
+        self.assertEqual(
+            exchange("", parameters=parameters).commands[0], "MAIL FROM:<sender@example.test>"
+        )

@@ -22,9 +22,9 @@ class HelloTests(SMTPTestCase):
             S: 250-mx.example.test greets client.test
             S: 250-PIPELINING
             S: 250-SIZE 1000000
+            S: 250-SMTPUTF8
             S: 250-8BITMIME
             S: 250-ENHANCEDSTATUSCODES
-            S: 250-SMTPUTF8
             S: 250-STARTTLS
             S: 250-CHUNKING
             S: 250 HELP

@@ -62,7 +62,7 @@ class ServerTests(SMTPTestCase):
             S: 250 2.0.0 OK: Q1
         """)
         ((message, _),) = server.queued()
-        self.assertEqual(message.parameters, {"RET": "HDRS", "ENVID": "QQ314159"})
+        self.assertEqual(message.parameters, {"RET": "HDRS", "ENVID": "QQ314159", "BODY": "7BIT"})
         self.assertEqual(
             {each.address.localPart: each.parameters for each in message.recipients},
             {
@@ -177,7 +177,7 @@ class ClientTests(SMTPTestCase):
     The client's side.
     """
 
-    ASKED = (
+    ASKED: tuple[tuple[str, dict[str, str | None]], ...] = (
         (
             "Dana@ivory.test",
             {"NOTIFY": "SUCCESS,FAILURE", "ORCPT": "rfc822;Dana@Ivory.EDU"},

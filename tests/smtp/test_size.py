@@ -4,7 +4,7 @@ SIZE (RFC 1870).
 
 from __future__ import annotations
 
-from tests.smtp.support import SMTPTestCase, now
+from tests.smtp.support import SMTPTestCase, exchange, now
 from twisted_mailstack.model.address import Address
 
 
@@ -114,3 +114,25 @@ class SizeTests(SMTPTestCase):
             C: RCPT TO:<bob@example.test>
             S: 250 2.1.5 OK
         """)
+
+
+class ClientTests(SMTPTestCase):
+    """
+    What a client tells the next server.
+    """
+
+    def test_told(self) -> None:
+        """The size as it is sent, whatever was declared when it came (§6.1)."""
+        for offered in ("SIZE 1000", "SIZE", "SIZE 0", "SIZE 22", "SIZE x"):
+            sent = exchange(offered, parameters={"SIZE": "7"}, text=b"a: b\r\n\r\nabcdefg.\r\n\r\n")
+            self.assertEqual(sent.commands[0], "MAIL FROM:<sender@example.test> SIZE=22", offered)
+        self.assertEqual(exchange("").commands[0], "MAIL FROM:<sender@example.test>")
+
+    def test_tooLarge(self) -> None:
+        """What the server doesn't take isn't sent at all, and fails for good (§5, §6.3)."""
+        sent = exchange("SIZE 21", text=b"x" * 20 + b"\r\n", recipients=(("a@far.test", {}),) * 2)
+        self.assertEqual((sent.commands, sent.text), ([], None))
+        self.assertEqual(
+            [(result.code, result.enhancedStatus) for result in sent.results],
+            [(552, "5.3.4")] * 2,
+        )

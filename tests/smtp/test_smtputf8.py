@@ -4,7 +4,9 @@ SMTPUTF8 (RFC 6531).
 
 from __future__ import annotations
 
-from tests.smtp.support import SMTPTestCase, now
+from collections.abc import Mapping
+
+from tests.smtp.support import SMTPTestCase, exchange, now
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.smtp.registry import EXTENSIONS
 
@@ -134,3 +136,96 @@ class SMTPUTF8Tests(SMTPTestCase):
             C: MAIL FROM:<用户@far.test>
             S: 550 5.6.7 The address needs SMTPUTF8
         """)
+
+
+class ClientTests(SMTPTestCase):
+    """
+    What goes on to the next server.
+    """
+
+    HEADER = "Subject: привет\r\n\r\ntext\r\n".encode()
+    NESTED = (
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+        'Content-Disposition: attachment; filename="ä"\r\n\r\ntext\r\n--b--\r\n'
+    ).encode()
+    DECLARED: Mapping[str, str | None] = {"SMTPUTF8": None, "BODY": "8BITMIME"}
+    OFFERED = "8BITMIME\nSMTPUTF8"
+
+    def test_addresses(self) -> None:
+        """Addresses in UTF-8 go as they are, and the parameter with them (RFC 6531 §3.4: MUST)."""
+        sent = exchange(
+            self.OFFERED, reversePath="用户@far.test", recipients=(("дима@bücher.test", {}),)
+        )
+        self.assertEqual(
+            sent.commands,
+            ["MAIL FROM:<用户@far.test> SMTPUTF8", "RCPT TO:<дима@xn--bcher-kva.test>"],
+        )
+
+    def test_header(self) -> None:
+        """So do messages with such a header, of the message or of any part."""
+        for text in (self.HEADER, self.NESTED):
+            sent = exchange(self.OFFERED, parameters=self.DECLARED, text=text)
+            self.assertEqual(
+                sent.commands[0], "MAIL FROM:<sender@example.test> SMTPUTF8 BODY=8BITMIME"
+            )
+            self.assertEqual(sent.text, text)
+
+    def test_notNeeded(self) -> None:
+        """
+        What was declared and needs nothing of it goes without (§3.4: SHOULD NOT), and to any
+        server: a domain in A-labels and a body in UTF-8 are no reason.
+        """
+        for offered in ("8BITMIME", self.OFFERED):
+            sent = exchange(
+                offered,
+                parameters=self.DECLARED,
+                recipients=(("a@bücher.test", {}),),
+                text="Subject: x\r\n\r\nпривет\r\n".encode(),
+            )
+            self.assertEqual(
+                sent.commands,
+                [
+                    "MAIL FROM:<sender@example.test> BODY=8BITMIME",
+                    "RCPT TO:<a@xn--bcher-kva.test>",
+                ],
+            )
+
+    def test_notOffered(self) -> None:
+        """
+        A server that doesn't offer it is sent no such message (§3.2: MUST NOT): it fails for good,
+        with a code that says why.
+        """
+        for arguments, result in (
+            ({"reversePath": "用户@far.test"}, (550, "5.6.7")),
+            ({"text": self.HEADER}, (554, "5.6.9")),
+            ({"text": self.NESTED}, (554, "5.6.9")),
+        ):
+            sent = exchange("8BITMIME", parameters=self.DECLARED, **arguments)
+            self.assertEqual(sent.commands, [])
+            self.assertEqual([each[:2] for each in sent.results], [result])
+
+    def test_oneRecipient(self) -> None:
+        """Where only a recipient's address needs it, the others get the message."""
+        sent = exchange(
+            "8BITMIME",
+            parameters={"SMTPUTF8": None},
+            recipients=(("a@far.test", {}), ("дима@far.test", {}), ("b@far.test", {})),
+        )
+        self.assertEqual(
+            sent.commands,
+            ["MAIL FROM:<sender@example.test>", "RCPT TO:<a@far.test>", "RCPT TO:<b@far.test>"],
+        )
+        self.assertEqual([each.code for each in sent.results], [250, 553, 250])
+        self.assertEqual(sent.results[1].enhancedStatus, "5.6.7")
+        sent = exchange("8BITMIME", recipients=(("дима@far.test", {}),))
+        self.assertEqual(sent.commands, [])
+        self.assertEqual([each.code for each in sent.results], [553])
+
+    def test_undeclared(self) -> None:
+        """
+        A header in another encoding, of which nobody said that it was UTF-8, is no such message: it
+        goes as it is.
+        """
+        text = b"Subject: \xe4\r\n\r\n"
+        sent = exchange("8BITMIME", parameters={"BODY": "8BITMIME"}, text=text)
+        self.assertEqual((sent.results[0].code, sent.text), (250, text))

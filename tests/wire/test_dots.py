@@ -15,9 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted_mailstack.wire.dots import DotReader, DotWriter, LineInspector
 
 #: Octets of which nearly every sequence is one that somebody got wrong.
-NASTY = st.lists(st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"a", b"\0"]), max_size=40).map(
-    b"".join
-)
+NASTY = st.lists(
+    st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"a", b"\0", b"\xe4"]), max_size=40
+).map(b"".join)
 #: Streams of which many end.
 STREAMS = st.tuples(NASTY, st.sampled_from([b"", b"\r\n.\r\n"]), NASTY).map(b"".join)
 
@@ -231,11 +231,15 @@ class LineInspectorTests(SynchronousTestCase):
             inspector.inspect(text[start:end])
         inspector.finishInspection()
         self.assertEqual(
-            (inspector.bareCR, inspector.bareLF, inspector.nul, inspector.longestLine),
+            (
+                *(inspector.bareCR, inspector.bareLF, inspector.nul),
+                *(inspector.eightBit, inspector.longestLine),
+            ),
             (
                 re.search(rb"\r(?!\n)", text) is not None,
                 re.search(rb"(?<!\r)\n", text) is not None,
                 b"\0" in text,
+                re.search(rb"[\x80-\xff]", text) is not None,
                 max(map(len, re.findall(rb"[^\n]*\n|[^\n]+\Z", text)), default=0),
             ),
         )

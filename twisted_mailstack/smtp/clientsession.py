@@ -94,6 +94,7 @@ class SMTPClientSession:
     @ivar greeting: the server's, once there.
     @ivar offered: the server's extensions, upper case, and what stood behind their keyword.
     @ivar usable: whether another message can be sent.
+    @ivar authenticated: the server knows who we are, by AUTH; set by who did that.
     @ivar transactions: how many were begun.
     @ivar domains: of the recipients that were named.
     """
@@ -120,6 +121,7 @@ class SMTPClientSession:
         self.greeting: Reply | None = None
         self.offered: dict[str, str] = {}
         self.usable = False
+        self.authenticated = False
         self.transactions = 0
         self.domains: set[str] = set()
         # Whether the server may still be in a transaction.

@@ -24,13 +24,14 @@ COMMANDS: tuple[Command, ...] = (
     *mail.COMMANDS,
 )
 
-#: In the order of the EHLO reply.
+#: In the order of the EHLO reply, and in which the client's halves are asked: SMTPUTF8, which may
+#: make it impossible to send a message, before 8BITMIME, which may have to encode it.
 EXTENSIONS: tuple[Extension, ...] = (
     pipelining.EXTENSION,
     size.EXTENSION,
+    smtputf8.EXTENSION,
     eightbitmime.EXTENSION,
     enhancedstatuscodes.EXTENSION,
-    smtputf8.EXTENSION,
     starttls.EXTENSION,
     auth.EXTENSION,
     chunking.EXTENSION,

@@ -19,13 +19,14 @@ class LineInspector:
     """
     Looks at text, cut anywhere, for what isn't lines ended by CRLF.
 
-    @ivar bareCR: whether the text had a CR that no LF follows; C{bareLF}, C{nul} likewise.
+    @ivar bareCR: whether the text had a CR that no LF follows; C{bareLF}, C{nul} and C{eightBit}
+        likewise.
     @ivar longestLine: octets of the longest line so far, its CRLF included; here a bare LF ends one
         too.
     """
 
     def __init__(self) -> None:
-        self.bareCR = self.bareLF = self.nul = False
+        self.bareCR = self.bareLF = self.nul = self.eightBit = False
         self.longestLine = 0
         self._lineSoFar = 0
         self._endsInCR = False
@@ -47,6 +48,8 @@ class LineInspector:
             self.bareCR = True
         if b"\0" in text:
             self.nul = True
+        if not text.isascii():
+            self.eightBit = True
         self._measure(text)
 
     def finishInspection(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from binascii import Error, a2b_base64
+from collections.abc import Mapping
 from typing import Any
 
 from twisted_mailstack.errors import (
@@ -21,6 +22,7 @@ from twisted_mailstack.errors import (
 )
 from twisted_mailstack.interfaces import ISASLExchange
 from twisted_mailstack.sasl.registry import offered
+from twisted_mailstack.smtp.clientsession import OutgoingMessage, SMTPClientSession
 from twisted_mailstack.smtp.extension import Command, Extension
 from twisted_mailstack.smtp.reply import reply
 from twisted_mailstack.smtp.session import SMTPSession
@@ -121,6 +123,16 @@ def check(session: SMTPSession, value: str | None) -> None:
         raise SyntaxProblem("AUTH= needs an xtext or <>")
 
 
+def clientMail(
+    session: SMTPClientSession, message: OutgoingMessage, offered: str | None
+) -> Mapping[str, str | None]:
+    """
+    RFC 4954 §5: nobody's AUTH= is trusted, so it counts as <>, which a server that we have
+    authenticated to MUST be told.
+    """
+    return {"AUTH": "<>"} if session.authenticated and offered is not None else {}
+
+
 EXTENSION = Extension(
     "AUTH",
     4954,
@@ -129,4 +141,5 @@ EXTENSION = Extension(
     mailParameters={"AUTH": check},
     # RFC 4954 §3 (6)
     mailOctets=500,
+    clientMail=clientMail,
 )
