@@ -904,7 +904,6 @@ class MailboxContract(StorageContract):
         self.append(self.inbox)
         self.change(EVERYTHING, ADD, SEEN)
         self.wait(self.inbox.expunge(None, False))
-        self.wait(self.account.deleteMailbox("other"))
         self.assertEqual(set(threads), {get_ident()})
 
     def test_watchFindsTheChange(self) -> None:
