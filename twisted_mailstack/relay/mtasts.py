@@ -28,6 +28,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, ResponseDone
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
@@ -433,7 +434,8 @@ class _Body(TwistedProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self.whole.called:
-            if reason.check(ResponseDone):
+            # PotentialDataLoss: the server says the end of the body by closing, as HTTP/1.0 does.
+            if reason.check(ResponseDone, PotentialDataLoss):
                 self.whole.callback(b"".join(self._parts))
             else:
                 self.whole.errback(_unfetched("the connection was closed too early"))
@@ -453,9 +455,9 @@ class _Addresses:
         self._protocol: Any = None
 
     def abort(self) -> None:
-        # Nobody waits for the server to close.
-        if self._protocol is not None:
-            self._protocol.abort()
+        # Nobody waits for the server to close, as the agent would.
+        if self._protocol is not None and self._protocol.transport.connected:
+            self._protocol.transport.abortConnection()
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._connect(protocolFactory))

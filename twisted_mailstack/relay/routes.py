@@ -102,8 +102,8 @@ def parseRoute(text: str, password: str = "") -> Route:
         return Route(MX_ROUTE, domain="", tls=tls or "opportunistic")
     if head.startswith("lmtp+unix:"):
         path = head.removeprefix("lmtp+unix:")
-        if not path.startswith("/") or "\0" in path:
-            raise RouteProblem(f"{text!r}: the path of the socket must begin with /")
+        if not path.startswith("/") or path.startswith("//") or "\0" in path:
+            raise RouteProblem(f"{text!r}: the path of the socket must begin with one /")
         if tls:
             raise RouteProblem(f"{text!r}: there is no TLS on a Unix socket; leave ?tls= out")
         _noPassword(text, password)
