@@ -190,8 +190,7 @@ class RelaySecurity:
         if sts.covers(host):
             if sts.mode == "enforce" or demanded:
                 return Security(True, self._tls.verified(host), True, policy)
-            found = self._byRoute(route, host, False, policy, hasTLS)
-            return found if found.authenticates else replace(found, tls=self._tls.observed(host))
+            return self._byRoute(route, host, False, policy, hasTLS, self._tls.observed)
         reason = f"{host} is none of the hosts of the policy"
         if sts.mode == "enforce":
             self._count(domain, policy, _MISMATCH, host, "", reason)
@@ -210,14 +209,17 @@ class RelaySecurity:
         demanded: bool,
         policy: ReportedPolicy | None,
         hasTLS: bool = False,
+        otherwise: Callable[[str], TLSAttempt] | None = None,
     ) -> Security:
         """
         @param hasTLS: RFC 7672 §2.2: TLSA records that can't be used still say that there is TLS.
+        @param otherwise: makes TLS where nothing is to be verified.
         """
         if demanded or route.tls in ("verified", "implicit"):
             return Security(True, self._tls.verified(host), True, policy)
         required = hasTLS or route.tls == "required"
-        return Security(required, self._tls.opportunistic(host), False, policy)
+        make = otherwise or self._tls.opportunistic
+        return Security(required, make(host), False, policy)
 
     def count(
         self, route: Route, security: Security, result: str, host: str, address: str, reason: str
