@@ -29,6 +29,7 @@ KEYS: dict[str, tuple[str, str, object]] = {
     "tls.key": ('"k.pem"', "key", "k.pem"),
     "limits.connections": ("5", "maxConnections", 5),
     "limits.connections-per-peer": ("6", "maxConnectionsPerPeer", 6),
+    "limits.proxy-networks": ('["192.0.2.0/24"]', "proxyNetworks", ("192.0.2.0/24",)),
     "auth.allow-plaintext": ("true", "allowPlaintext", True),
     "auth.max-failures": ("7", "maxLoginFailures", 7),
     "auth.default-domain": ('"example.org"', "defaultDomain", "example.org"),
@@ -106,7 +107,7 @@ class KeyTests(ConfigTestCase):
         self.assertEqual(self.load(""), Configuration())
         self.assertEqual(load(None), Configuration())
         endpoints = load(None).endpoints()
-        self.assertEqual(set(endpoints), set(SERVICES))
+        self.assertEqual(set(endpoints), set(SERVICES) - {"lmtp"})
         for endpoint in endpoints.values():
             self.assertTrue(endpoint.endswith(":interface=127.0.0.1"), endpoint)
             self.assertGreater(int(endpoint.split(":")[1]), 1024)
@@ -271,7 +272,7 @@ class UnknownTests(ConfigTestCase):
         """An unknown service names the nearest and all there are."""
         said = self.problem('listen.submision = "tcp:587"')
         self.assertIn("there is no service submision; did you mean submission?", said)
-        self.assertIn("smtp, submission, submissions, pop3, pop3s, imap, imaps", said)
+        self.assertIn("smtp, submission, submissions, lmtp, pop3, pop3s, imap, imaps", said)
 
     def test_endpoint(self) -> None:
         """An endpoint is text."""

@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, float, str], ...] = (
         for protocol in ("smtp", "pop3", "imap")
         for module, layer in (
             *(("grammar", 3), ("framing", 3), ("encode", 3), ("reply", 3), ("extension", 3)),
+            ("submission", 3),
             *(
                 ("session", 4),
                 ("clientsession", 4),
@@ -43,7 +44,7 @@ LAYERS: tuple[tuple[str, float, str], ...] = (
                 ("search", 4),
             ),
             *(("maildrop", 4), ("commands", 5), ("extensions", 5), ("registry", 5.5)),
-            ("server", 6),
+            *(("server", 6), ("lmtp", 6)),
         )
     ),
     ("net", 5.9, "net"),

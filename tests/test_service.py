@@ -25,9 +25,13 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from twisted_mailstack.config import SERVICES, load
+from twisted_mailstack.config import OFF, SERVICES, load
 from twisted_mailstack.net.tls import CertificateProblem, selfSigned
 from twisted_mailstack.service import FIRST_ACCOUNT, CannotStart, MailService
+
+
+#: The services that listen by default.
+LISTENING = {name: each for name, each in SERVICES.items() if each[2] != OFF}
 
 
 class Reactor(MemoryReactorClock):
@@ -142,7 +146,7 @@ class StartTests(ServiceTestCase):
         service.privilegedStartService()
         self.assertEqual(
             [(host, port) for port, _, _, host in self.reactor.tcpServers],
-            [("127.0.0.1", int(each[2].split(":")[1])) for each in SERVICES.values()],
+            [("127.0.0.1", int(each[2].split(":")[1])) for each in LISTENING.values()],
         )
         self.assertFalse(self.data.exists())
         service.startService()
@@ -162,7 +166,7 @@ class StartTests(ServiceTestCase):
         self.start(self.make())
         found = {
             name: isinstance(factory, TLSMemoryBIOFactory)
-            for name, (_, factory, _, _) in zip(SERVICES, self.reactor.tcpServers, strict=True)
+            for name, (_, factory, _, _) in zip(LISTENING, self.reactor.tcpServers, strict=True)
         }
         self.assertEqual(
             {name for name, tls in found.items() if tls}, {"submissions", "pop3s", "imaps"}
@@ -279,7 +283,7 @@ class FirstAccountTests(ServiceTestCase):
         self.start(self.make(listen={"pop3": "off"}))
         self.reactor.turn(lambda: bool(self.shown))
         lines = [line.split() for line in self.shown[0].splitlines()]
-        for name, (protocol, implicit, endpoint) in SERVICES.items():
+        for name, (protocol, implicit, endpoint) in LISTENING.items():
             tls = "TLS" if implicit else "STARTTLS"
             self.assertEqual([name, endpoint, tls] in lines, name != "pop3", protocol)
         self.assertIn(f"mailstack --data {self.data} user add ADDRESS", self.shown[0])
@@ -439,7 +443,7 @@ class StopTests(ServiceTestCase):
         protocol.makeConnection(transport)
         transport.clear()
         stopping = service.stopService()
-        count = len(SERVICES)
+        count = len(LISTENING)
         self.assertEqual(order, ["port"] * count + ["sessions"] * count)
         self.assertTrue(bytes(transport.value()).startswith(b"421 "))
         self.assertNoResult(stopping)

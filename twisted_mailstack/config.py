@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -27,6 +28,8 @@ SERVICES: dict[str, tuple[str, bool, str]] = {
     "smtp": ("smtp", False, "tcp:2525:interface=127.0.0.1"),
     "submission": ("smtp", False, "tcp:2587:interface=127.0.0.1"),
     "submissions": ("smtp", True, "tcp:2465:interface=127.0.0.1"),
+    # For a mail server in front of this one, so only where it is wanted.
+    "lmtp": ("lmtp", False, "off"),
     "pop3": ("pop3", False, "tcp:2110:interface=127.0.0.1"),
     "pop3s": ("pop3", True, "tcp:2995:interface=127.0.0.1"),
     "imap": ("imap", False, "tcp:2143:interface=127.0.0.1"),
@@ -67,9 +70,9 @@ class Configuration:
     data: str = _option("data", "The directory in which everything is kept.", "mailstack-data")
     listen: Mapping[str, str] = _option(
         "listen",
-        "A table of services (smtp, submission, submissions, pop3, pop3s, imap, imaps) and the"
-        ' Twisted endpoint on which each listens, or "off". Those that aren\'t named keep their'
-        " default, on loopback.",
+        "A table of services (smtp, submission, submissions, lmtp, pop3, pop3s, imap, imaps) and"
+        ' the Twisted endpoint on which each listens, or "off". Those that aren\'t named keep their'
+        " default: on loopback, and lmtp off.",
         {},
     )
     certificate: str = _option(
@@ -88,6 +91,12 @@ class Configuration:
         " is exempt.",
         100,
         1,
+    )
+    proxyNetworks: tuple[str, ...] = _option(
+        "limits.proxy-networks",
+        "Networks of load balancers, as 192.0.2.0/24: what connects from there must send the PROXY"
+        " protocol's header (version 1 or 2) first, which is believed.",
+        (),
     )
     allowPlaintext: bool = _option(
         "auth.allow-plaintext",
@@ -379,6 +388,10 @@ def _check(where: str, configuration: Configuration) -> None:
         # RFC 5321 §4.5.3.1.6
         raise ConfigurationProblem(f"{where}smtp.max-line must be 0 or at least 1000")
     _checkRelay(where, configuration)
+    try:
+        networks(configuration.proxyNetworks)
+    except ValueError as problem:
+        raise ConfigurationProblem(f"{where}limits.proxy-networks: {problem}") from None
     if bool(configuration.certificate) != bool(configuration.key):
         raise ConfigurationProblem(f"{where}tls.certificate and tls.key go together")
     separator = configuration.separator
@@ -407,6 +420,14 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, Mapping):
         return [*value, *value.values()]
     return [each for each in value if isinstance(each, str)] if isinstance(value, tuple) else []
+
+
+def networks(texts: Iterable[str]) -> list[IPv4Network | IPv6Network]:
+    """
+    @return: the networks that the texts name.
+    @raise ValueError: if one is none.
+    """
+    return [ip_network(text) for text in texts]
 
 
 def _checkRelay(where: str, configuration: Configuration) -> None:

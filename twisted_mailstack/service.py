@@ -38,7 +38,7 @@ from zope.interface import implementer
 from twisted_mailstack.auth.checker import DirectoryChecker
 from twisted_mailstack.auth.passwords import WORKERS, PasswordHasher, hashPassword
 from twisted_mailstack.auth.realm import MailRealm
-from twisted_mailstack.config import SERVICES, Configuration, ConfigurationProblem
+from twisted_mailstack.config import SERVICES, Configuration, ConfigurationProblem, networks
 from twisted_mailstack.delivery.policy import HopLimit
 from twisted_mailstack.delivery.resolve import Resolver
 from twisted_mailstack.delivery.target import MailTarget
@@ -47,10 +47,12 @@ from twisted_mailstack.imap.server import IMAPFactory
 from twisted_mailstack.imap.session import IMAPSettings
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.net.protocol import MailFactory
+from twisted_mailstack.net.proxy import ProxyFactory
 from twisted_mailstack.net.tls import Certificate, CertificateProblem, selfSigned
 from twisted_mailstack.outbound import Outbound
 from twisted_mailstack.pop3.server import POP3Factory
 from twisted_mailstack.pop3.session import POP3Settings
+from twisted_mailstack.smtp.lmtp import LMTPFactory
 from twisted_mailstack.smtp.server import SMTPFactory
 from twisted_mailstack.smtp.session import SMTPSettings
 from twisted_mailstack.storage.sql.store import SQLMailStore
@@ -182,6 +184,18 @@ class MailService(Service):
                 self._reactor,
                 **common,
             )
+        if protocol == "lmtp":
+            return LMTPFactory(
+                self._target,
+                SMTPSettings(
+                    maxMessageOctets=configuration.maxMessageOctets,
+                    maxRecipients=configuration.maxRecipients,
+                    timeout=configuration.smtpTimeout,
+                    **settings,
+                ),
+                self._reactor,
+                **common,
+            )
         return SMTPFactory(
             self._target,
             SMTPSettings(
@@ -205,6 +219,9 @@ class MailService(Service):
         if SERVICES[listener.name][1]:
             factory = TLSMemoryBIOFactory(LateCertificate(self), False, factory)
             factory.noisy = False
+        balancers = networks(self.configuration.proxyNetworks)
+        if balancers:
+            factory = ProxyFactory(factory, balancers, self._reactor, listener.name)
         try:
             listening = serverFromString(self._reactor, listener.endpoint).listen(factory)
         except Exception as error:

@@ -60,10 +60,15 @@ class MailProtocol(Protocol):
     # TCP, TLS or a Unix socket; Twisted's annotation says only ITransport | None.
     transport: Any
 
-    def __init__(self, factory: MailFactory) -> None:
+    def __init__(self, factory: MailFactory, source: IAddress | None = None) -> None:
+        """
+        @param source: where the connection comes from; C{None}: what the transport says. They
+            differ behind a balancer (L{twisted_mailstack.net.proxy}).
+        """
         self.factory = factory
         self.done: Deferred[None] = Deferred()
         self.peer = "local"
+        self._source = source
         self._lost = False
         self._started = False
         self._serving = False
@@ -80,7 +85,9 @@ class MailProtocol(Protocol):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
         self._direct = type(self.transport) is Server
-        self.peer = _address(getattr(self.transport.getPeer(), "host", None))
+        if self._source is None:
+            self._source = self.transport.getPeer()
+        self.peer = _address(getattr(self._source, "host", None))
         self.stream = Stream(self, self.factory.clock, self.factory.timeout)
         self.transport.registerProducer(self, True)
         self.factory.connected(self)
@@ -257,7 +264,6 @@ class MailProtocol(Protocol):
 
     def describe(self) -> ConnectionInfo:
         """See L{twisted_mailstack.wire.stream.IWire}."""
-        peer = self.transport.getPeer()
         secure = ISSLTransport.providedBy(self.transport)
         version = cipher = None
         handle = self.transport.getHandle() if secure else None
@@ -266,7 +272,12 @@ class MailProtocol(Protocol):
             version = handle.get_protocol_version_name()
             cipher = handle.get_cipher_name()
         return ConnectionInfo(
-            self.peer, getattr(peer, "port", 0), self.factory.service, secure, version, cipher
+            self.peer,
+            getattr(self._source, "port", 0),
+            self.factory.service,
+            secure,
+            version,
+            cipher,
         )
 
 
@@ -330,7 +341,7 @@ class MailFactory(Factory):
             or (peer and self._perPeer[peer] >= self.maxConnectionsPerPeer)
         ):
             return Refusal(self)
-        return MailProtocol(self)
+        return MailProtocol(self, addr)
 
     def connected(self, protocol: MailProtocol) -> None:
         """A connection began."""
