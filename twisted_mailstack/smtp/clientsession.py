@@ -433,7 +433,13 @@ class SMTPClientSession:
         dots = DotWriter()
         offset, size = 0, content.size
         while offset < size:
-            data = await content.read(offset, min(WINDOW, size - offset))
+            try:
+                data = await content.read(offset, min(WINDOW, size - offset))
+            except BaseException:
+                # Or what comes next would be taken for the rest of the message.
+                self.usable = False
+                stream.close()
+                raise
             if not data:
                 # Octets that can't be had any more: only closing the connection says so.
                 stream.close()
