@@ -213,6 +213,25 @@ class SmugglingTests(DataTestCase):
         self.assertEqual(conversation.send(stuffed(text)), b"250 2.0.0 OK: Q1\r\n")
         self.assertEqual(self.texts(server), [text])
 
+    def test_normalised(self) -> None:
+        """Where the operator wants it, each bare line end becomes CRLF; none is passed on."""
+        server = self.serve(bareNewlines="normalise")
+        conversation = self.begin(server)
+        text = b"a\nb\rc\n.\nd\r.\r\r\n\n.\r\ne\r"
+        self.assertEqual(conversation.send(text + b"\r\n.\r\n"), b"250 2.0.0 OK: Q1\r\n")
+        lines = (b"a", b"b", b"c", b".", b"d", b".", b"", b"", b".", b"e", b"")
+        self.assertEqual(self.texts(server), [b"".join(line + b"\r\n" for line in lines)])
+
+    def test_normalisedBytewise(self) -> None:
+        """The same, an octet at a time; it never ends the text."""
+        server = self.serve(bareNewlines="normalise")
+        conversation = self.begin(server)
+        said = b"".join(
+            conversation.send(bytes([octet])) for octet in b"\n.\n\r.\r\n\r\r\n.\r\nNOOP\r\n"
+        )
+        self.assertEqual(said, b"250 2.0.0 OK: Q1\r\n250 2.0.0 OK\r\n")
+        self.assertEqual(self.texts(server), [b"\r\n.\r\n\r\n.\r\n\r\n\r\n"])
+
     def test_NULsAreNotKept(self) -> None:
         """NUL is refused in any case."""
         server = self.serve(bareNewlines="keep")

@@ -70,8 +70,8 @@ class SMTPSettings:
     @ivar maxLoginFailures: before the session is closed.
     @ivar timeout: seconds to wait for a command or for data (RFC 5321 §4.5.3.2.7: 5 minutes).
     @ivar allowPlaintextAuth: passwords without TLS, for loopback only.
-    @ivar bareNewlines: what is done with text that has a CR or LF by itself: C{"refuse"}, or
-        C{"keep"}. It never ends the text.
+    @ivar bareNewlines: what is done with text that has a CR or LF by itself: C{"refuse"},
+        C{"normalise"} (each becomes CRLF), or C{"keep"}. It never ends the text.
     @ivar verify: VRFY says whether an address exists; else it says 252.
     """
 
@@ -97,8 +97,8 @@ class SMTPSettings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least} (RFC 5321 §4.5.3.1)")
-        if self.bareNewlines not in ("refuse", "keep"):
-            raise ValueError('bareNewlines must be "refuse" or "keep"')
+        if self.bareNewlines not in ("refuse", "normalise", "keep"):
+            raise ValueError('bareNewlines must be "refuse", "normalise" or "keep"')
 
 
 class Registry:

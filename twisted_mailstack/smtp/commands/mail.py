@@ -5,7 +5,7 @@ Commands of a mail transaction: MAIL, RCPT, DATA (RFC 5321 §3.3).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from time import localtime, time
@@ -21,11 +21,13 @@ from twisted_mailstack.interfaces import IStagedContent
 from twisted_mailstack.model.address import formatPath, parseDomain
 from twisted_mailstack.model.dates import formatFieldDate
 from twisted_mailstack.model.records import Envelope, Recipient
-from twisted_mailstack.smtp.extension import CheckParameter, Command, Extension
+from twisted_mailstack.smtp.extension import CheckParameter, Command, Extension, TextFilter
 from twisted_mailstack.smtp.grammar import POSTMASTER, decodeArgument, parseMailArgument
 from twisted_mailstack.smtp.reply import errorReply, reply
 from twisted_mailstack.smtp.session import SMTPSession, SMTPSettings, Transaction
+from twisted_mailstack.smtp.submission import SubmissionFilter
 from twisted_mailstack.wire.dots import DotReader, LineInspector
+from twisted_mailstack.wire.newlines import NewlineConverter
 
 #: Octets of data taken at a time.
 WINDOW = 64 * 1024
@@ -195,9 +197,20 @@ async def beginText(session: SMTPSession, transaction: Transaction) -> None:
         if extension.available(session)
     ]
     transaction.filters = [each for each in made if each is not None]
+    transaction.filters += _ownFilters(session.settings, transaction.envelope.queueId)
     waiting = transaction.delivery.write(receivedField(session, transaction))
     if waiting is not None:
         await waiting
+
+
+def _ownFilters(settings: SMTPSettings, queueId: str) -> Iterator[TextFilter]:
+    # Behind those of extensions, of which BINARYMIME's makes lines of what has none.
+    if settings.bareNewlines == "normalise":
+        yield NewlineConverter()
+    if settings.submission:
+        now = int(time())
+        zone = localtime(now).tm_gmtoff // 60
+        yield SubmissionFilter(queueId, settings.hostname, now, zone)
 
 
 async def takeText(session: SMTPSession, transaction: Transaction, text: bytes, last: bool) -> None:
