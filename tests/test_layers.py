@@ -34,7 +34,6 @@ LAYERS: tuple[tuple[str, float, str], ...] = (
         for module, layer in (
             *(("grammar", 3), ("framing", 3), ("encode", 3), ("reply", 3), ("extension", 3)),
             ("submission", 3),
-            ("submission", 3),
             *(
                 ("session", 4),
                 ("clientsession", 4),
