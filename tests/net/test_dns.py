@@ -40,7 +40,7 @@ from twisted_mailstack.net.dns import (
 reactor: Any = _reactor
 
 
-def record(name: str, payload: Any, ttl: int = 600, kind: int | None = None) -> dns.RRHeader:
+def record(name: str, payload: Any, ttl: int = 600, kind: int = 0) -> dns.RRHeader:
     """
     @return: a resource record.
     """

@@ -16,6 +16,7 @@ from tests.relay.support import DNS, message
 from tests.relay.test_dane import tlsa
 from twisted_mailstack.errors import DestinationUnavailable
 from twisted_mailstack.model.dns import TLSA
+from twisted_mailstack.model.queue import QueuedMessage
 from twisted_mailstack.net.clienttls import ClientTLS, TLSAttempt
 from twisted_mailstack.relay.dane import DANE
 from twisted_mailstack.relay.hosts import HostFinder
@@ -27,7 +28,9 @@ from twisted_mailstack.relay.security import (
     RelaySecurity,
     Security,
     SecurityUnmet,
+    demandsTLS,
     makeSecurity,
+    waivesTLS,
 )
 from twisted_mailstack.relay.tlsrpt import SUCCESS, ReportedPolicy, reportPolicies
 
@@ -151,7 +154,11 @@ class SecurityTests(SynchronousTestCase):
         return ReportedPolicy("sts", DOMAIN, tuple(text.splitlines()), (mx,))
 
     def ask(
-        self, route: str = "mx", demanded: bool = False, security: RelaySecurity | None = None
+        self,
+        route: str = "mx",
+        demanded: bool = False,
+        security: RelaySecurity | None = None,
+        sent: QueuedMessage | None = None,
     ) -> Deferred[Security]:
         """
         @return: fires with what holds for a connection by that route.
@@ -159,13 +166,13 @@ class SecurityTests(SynchronousTestCase):
         parsed = parseRoute(route)
         if parsed.byMX:
             parsed = Route(DOMAIN, domain=DOMAIN, tls=parsed.tls)
-        parameters = {"REQUIRETLS": None} if demanded else {}
+        parameters: dict[str, str | None] = {"REQUIRETLS": None} if demanded else {}
 
         async def ask() -> Security:
             exchangers = await self.finder.exchangers(DOMAIN) if parsed.domain else None
             host = await self.finder.addresses(MX if exchangers else parsed.host)
             return await (security or self.security).securityOf(
-                parsed, host, 25, exchangers, message(**parameters)
+                parsed, host, 25, exchangers, sent or message(**parameters)
             )
 
         self.tls.made.clear()
@@ -358,6 +365,28 @@ class SecurityTests(SynchronousTestCase):
         """It goes to a configured host whose certificate is good for it."""
         self.assertSecurity("verified", True, None, "smtp://host?tls=none", True)
         self.assertSecurity("verified", True, None, "smtp://host", True)
+
+    def test_demandedByNotification(self) -> None:
+        """A notification goes where it can (RFC 8689 §5)."""
+        notification = message(REQUIRETLS=None)._replace(reversePath=None)
+        self.assertFalse(demandsTLS(notification))
+        self.assertTrue(demandsTLS(message(REQUIRETLS=None)))
+        self.assertFalse(demandsTLS(message()))
+
+    def test_waived(self) -> None:
+        """
+        A message whose sender waives it (TLS-Required: No, RFC 8689 §4.2.2) isn't held to the
+        domain's policies; what the operator wants of the route holds.
+        """
+        waived = message(**{"TLS-REQUIRED": "No"})
+        self.assertTrue(waivesTLS(waived))
+        self.assertFalse(waivesTLS(message(REQUIRETLS=None, **{"TLS-REQUIRED": "No"})))
+        self.sign(self.record)
+        self.policy("enforce", "elsewhere.test")
+        for level, required in (("opportunistic", False), ("required", True)):
+            found = self.successResultOf(self.ask(f"mx?tls={level}", sent=waived))
+            self.assertEqual((found.required, found.policy), (required, None))
+            self.assertEqual(self.tls.made, [("opportunistic", MX)])
 
     # --- counting ------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ what no host has (RFC 8689).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from time import time
 from typing import Any
 
 from twisted.internet.endpoints import (
@@ -43,7 +44,13 @@ from twisted_mailstack.net.client import ClientConnection, connect
 from twisted_mailstack.net.clienttls import TLSProblem
 from twisted_mailstack.relay.hosts import Exchangers, HostAddresses, HostFinder
 from twisted_mailstack.relay.routes import SMTP_PORT, Route, Routes
-from twisted_mailstack.relay.security import ISecurityPolicy, Security, SecurityUnmet
+from twisted_mailstack.relay.security import (
+    ISecurityPolicy,
+    Security,
+    SecurityUnmet,
+    demandsTLS,
+    waivesTLS,
+)
 from twisted_mailstack.relay.tlsrpt import SUCCESS
 from twisted_mailstack.smtp.clientsession import (
     ClientTimeouts,
@@ -126,6 +133,7 @@ class SMTPRelay:
         authenticate: Authenticate | None = None,
         port: int = SMTP_PORT,
         connectTimeout: float = CONNECT_TIMEOUT,
+        now: Callable[[], float] = time,
     ) -> None:
         """
         @param reactor: for connections and timers.
@@ -133,6 +141,7 @@ class SMTPRelay:
         @param extensions: of SMTP, whose client's halves take part.
         @param authenticate: for routes with a user.
         @param port: of mail exchangers; another than 25 is for tests.
+        @param now: seconds since 1970.
         """
         self._reactor = reactor
         self._hostname = hostname
@@ -144,6 +153,7 @@ class SMTPRelay:
         self._authenticate = authenticate
         self._port = port
         self._connectTimeout = connectTimeout
+        self._now = now
 
     def destinationOf(self, reversePath: Address | None, address: Address) -> str:
         """See L{IRelay}."""
@@ -178,7 +188,7 @@ class SMTPRelay:
                     smtpCode=554,
                     enhancedStatus="5.4.6",
                 ) from None
-        raise self._verdict(destination, failures)
+        raise self._verdict(route, failures)
 
     def _failed(
         self, failures: list[_HostFailed], destination: str, host: str, failure: _HostFailed
@@ -191,7 +201,7 @@ class SMTPRelay:
             problem=failure.text,
         )
 
-    def _verdict(self, destination: str, failures: Sequence[_HostFailed]) -> MailError:
+    def _verdict(self, route: Route, failures: Sequence[_HostFailed]) -> MailError:
         unmet = [failure for failure in failures if failure.unmet]
         others = [failure for failure in failures if not failure.unmet]
         if unmet and others:
@@ -202,9 +212,12 @@ class SMTPRelay:
             return MailError(unmet[-1].text, smtpCode=550, enhancedStatus=unmet[-1].status)
         if others:
             return DestinationUnavailable(others[-1].text, enhancedStatus=others[-1].status)
+        if route.domain is None:
+            # Our own configuration is wrong, or the DNS is: not for the sender to mend.
+            return DestinationUnavailable(f"{route.host} has no address", enhancedStatus="4.4.4")
         # RFC 5321 §5.1: hosts that are named and have no address.
         return MailError(
-            f"No host of {destination} has an address", smtpCode=550, enhancedStatus="5.4.4"
+            f"No host of {route.domain} has an address", smtpCode=550, enhancedStatus="5.4.4"
         )
 
     async def _hosts(self, route: Route) -> tuple[Sequence[str], Exchangers | None]:
@@ -233,7 +246,7 @@ class SMTPRelay:
         exchangers: Exchangers | None,
         message: QueuedMessage,
     ) -> SMTPRelayConnection:
-        demanded = "REQUIRETLS" in message.parameters and not route.path
+        demanded = demandsTLS(message)
         port = self._port if route.domain is not None else route.port
         try:
             security = await self._security.securityOf(route, host, port, exchangers, message)
@@ -242,7 +255,7 @@ class SMTPRelay:
         except DestinationUnavailable as error:
             raise _HostFailed(error.text, error.enhancedStatus) from error
         try:
-            connection = await self._open(route, host.host, address, port, security)
+            session, wire = await self._open(route, host.host, address, port, security)
         except _TLSFailed as error:
             self._security.count(
                 route, security, error.problem.kind, host.host, address, error.problem.text
@@ -253,7 +266,21 @@ class SMTPRelay:
                 raise _HostFailed(error.text, "4.7.5") from error
             # RFC 7435 §3: better in the clear than not at all.
             security = Security(False, None)
-            connection = await self._open(route, host.host, address, port, security)
+            session, wire = await self._open(route, host.host, address, port, security)
+        # On a socket of this machine it is delivered, and goes no further.
+        local = bool(route.path)
+        connection = SMTPRelayConnection(
+            session,
+            wire,
+            mayRequireTLS=local
+            or (
+                security.authenticates
+                and session.stream.info.secure
+                and "REQUIRETLS" in session.offered
+            ),
+            tlsWaived=waivesTLS(message) and not local,
+            now=self._now,
+        )
         if demanded and not connection.accepts(message):
             await connection.close()
             raise _HostFailed(f"{connection.remote} does not offer REQUIRETLS", "5.7.30", True)
@@ -273,7 +300,7 @@ class SMTPRelay:
 
     async def _open(
         self, route: Route, host: str, address: str, port: int, security: Security
-    ) -> SMTPRelayConnection:
+    ) -> tuple[SMTPClientSession, ClientConnection]:
         remote = _label(host, address)
         connection: ClientConnection | None = None
         try:
@@ -301,6 +328,8 @@ class SMTPRelay:
             # A refusal to serve at all: the next host may (RFC 5321 §3.1 for 5yz greetings).
             raise _HostFailed(f"{remote} said: {error.smtpCode} {error.text}") from error
         except TLSProblem as problem:
+            if connection is not None:
+                connection.abort()
             raise _TLSFailed(f"{remote}: {problem.text}", problem) from problem
         except _BROKEN as error:
             if connection is not None:
@@ -314,10 +343,7 @@ class SMTPRelay:
             if connection is not None:
                 connection.abort()
             raise
-        # On a socket of this machine it is delivered, and goes no further.
-        safe = bool(route.path) or session.stream.info.secure
-        offered = bool(route.path) or "REQUIRETLS" in session.offered
-        return SMTPRelayConnection(session, connection, safe and security.authenticates, offered)
+        return session, connection
 
     async def _begin(
         self,
@@ -352,6 +378,7 @@ class SMTPRelay:
                     f" {error.smtpCode} {error.text}",
                     "4.7.0",
                 ) from error
+            session.authenticated = True
 
     def _refuseOurselves(self, *texts: str) -> None:
         # RFC 5321 §5.1, §6.3: a host that calls itself what we are called is us, by another name.
@@ -365,6 +392,7 @@ class SMTPRelay:
     async def _secure(self, session: SMTPClientSession) -> TLSProblem | None:
         """
         @return: why there is no TLS, where the session goes on without.
+        @raise TLSProblem: why there is none, where it doesn't.
         """
         if session.stream.info.secure:
             return None
@@ -375,9 +403,20 @@ class SMTPRelay:
         except MailError as error:
             if session.stream.info.secure:
                 raise
-            # RFC 3207 §4.1: the session goes on as it was.
-            text = f"it refused STARTTLS: {error.smtpCode} {error.text}"
-            return TLSProblem(text, "starttls-not-supported")
+            problem = TLSProblem(
+                f"it refused STARTTLS: {error.smtpCode} {error.text}", "starttls-not-supported"
+            )
+            if session.usable:
+                # RFC 3207 §4.1: the session goes on as it was.
+                return problem
+            raise problem from error
+        except (ConnectionClosed, SessionEnded, MalformedReply) as error:
+            if session.stream.info.secure:
+                raise
+            # There are hosts that offer STARTTLS and break at it, every time.
+            raise TLSProblem(
+                f"it broke off at STARTTLS: {_text(error)}", "starttls-not-supported"
+            ) from error
         return None
 
 
@@ -410,23 +449,30 @@ class SMTPRelayConnection:
         self,
         session: SMTPClientSession,
         connection: ClientConnection,
-        authentic: bool,
-        offersRequireTLS: bool,
+        *,
+        mayRequireTLS: bool,
+        tlsWaived: bool,
+        now: Callable[[], float],
     ) -> None:
         """
-        @param authentic: it is certain who the host is, and nobody listens.
-        @param offersRequireTLS: it passes on what is demanded of a message (RFC 8689).
+        @param mayRequireTLS: it is certain who the host is, nobody listens, and the host sees to
+            that from there on (RFC 8689 §4.2.1).
+        @param tlsWaived: it was made for a message that doesn't care for policies.
         """
         self.remote = session.remote
         self._session = session
         self._connection = connection
-        self._mayRequireTLS = authentic and offersRequireTLS
+        self._mayRequireTLS = mayRequireTLS
+        self._tlsWaived = tlsWaived
+        self._now = now
 
     def accepts(self, message: QueuedMessage) -> bool:
         """See L{IRelayConnection}."""
         if not self._session.usable or self._session.stream.closed:
             return False
-        return "REQUIRETLS" not in message.parameters or self._mayRequireTLS
+        if self._tlsWaived and not waivesTLS(message):
+            return False
+        return self._mayRequireTLS or not demandsTLS(message)
 
     async def send(
         self, message: QueuedMessage, content: IMessageContent
@@ -437,6 +483,7 @@ class SMTPRelayConnection:
             [Recipient(each.address, each.parameters) for each in message.recipients],
             content,
             message.parameters,
+            max(0, int(self._now()) - message.arrived),
         )
         try:
             return await self._session.send(outgoing)

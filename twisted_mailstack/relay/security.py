@@ -9,7 +9,7 @@ For mail exchangers, the first of these that there is:
     3. what the route says: opportunistic by default (RFC 7435).
 
 A message that demands it (REQUIRETLS, RFC 8689) goes only to a host that is vouched for, whatever
-the domain's policy.
+the domain's policy; one that waives it (TLS-Required) goes anyway.
 """
 
 from __future__ import annotations
@@ -65,6 +65,23 @@ class SecurityUnmet(MailError):
     smtpCode = 550
     enhancedStatus = "5.7.10"
     text = "Encryption needed"
+
+
+def demandsTLS(message: QueuedMessage) -> bool:
+    """
+    @return: whether it must go over TLS, to hosts that are known for certain (REQUIRETLS, RFC 8689
+        §4.2.1). A notification goes all the same (RFC 8689 §5).
+    """
+    return "REQUIRETLS" in message.parameters and message.reversePath is not None
+
+
+def waivesTLS(message: QueuedMessage) -> bool:
+    """
+    @return: whether its sender would rather have it arrive than go over TLS, whatever the policies
+        of domains are (the header field TLS-Required, RFC 8689 §4.2.2).
+    """
+    waived = (message.parameters.get("TLS-REQUIRED") or "").lower() == "no"
+    return waived and "REQUIRETLS" not in message.parameters
 
 
 class ISecurityPolicy(Protocol):
@@ -141,7 +158,7 @@ class RelaySecurity:
         message: QueuedMessage,
     ) -> Security:
         """See L{ISecurityPolicy}."""
-        demanded = "REQUIRETLS" in message.parameters
+        demanded = demandsTLS(message)
         if route.path:
             # A socket of this machine: nobody is in between.
             return Security(False, None, True)
@@ -149,6 +166,8 @@ class RelaySecurity:
             return Security(False, None)
         if exchangers is None:
             return self._byRoute(route, host.host, demanded, None)
+        if waivesTLS(message):
+            return self._byRoute(route, host.host, False, None)
         if self._dane is not None:
             try:
                 tlsa = await self._dane.recordsOf(exchangers, host, port)
