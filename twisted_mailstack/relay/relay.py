@@ -12,6 +12,7 @@ what no host has (RFC 8689).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from time import time
 from typing import Any
@@ -433,8 +434,9 @@ def _text(error: BaseException) -> str:
         return f"it does not speak SMTP: {error}"
     if isinstance(error, PlaintextInjected):
         return "it sent something behind its reply to STARTTLS"
-    reason = getattr(error, "osError", None) or error
-    return str(reason) or type(error).__name__
+    number = getattr(error, "osError", None)
+    reason = os.strerror(number) if isinstance(number, int) else str(error)
+    return reason or type(error).__name__
 
 
 @implementer(IRelayConnection)
