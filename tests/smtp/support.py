@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from ipaddress import ip_network
 from itertools import count
 from time import gmtime
 from typing import Any, NamedTuple, TypeVar
@@ -56,6 +57,8 @@ from twisted_mailstack.storage.memory import MemoryMailStore, MemoryWriter
 from twisted_mailstack.testing.conversation import Conversation, FakeWire
 from twisted_mailstack.wire.stream import Stream
 
+#: Networks in which L{Server.connect}'s client is.
+NETWORKS = (ip_network("198.51.100.0/24"), ip_network("192.0.2.0/24"))
 #: The time of day, seconds since 1970, and as the trace field shows it.
 TODAY = 1_700_000_000
 TODAY_TEXT = "Tue, 14 Nov 2023 22:13:20 +0000"
@@ -306,6 +309,7 @@ class Server:
             commands=commands,
             extensions=extensions,
             lmtp=lmtp,
+            spool=self.store.spool if queue else None,
             tls=context,
         )
         now(self.directory.addDomain("example.test"))
@@ -382,11 +386,13 @@ class Exchange(NamedTuple):
     @ivar commands: that the client sent, but those of the text.
     @ivar results: what became of each recipient.
     @ivar text: that the server got; C{None} if it got none.
+    @ivar usable: whether another message may be sent on the connection.
     """
 
     commands: list[str]
     results: list[AttemptResult]
     text: bytes | None
+    usable: bool
 
 
 def exchange(
@@ -456,7 +462,7 @@ def exchange(
             stream.received(b"250 OK\r\n")
     if isinstance(results[0], Failure):
         results[0].raiseException()
-    return Exchange(commands, results[0], received)
+    return Exchange(commands, results[0], received, session.usable)
 
 
 class SMTPTestCase(SynchronousTestCase):

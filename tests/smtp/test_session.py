@@ -174,6 +174,8 @@ class LineTests(SMTPTestCase):
         """Each extension adds to MAIL's line what its RFC says."""
         more = 26 + 17 + 10 + 500  # RFC 1870 §3, RFC 6152 §2, RFC 6531 §3.1, RFC 4954 §3
         more += len(" RET=FULL") + len(" ENVID=") + 100  # RFC 3461 §5.4
+        # RFC 3030 §3 8), RFC 8689 §2, RFC 6710 §3, RFC 2852 §3, RFC 4865 §4
+        more += 16 + 11 + 15 + 17 + 34
         conversation = self.serve().greeted()
         line = b"MAIL FROM:<a@far.test>"
         longest = line + b" " * (512 + more - 2 - len(line))
@@ -655,6 +657,10 @@ class SettingsTests(SynchronousTestCase):
             {"maxRecipients": 99},
             {"maxLineOctets": 999},
             {"bareNewlines": "accept"},
+            {"maxRecipientDomains": 0},
+            {"maxHold": -1},
+            {"minDeliverBy": 1_000_000_000},
+            {"maxPriority": 10},
         ):
             self.assertRaises(ValueError, SMTPSettings, hostname="mx", **wrong)
 
@@ -678,8 +684,8 @@ class SettingsTests(SynchronousTestCase):
         )
         registry = Registry(COMMANDS, [extension])
         self.assertEqual(set(registry.commands), {c.name for c in COMMANDS} | {b"XA"})
-        self.assertEqual(registry.mailParameters, {"XA": (extension, check)})
-        self.assertEqual(registry.rcptParameters, {"XB": (extension, check)})
+        self.assertEqual(registry.mailParameters, {"XA": [(extension, check)]})
+        self.assertEqual(registry.rcptParameters, {"XB": [(extension, check)]})
         limits = registry.lineLimits
         self.assertEqual([limits[each] for each in (b"MAIL", b"RCPT", b"XA")], [517, 519, 700])
         self.assertEqual(registry.longestLine, 700)

@@ -123,9 +123,11 @@ class ClientTests(SMTPTestCase):
 
     def test_told(self) -> None:
         """The size as it is sent, whatever was declared when it came (§6.1)."""
-        for offered in ("SIZE 1000", "SIZE", "SIZE 0", "SIZE 22", "SIZE x"):
-            sent = exchange(offered, parameters={"SIZE": "7"}, text=b"a: b\r\n\r\nabcdefg.\r\n\r\n")
-            self.assertEqual(sent.commands[0], "MAIL FROM:<sender@example.test> SIZE=22", offered)
+        for offered in ("SIZE 1000", "SIZE", "SIZE 0", "SIZE 23", "SIZE x"):
+            sent = exchange(
+                offered, parameters={"SIZE": "7"}, text=b"a: b\r\n\r\nabcdefgh.\r\n..\r\n"
+            )
+            self.assertEqual(sent.commands[0], "MAIL FROM:<sender@example.test> SIZE=23", offered)
         self.assertEqual(exchange("").commands[0], "MAIL FROM:<sender@example.test>")
 
     def test_tooLarge(self) -> None:

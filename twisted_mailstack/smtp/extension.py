@@ -112,14 +112,14 @@ def _always(session: SMTPSession) -> bool:
 class Extension:
     """
     @ivar keyword: of the EHLO line.
-    @ivar rfc: where it is specified.
+    @ivar rfc: where it is specified; C{None} if in none.
     @ivar ehlo: given the session, what follows the keyword on the EHLO line; C{None}: don't offer
         it now.
     @ivar available: given the session, whether it is there at all. If not, it isn't offered, and
         its parameters and commands are as unknown as if it weren't among the extensions.
     @ivar commands: that it adds.
     @ivar mailParameters: of MAIL that it adds, and their checks; C{rcptParameters} likewise. Where
-        several extensions have the same parameter, the last one's check holds.
+        several extensions have the same parameter, the check of the last that is available holds.
     @ivar checkMail: asked when every parameter of MAIL passed its own check.
     @ivar checkRcpt: likewise of RCPT, before the policies.
     @ivar checkData: asked at DATA.
@@ -132,7 +132,7 @@ class Extension:
     """
 
     keyword: str
-    rfc: int
+    rfc: int | None
     ehlo: Callable[[SMTPSession], str | None] = _plain
     available: Callable[[SMTPSession], bool] = _always
     commands: tuple[Command, ...] = ()

@@ -11,7 +11,7 @@ reply in one place; anything else is a defect, is logged whole and answered as a
 from __future__ import annotations
 
 import secrets
-from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from time import time
@@ -73,6 +73,17 @@ class SMTPSettings:
     @ivar bareNewlines: what is done with text that has a CR or LF by itself: C{"refuse"},
         C{"normalise"} (each becomes CRLF), or C{"keep"}. It never ends the text.
     @ivar verify: VRFY says whether an address exists; else it says 252.
+    @ivar maxRecipientDomains: in the recipients of one session; C{None}: any number.
+    @ivar maxHold: seconds that submitted messages may be held by their senders' wish (RFC 4865); 0:
+        they may not be.
+    @ivar minDeliverBy: seconds; nobody may want a message delivered or returned sooner (RFC 2852).
+    @ivar maxPriority: the highest priority that an authenticated user may give to a message
+        (RFC 6710), 0 to 9. Everybody may give one below 0.
+    @ivar priorityNetworks: whose clients may give any priority.
+    @ivar etrnNetworks: whose clients may start the queue (RFC 1985), besides authenticated users.
+    @ivar xclientNetworks: of proxies that speak for their clients (XCLIENT). They are believed
+        whatever they say, who has authenticated too.
+    @ivar xforwardNetworks: of content filters that tell where mail comes from (XFORWARD).
     """
 
     hostname: str
@@ -87,6 +98,14 @@ class SMTPSettings:
     allowPlaintextAuth: bool = False
     bareNewlines: str = "refuse"
     verify: bool = False
+    maxRecipientDomains: int | None = None
+    maxHold: int = 30 * 86400
+    minDeliverBy: int = 0
+    maxPriority: int = 0
+    priorityNetworks: Collection[IPv4Network | IPv6Network] = ()
+    etrnNetworks: Collection[IPv4Network | IPv6Network] = ()
+    xclientNetworks: Collection[IPv4Network | IPv6Network] = ()
+    xforwardNetworks: Collection[IPv4Network | IPv6Network] = ()
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -99,6 +118,15 @@ class SMTPSettings:
                 raise ValueError(f"{name} must be at least {least} (RFC 5321 §4.5.3.1)")
         if self.bareNewlines not in ("refuse", "normalise", "keep"):
             raise ValueError('bareNewlines must be "refuse", "normalise" or "keep"')
+        for name, least, most in (
+            ("maxRecipientDomains", 1, 999_999),
+            ("maxHold", 0, 999_999_999),
+            ("minDeliverBy", 0, 999_999_999),
+            ("maxPriority", 0, 9),
+        ):
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{name} must be {least} to {most}")
 
 
 class Registry:
@@ -108,7 +136,8 @@ class Registry:
     @ivar commands: by verb.
     @ivar extensions: in the order of the EHLO reply.
     @ivar owners: the extensions of those commands that belong to one.
-    @ivar mailParameters: by keyword, whose it is and its check; C{rcptParameters} likewise.
+    @ivar mailParameters: by keyword, whose it is and its check, of which the last that is available
+        holds; C{rcptParameters} likewise.
     @ivar checkMail: whose it is and what it does, in the extensions' order; C{checkRcpt},
         C{checkData}, C{makeFilter}, C{trace} and C{inspect} likewise.
     """
@@ -117,8 +146,8 @@ class Registry:
         self.extensions = tuple(extensions)
         self.commands = {command.name: command for command in commands}
         self.owners: dict[bytes, Extension] = {}
-        self.mailParameters: dict[str, tuple[Extension, CheckParameter]] = {}
-        self.rcptParameters: dict[str, tuple[Extension, CheckParameter]] = {}
+        self.mailParameters: dict[str, list[tuple[Extension, CheckParameter]]] = {}
+        self.rcptParameters: dict[str, list[tuple[Extension, CheckParameter]]] = {}
         self.lineLimits: dict[bytes, int] = {}
         self.checkMail = [(each, each.checkMail) for each in self.extensions if each.checkMail]
         self.checkRcpt = [(each, each.checkRcpt) for each in self.extensions if each.checkRcpt]
@@ -131,9 +160,9 @@ class Registry:
                 self.commands[command.name] = command
                 self.owners[command.name] = extension
             for keyword, check in extension.mailParameters.items():
-                self.mailParameters[keyword] = extension, check
+                self.mailParameters.setdefault(keyword, []).append((extension, check))
             for keyword, check in extension.rcptParameters.items():
-                self.rcptParameters[keyword] = extension, check
+                self.rcptParameters.setdefault(keyword, []).append((extension, check))
         for command in self.commands.values():
             self.lineLimits[command.name] = command.maxLine
         self.lineLimits[b"MAIL"] += sum(each.mailOctets for each in self.extensions)
@@ -214,6 +243,7 @@ class SMTPSession:
     @ivar claims: fields of L{info} that a trusted client or proxy said something else about.
     @ivar claimedLogin: whom a trusted proxy has authenticated.
     @ivar forwarded: what a trusted filter said about where the next message comes from (XFORWARD).
+    @ivar recipientDomains: of the recipients so far, where they are limited.
     @ivar spool: the queue, for who may start it; C{None} if there is none.
     @ivar helo: what the client called itself, C{None} before EHLO or HELO.
     @ivar extended: whether it said EHLO.
@@ -253,6 +283,7 @@ class SMTPSession:
         self.claims: dict[str, Any] = {}
         self.claimedLogin: Address | None = None
         self.forwarded: dict[str, str] = {}
+        self.recipientDomains: frozenset[str] = frozenset()
         self.spool = spool
         self.login = (
             None if portal is None else Login(portal, stream.sleep, settings.maxLoginFailures)

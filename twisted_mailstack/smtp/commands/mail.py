@@ -131,7 +131,7 @@ async def rcpt(session: SMTPSession, argument: bytes) -> None:
 def _check(
     session: SMTPSession,
     parameters: Mapping[str, str | None],
-    known: Mapping[str, tuple[Extension, CheckParameter]],
+    known: Mapping[str, Sequence[tuple[Extension, CheckParameter]]],
 ) -> None:
     if not parameters:
         return
@@ -139,12 +139,14 @@ def _check(
         # RFC 5321 §4.1.1.1: after HELO there are no extensions.
         raise MailError("Parameters need EHLO", smtpCode=555, enhancedStatus="5.5.4")
     for keyword, value in parameters.items():
-        extension, check = known.get(keyword, (None, None))
-        if extension is None or check is None or not extension.available(session):
+        for extension, check in reversed(known.get(keyword, ())):
+            if extension.available(session):
+                check(session, value)
+                break
+        else:
             raise MailError(
                 f"{keyword} is not a known parameter", smtpCode=555, enhancedStatus="5.5.4"
             )
-        check(session, value)
 
 
 async def data(session: SMTPSession, argument: bytes) -> None:
