@@ -26,7 +26,7 @@ class EightBitMIMETests(SMTPTestCase):
             S: 250 2.1.0 OK
             C: RSET
             S: 250 2.0.0 OK
-            C: MAIL FROM:<> BODY=BINARYMIME
+            C: MAIL FROM:<> BODY=9BIT
             S: 501 5.5.4 BODY is 7BIT or 8BITMIME
             C: MAIL FROM:<> BODY
             S: 501 5.5.4 BODY is 7BIT or 8BITMIME

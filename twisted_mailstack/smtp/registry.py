@@ -9,6 +9,7 @@ from twisted_mailstack.smtp.commands import mail, session
 from twisted_mailstack.smtp.extension import Command, Extension
 from twisted_mailstack.smtp.extensions import (
     auth,
+    binarymime,
     chunking,
     dsn,
     eightbitmime,
@@ -35,5 +36,6 @@ EXTENSIONS: tuple[Extension, ...] = (
     starttls.EXTENSION,
     auth.EXTENSION,
     chunking.EXTENSION,
+    binarymime.EXTENSION,
     dsn.EXTENSION,
 )
