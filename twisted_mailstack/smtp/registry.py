@@ -14,6 +14,7 @@ from twisted_mailstack.smtp.extensions import (
     dsn,
     eightbitmime,
     enhancedstatuscodes,
+    limits,
     pipelining,
     size,
     smtputf8,
@@ -38,4 +39,5 @@ EXTENSIONS: tuple[Extension, ...] = (
     chunking.EXTENSION,
     binarymime.EXTENSION,
     dsn.EXTENSION,
+    limits.EXTENSION,
 )
