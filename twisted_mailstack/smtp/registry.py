@@ -16,6 +16,7 @@ from twisted_mailstack.smtp.extensions import (
     enhancedstatuscodes,
     limits,
     pipelining,
+    requiretls,
     size,
     smtputf8,
     starttls,
@@ -39,5 +40,6 @@ EXTENSIONS: tuple[Extension, ...] = (
     chunking.EXTENSION,
     binarymime.EXTENSION,
     dsn.EXTENSION,
+    requiretls.EXTENSION,
     limits.EXTENSION,
 )
