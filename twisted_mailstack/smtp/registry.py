@@ -15,6 +15,7 @@ from twisted_mailstack.smtp.extensions import (
     eightbitmime,
     enhancedstatuscodes,
     limits,
+    mtpriority,
     pipelining,
     requiretls,
     size,
@@ -42,4 +43,5 @@ EXTENSIONS: tuple[Extension, ...] = (
     dsn.EXTENSION,
     requiretls.EXTENSION,
     limits.EXTENSION,
+    mtpriority.EXTENSION,
 )
