@@ -11,6 +11,7 @@ from twisted_mailstack.smtp.extensions import (
     auth,
     binarymime,
     chunking,
+    deliverby,
     dsn,
     eightbitmime,
     enhancedstatuscodes,
@@ -44,4 +45,5 @@ EXTENSIONS: tuple[Extension, ...] = (
     requiretls.EXTENSION,
     limits.EXTENSION,
     mtpriority.EXTENSION,
+    deliverby.EXTENSION,
 )
