@@ -15,6 +15,7 @@ from twisted_mailstack.smtp.extensions import (
     dsn,
     eightbitmime,
     enhancedstatuscodes,
+    futurerelease,
     limits,
     mtpriority,
     pipelining,
@@ -46,4 +47,5 @@ EXTENSIONS: tuple[Extension, ...] = (
     limits.EXTENSION,
     mtpriority.EXTENSION,
     deliverby.EXTENSION,
+    futurerelease.EXTENSION,
 )
