@@ -15,6 +15,7 @@ from twisted_mailstack.smtp.extensions import (
     dsn,
     eightbitmime,
     enhancedstatuscodes,
+    etrn,
     futurerelease,
     limits,
     mtpriority,
@@ -48,4 +49,5 @@ EXTENSIONS: tuple[Extension, ...] = (
     mtpriority.EXTENSION,
     deliverby.EXTENSION,
     futurerelease.EXTENSION,
+    etrn.EXTENSION,
 )
