@@ -4,7 +4,7 @@ Commands about the session: EHLO, HELO, NOOP, RSET, HELP, VRFY, EXPN, QUIT.
 
 from __future__ import annotations
 
-from tests.smtp.support import SMTPTestCase, TroubledTarget, now
+from tests.smtp.support import NETWORKS, SMTPTestCase, TroubledTarget, now
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.smtp.registry import EXTENSIONS
 
@@ -27,6 +27,8 @@ class HelloTests(SMTPTestCase):
             S: 250-ENHANCEDSTATUSCODES
             S: 250-STARTTLS
             S: 250-CHUNKING
+            S: 250-BINARYMIME
+            S: 250-LIMITS MAILMAX=10000 RCPTMAX=1000
             S: 250 HELP
         """)
 
@@ -359,8 +361,10 @@ class RegistryTests(SMTPTestCase):
     """
 
     def test_everyCommandHasHelp(self) -> None:
-        """HELP knows each command, those of extensions too."""
-        conversation = self.serve().greeted()
+        """HELP knows each command that there is, those of extensions too."""
+        conversation = self.serve(
+            queue=True, xclientNetworks=NETWORKS, xforwardNetworks=NETWORKS
+        ).greeted()
         listed = conversation.send(b"HELP\r\n").split(b"\r\n")[0].partition(b": ")[2].split()
         for extension in EXTENSIONS:
             for command in extension.commands:

@@ -24,6 +24,8 @@ from twisted_mailstack.smtp.extensions import (
     size,
     smtputf8,
     starttls,
+    xclient,
+    xforward,
 )
 
 COMMANDS: tuple[Command, ...] = (
@@ -50,4 +52,6 @@ EXTENSIONS: tuple[Extension, ...] = (
     deliverby.EXTENSION,
     futurerelease.EXTENSION,
     etrn.EXTENSION,
+    xclient.EXTENSION,
+    xforward.EXTENSION,
 )
