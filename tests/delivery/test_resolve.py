@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.delivery.support import DirectoryTestCase
 from tests.smtp.support import WatchedStore, now
-from twisted_mailstack.delivery.resolve import MAX_EXPANSION, Resolver
+from twisted_mailstack.delivery.resolve import MAX_EXPANSION, AliasLoop, Resolver, formatCircle
 from twisted_mailstack.errors import CannotDoThat, NoSuchAccount, NoSuchDomain
 from twisted_mailstack.model.address import Address
 
@@ -73,6 +73,32 @@ class ResolverTests(DirectoryTestCase):
         self.assertRaises(NoSuchAccount, self.reached, "alice+x@example.test", separator="-")
         self.assertRaises(NoSuchAccount, self.reached, "alice+x@example.test", separator="")
 
+    def test_separators(self) -> None:
+        """Several characters may separate; the longest name that somebody has counts."""
+        both = {"separator": ("+", "-")}
+        self.addAccount("bob-builder@example.test")
+        for address, account in (
+            ("alice+x@example.test", "alice"),
+            ("alice-x@example.test", "alice"),
+            ("alice-x+y-z@example.test", "alice"),
+            ("bob-x@example.test", "bob"),
+            ("bob-builder@example.test", "bob-builder"),
+            ("bob-builder+x@example.test", "bob-builder"),
+            ("bob-builder-x@example.test", "bob-builder"),
+            ("bob-build+x@example.test", "bob"),
+        ):
+            self.assertEqual(self.reached(address, **both), [f"{account}@example.test"], address)
+        for address in ("-alice@example.test", "+-alice@example.test", "al-ice@example.test"):
+            self.assertRaises(NoSuchAccount, self.reached, address, **both)
+        self.assertRaises(NoSuchAccount, self.reached, "alice+x@example.test", separator=())
+
+    def test_severalTags(self) -> None:
+        """Of several separators in a name any may be the one."""
+        self.alias("list+team@example.test", "bob@example.test")
+        self.alias("list@example.test", "alice@example.test")
+        self.assertEqual(self.reached("list+team+x@example.test"), ["bob@example.test"])
+        self.assertEqual(self.reached("list+else+x@example.test"), ["alice@example.test"])
+
     def test_wholeNameFirst(self) -> None:
         """An account or alias of the whole name goes before the one without its tag."""
         self.addAccount("alice+work@example.test")
@@ -126,6 +152,47 @@ class ResolverTests(DirectoryTestCase):
             self.assertEqual(self.reached(address), [f"{who}@example.test"], address)
         self.assertRaises(NoSuchAccount, self.reached, "anything@other.test")
 
+    def test_domainAlias(self) -> None:
+        """
+        A catch-all that leads to * in another domain makes a domain that one's alias: the same
+        local-part there. What the domain has itself goes first.
+        """
+        now(self.directory.addDomain("old.test"))
+        self.alias("*@old.test", "*@example.test")
+        self.alias("info@old.test", "bob@example.test")
+        self.alias("sales@example.test", "alice@example.test", "bob@example.test")
+        for address, accounts in (
+            ("alice@old.test", ["alice@example.test"]),
+            ("Alice+tag@old.test", ["alice@example.test"]),
+            ("info@old.test", ["bob@example.test"]),
+            ("info+tag@old.test", ["bob@example.test"]),
+            ("sales@old.test", ["alice@example.test", "bob@example.test"]),
+            ("postmaster@old.test", ["alice@example.test"]),
+        ):
+            self.assertEqual(self.reached(address), accounts, address)
+        for address in ("nobody@old.test", "*@old.test", "info@example.test"):
+            self.assertRaises(NoSuchAccount, self.reached, address)
+        self.addAccount("alice@old.test")
+        self.assertEqual(self.reached("alice@old.test"), ["alice@old.test"])
+
+    def test_domainAliases(self) -> None:
+        """Domains may be aliases of aliases, of several domains, and of domains elsewhere."""
+        for domain in ("old.test", "older.test"):
+            now(self.directory.addDomain(domain))
+        self.alias("*@older.test", "*@old.test")
+        self.alias("*@old.test", "*@example.test", "*@far.test")
+        self.assertEqual(
+            self.reached("Bob+x@older.test"), sorted(["Bob+x@far.test", "bob@example.test"])
+        )
+        self.assertEqual(self.reached("nobody@older.test"), ["nobody@far.test"])
+
+    def test_anyInAlias(self) -> None:
+        """* in the target of an alias that is no catch-all is that alias's name."""
+        now(self.directory.addDomain("other.test"))
+        self.addAccount("info@other.test")
+        self.alias("info@example.test", "*@other.test")
+        self.assertEqual(self.reached("info@example.test"), ["info@other.test"])
+
     def test_loops(self) -> None:
         """Aliases that lead back to themselves end, and what is beside the loop is reached."""
         self.alias("a@example.test", "b@example.test", "alice@example.test")
@@ -142,6 +209,83 @@ class ResolverTests(DirectoryTestCase):
             self.assertRaises(NoSuchAccount, self.reached, f"{name}@example.test")
         self.alias("*@example.test", "nobody@example.test")
         self.assertRaises(NoSuchAccount, self.reached, "x@example.test")
+
+    def test_loopIsTold(self) -> None:
+        """Who only comes back is refused with 5.4.6 (RFC 3463 §3.5); a dead address with 5.1.1."""
+        now(self.directory.addDomain("old.test"))
+        self.alias("one@example.test", "two@example.test", "gone@example.test")
+        self.alias("two@example.test", "three+x@example.test")
+        self.alias("three@example.test", "ONE@example.test")
+        self.alias("before@example.test", "gone@example.test", "two@example.test")
+        # Two ways to one address are no loop.
+        self.alias("left@example.test", "end@example.test")
+        self.alias("right@example.test", "end@example.test")
+        self.alias("fork@example.test", "left@example.test", "right@example.test")
+        self.alias("*@old.test", "*@old.test")
+        for name, kind, status in (
+            ("one@example.test", AliasLoop, "5.4.6"),
+            ("three@example.test", AliasLoop, "5.4.6"),
+            ("before@example.test", AliasLoop, "5.4.6"),
+            ("x@old.test", AliasLoop, "5.4.6"),
+            ("fork@example.test", NoSuchAccount, "5.1.1"),
+            ("gone@example.test", NoSuchAccount, "5.1.1"),
+        ):
+            error = self.assertRaises(NoSuchAccount, self.reached, name)
+            self.assertEqual((type(error), error.enhancedStatus), (kind, status), name)
+            self.assertEqual(error.smtpCode, 550)
+
+    def circle(self, address: str, *targets: str) -> str:
+        """
+        @return: where an alias would lead back to.
+        """
+        parsed = [Address.parse(each) for each in (address, *targets)]
+        return formatCircle(now(Resolver(self.directory).findCircle(parsed[0], parsed[1:])))
+
+    def test_findCircle(self) -> None:
+        """
+        Before an alias is made it is seen that it would lead back to itself, directly or through
+        others, through subaddresses and catch-alls; what the alias is now doesn't count.
+        """
+        self.alias("two@example.test", "three@example.test", "alice@example.test")
+        self.alias("three@example.test", "ONE+tag@example.test", "x@far.test")
+        self.alias("one@example.test", "one@example.test")
+        for targets, circle in (
+            (["alice@example.test", "x@far.test", "gone@example.test"], ""),
+            (["one@example.test"], "one@example.test -> one@example.test"),
+            (
+                ["alice@example.test", "two@example.test"],
+                "one@example.test -> two@example.test -> three@example.test"
+                " -> ONE+tag@example.test -> two@example.test",
+            ),
+        ):
+            self.assertEqual(self.circle("one@example.test", *targets), circle)
+        self.assertEqual(
+            self.circle("*@example.test", "gone@example.test"),
+            "*@example.test -> gone@example.test -> gone@example.test",
+        )
+        self.assertEqual(self.circle("*@example.test", "bob+all@example.test"), "")
+
+    def test_findCircleOfDomains(self) -> None:
+        """Likewise of domains that would be aliases of each other."""
+        now(self.directory.addDomain("old.test"))
+        self.alias("*@old.test", "*@example.test")
+        self.assertEqual(
+            self.circle("*@example.test", "*@old.test"),
+            "*@example.test -> *@old.test -> *@example.test",
+        )
+        self.assertEqual(self.circle("*@example.test", "bob@old.test"), "")
+        self.assertEqual(
+            self.circle("info@example.test", "info@old.test"),
+            "info@example.test -> info@old.test -> info@example.test",
+        )
+        now(self.directory.removeAlias(Address("*", "old.test")))
+        self.assertEqual(self.circle("*@example.test", "*@old.test"), "")
+        # Only this one address would come back.
+        self.alias("info@old.test", "info@example.test")
+        self.assertEqual(
+            self.circle("*@example.test", "*@old.test"),
+            "info@example.test -> info@old.test -> info@example.test",
+        )
 
     def test_everyoneEveryone(self) -> None:
         """Thirty aliases that all lead to each other are thirty look-ups, not all the ways."""
@@ -205,6 +349,20 @@ class ResolverTests(DirectoryTestCase):
             self.reached("postmaster@example.test", postmaster=bob), ["postmaster@example.test"]
         )
         self.assertRaises(NoSuchDomain, self.reached, "postmaster@far.test")
+
+    def test_postmasterAlways(self) -> None:
+        """Also where its alias, or the catch-all, leads nowhere."""
+        now(self.directory.addDomain("old.test"))
+        for address, target in (
+            ("postmaster@old.test", "gone@example.test"),
+            ("postmaster@old.test", "postmaster@old.test"),
+            ("*@old.test", "*@old.test"),
+            ("*@old.test", "gone@old.test"),
+        ):
+            self.alias(address, target)
+            for asked in ("postmaster@old.test", "Postmaster+x@old.test"):
+                self.assertEqual(self.reached(asked), ["alice@example.test"], (address, target))
+            now(self.directory.removeAlias(Address.parse(address)))
 
     def test_postmasterElsewhere(self) -> None:
         """The configured postmaster may be somewhere else."""
