@@ -29,7 +29,6 @@ from twisted_mailstack.config import OFF, SERVICES, load
 from twisted_mailstack.net.tls import CertificateProblem, selfSigned
 from twisted_mailstack.service import FIRST_ACCOUNT, CannotStart, MailService
 
-
 #: The services that listen by default.
 LISTENING = {name: each for name, each in SERVICES.items() if each[2] != OFF}
 
