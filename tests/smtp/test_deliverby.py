@@ -5,6 +5,7 @@ DELIVERBY (RFC 2852).
 from __future__ import annotations
 
 from tests.smtp.support import TODAY, Server, SMTPTestCase, exchange
+from twisted_mailstack.smtp.extensions import deliverby
 from twisted_mailstack.smtp.extensions.deliverby import DeliverBy, parseDeliverBy
 
 
@@ -15,7 +16,7 @@ class ServerTests(SMTPTestCase):
 
     def test_offered(self) -> None:
         """
-        It is offered where there is a queue, with the least time for R if there is one (§3);
+        It is offered where there is a queue, with the least time for R if there is one;
         elsewhere its parameter is unknown.
         """
         for settings, line in (({}, b"DELIVERBY"), ({"minDeliverBy": 60}, b"DELIVERBY 60")):
@@ -28,7 +29,7 @@ class ServerTests(SMTPTestCase):
         """)
 
     def test_syntax(self) -> None:
-        """by-time ";" by-mode [by-trace], of which R needs time that is left (§4)."""
+        """by-time ";" by-mode [by-trace], of which R needs time that is left."""
         conversation = self.serve(queue=True, maxErrors=100).greeted()
         for value in ("125;R", "+125;r", "125;RT", "0;N", "-125;N", "-000000125;nt", "999999999;N"):
             conversation.check(f"""
@@ -65,7 +66,7 @@ class ServerTests(SMTPTestCase):
         """)
 
     def test_least(self) -> None:
-        """Less time for R than the server promises to keep is refused for good (§3: 55z)."""
+        """Less time for R than the server promises to keep is refused for good (55z)."""
         self.serve(queue=True, minDeliverBy=60).greeted().check("""
             C: MAIL FROM:<> BY=59;R
             S: 555 5.5.4 BY with R needs 60 seconds at least
@@ -90,7 +91,7 @@ class ServerTests(SMTPTestCase):
         return server
 
     def test_queued(self) -> None:
-        """With R it expires then; with N its sender is told then that it is late (§4.1)."""
+        """With R it expires then; with N its sender is told then that it is late."""
         ((message, _),) = self.queue("125;R").queued()
         self.assertEqual((message.expires, message.mustNotBeLate), (TODAY + 125, True))
         self.assertEqual(message.parameters["BY"], "125;R")
@@ -111,7 +112,7 @@ class ClientTests(SMTPTestCase):
         self.assertEqual(str(DeliverBy(-5, False, False)), "-5;N")
 
     def test_passedOn(self) -> None:
-        """The time that is left goes on (§4.2), which for N may be less than none."""
+        """The time that is left goes on, which for N may be less than none."""
         for given, age, expected in (
             ("125;R", 5, "120;R"),
             ("125;RT", 124, "1;RT"),
@@ -122,8 +123,19 @@ class ClientTests(SMTPTestCase):
             sent = exchange("DELIVERBY", parameters={"BY": given}, age=age)
             self.assertEqual(sent.commands[0], f"MAIL FROM:<sender@example.test> BY={expected}")
 
+    def test_held(self) -> None:
+        """The time runs from when a message that was held is released (RFC 4865)."""
+        self.patch(deliverby, "time", lambda: TODAY)
+        for hold, age, expected in (
+            ({"HOLDFOR": "3600"}, 3605, "120;R"),
+            ({"HOLDUNTIL": "2023-11-14T22:13:15Z"}, 3605, "120;R"),
+            ({"HOLDUNTIL": "2023-11-14T20:13:15Z"}, 15, "110;R"),
+        ):
+            sent = exchange("DELIVERBY", parameters={"BY": "125;R", **hold}, age=age)
+            self.assertEqual(sent.commands[0], f"MAIL FROM:<sender@example.test> BY={expected}")
+
     def test_late(self) -> None:
-        """What is to be returned rather than late isn't sent when it is (§4.2)."""
+        """What is to be returned rather than late isn't sent when it is."""
         for age in (125, 1000):
             sent = exchange("DELIVERBY", parameters={"BY": "125;R"}, age=age)
             self.assertEqual(sent.commands, [])
@@ -139,7 +151,7 @@ class ClientTests(SMTPTestCase):
         self.assertEqual(sent.commands[0], "MAIL FROM:<sender@example.test> BY=25;N")
 
     def test_notOffered(self) -> None:
-        """To a server that doesn't know of it goes what may be late, and without it (§4.2)."""
+        """To a server that doesn't know of it goes what may be late, and without it."""
         sent = exchange("DSN", parameters={"BY": "125;N"})
         self.assertEqual(sent.commands[0], "MAIL FROM:<sender@example.test>")
         sent = exchange("DSN", parameters={"BY": "125;R"})

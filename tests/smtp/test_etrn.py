@@ -51,7 +51,7 @@ class ETRNTests(SMTPTestCase):
         self.assertIn(b"\r\n250-ETRN\r\n", conversation.send(b"EHLO client.test\r\n"))
 
     def test_example(self) -> None:
-        """RFC 1985 §5.4: what waits is started, or nothing waits."""
+        """RFC 1985: what waits is started, or nothing waits."""
         server = self.waiting("a@mail.uu.test", "b@uu.test", "c@uu.test", "d@other.test")
         server.authenticated().check("""
             C: ETRN
@@ -66,7 +66,7 @@ class ETRNTests(SMTPTestCase):
         self.assertEqual(self.started(server), ["mail.uu.test", "uu.test", "uu.test"])
 
     def test_below(self) -> None:
-        """An at sign means the domain and all that are below it (§5.3)."""
+        """An at sign means the domain and all that are below it."""
         server = self.waiting("a@mail.uu.test", "b@uu.test", "c@xuu.test")
         server.authenticated().check("""
             C: ETRN @uu.test
@@ -78,7 +78,7 @@ class ETRNTests(SMTPTestCase):
     def test_refused(self) -> None:
         """
         Strangers may not (459), named queues there are none (458), and what is no domain is a
-        syntax error (§5.2).
+        syntax error.
         """
         server = self.waiting("a@uu.test")
         server = self.serve(queue=True)
@@ -111,7 +111,7 @@ class ETRNTests(SMTPTestCase):
         server.greeted(peer="203.0.113.1").check("C: ETRN uu.test\nS: 459 4.7.1 Not allowed")
 
     def test_order(self) -> None:
-        """Not before EHLO and not within a transaction (§5.1)."""
+        """Not before EHLO and not within a transaction."""
         server = self.serve(queue=True, etrnNetworks=NETWORKS)
         conversation = server.connect()
         conversation.wire.take()

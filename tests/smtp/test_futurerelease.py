@@ -27,7 +27,7 @@ class ServerTests(SMTPTestCase):
     def test_offered(self) -> None:
         """
         It is offered for submission, where there is a queue, with how long and until when a message
-        may be held (§4).
+        may be held.
         """
         line = b"\r\n250-FUTURERELEASE 86400 2023-11-15T22:13:20Z\r\n"
         server = self.submission(maxHold=86400)
@@ -78,7 +78,7 @@ class ServerTests(SMTPTestCase):
         self.assertEqual((server.queued(), len(server.inbox("bob"))), ([], 1))
 
     def test_syntax(self) -> None:
-        """One to nine digits, not beginning with 0; a date-time of RFC 3339 (§4, erratum 2040)."""
+        """One to nine digits, not beginning with 0; a date-time of RFC 3339 (erratum 2040)."""
         conversation = self.submission(maxErrors=100).authenticated()
         for value in ("", "=0", "=-1", "=060", "=1234567890", "=1h", "=1.5", "=+60"):
             conversation.check(f"""
@@ -100,7 +100,7 @@ class ServerTests(SMTPTestCase):
             """)
 
     def test_both(self) -> None:
-        """It is one or the other (§4)."""
+        """It is one or the other."""
         self.submission().authenticated().check("""
             C: MAIL FROM:<> HOLDFOR=60 HOLDUNTIL=2023-11-15T00:00:00Z
             S: 501 5.5.4 HOLDFOR and HOLDUNTIL don't go together

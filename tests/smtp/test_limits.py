@@ -23,13 +23,13 @@ class ServerTests(SMTPTestCase):
         return next((line[4:] for line in lines if line[4:10] == b"LIMITS"), b"")
 
     def test_offered(self) -> None:
-        """The limits are those of the settings (§4); what has none isn't mentioned."""
+        """The limits are those of the settings; what has none isn't mentioned."""
         self.assertEqual(self.offered(), b"LIMITS MAILMAX=10000 RCPTMAX=1000")
         self.assertEqual(
             self.offered(maxTransactions=5, maxRecipients=100, maxRecipientDomains=1),
             b"LIMITS MAILMAX=5 RCPTMAX=100 RCPTDOMAINMAX=1",
         )
-        # A limit has six digits (§4).
+        # A limit has six digits.
         self.assertEqual(
             self.offered(maxTransactions=1_000_000, maxRecipients=999_999), b"LIMITS RCPTMAX=999999"
         )
@@ -83,7 +83,7 @@ class ClientTests(SMTPTestCase):
     """
 
     def test_parse(self) -> None:
-        """What isn't known, no number or nothing is no limit (§3)."""
+        """What isn't known, no number or nothing is no limit."""
         self.assertEqual(
             parseLimits("MAILMAX=5 rcptmax=0020 X=1 RCPTDOMAINMAX NEW MAILMAX=x =3"),
             {"MAILMAX": 5, "RCPTMAX": 20},

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
+from time import time
 from typing import NamedTuple
 
 from twisted_mailstack.errors import MailError, SyntaxProblem
@@ -59,7 +61,7 @@ def available(session: SMTPSession) -> bool:
 
 
 def ehlo(session: SMTPSession) -> str | None:
-    """RFC 2852 §3: the least by-time with R, if there is one."""
+    """RFC 2852: the least by-time with R, if there is one."""
     return str(session.settings.minDeliverBy or "")
 
 
@@ -68,7 +70,7 @@ def check(session: SMTPSession, value: str | None) -> None:
     asked = parseDeliverBy(value)
     least = session.settings.minDeliverBy
     if asked.returning and asked.seconds < least:
-        # RFC 2852 §3: "a permanent failure (55z) reply code"
+        # RFC 2852: "a permanent failure (55z) reply code"
         raise MailError(
             f"BY with R needs {least} seconds at least", smtpCode=555, enhancedStatus="5.5.4"
         )
@@ -78,7 +80,7 @@ def clientMail(
     session: SMTPClientSession, message: OutgoingMessage, offered: str | None
 ) -> Mapping[str, str | None]:
     """
-    RFC 2852 §4.2: with the time that is left.
+    RFC 2852: with the time that is left.
 
     @raise MailError: if the message is to be returned rather than late, and its time is over, or
         the server doesn't promise that.
@@ -86,7 +88,7 @@ def clientMail(
     if "BY" not in message.parameters:
         return {}
     asked = parseDeliverBy(message.parameters["BY"])
-    left = asked._replace(seconds=max(asked.seconds - message.age, -LARGEST))
+    left = asked._replace(seconds=max(asked.seconds - _elapsed(message), -LARGEST))
     if asked.returning:
         least = int(offered) if offered and offered.isascii() and offered.isdigit() else 0
         if left.seconds <= 0 or left.seconds < least:
@@ -102,13 +104,23 @@ def clientMail(
     return {} if offered is None else {"BY": str(left)}
 
 
+def _elapsed(message: OutgoingMessage) -> int:
+    # RFC 4865: the time runs from when the message is released.
+    if hold := message.parameters.get("HOLDFOR"):
+        return max(message.age - int(hold), 0)
+    if until := message.parameters.get("HOLDUNTIL"):
+        released = int(datetime.fromisoformat(until.upper()).timestamp())
+        return max(min(message.age, int(time()) - released), 0)
+    return message.age
+
+
 EXTENSION = Extension(
     "DELIVERBY",
     2852,
     ehlo=ehlo,
     available=available,
     mailParameters={"BY": check},
-    # RFC 2852 §3: " BY=" and a by-value
+    # RFC 2852: " BY=" and a by-value
     mailOctets=17,
     clientMail=clientMail,
 )

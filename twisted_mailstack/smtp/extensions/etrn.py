@@ -31,7 +31,7 @@ def _isAllowed(session: SMTPSession) -> bool:
 
 
 async def etrn(session: SMTPSession, argument: bytes) -> None:
-    """RFC 1985 §5: a domain, or C{@} and a domain for it and all that are below."""
+    """RFC 1985: a domain, or C{@} and a domain for it and all that are below."""
     spool = session.spool
     assert spool is not None
     if session.helo is None:
@@ -44,7 +44,7 @@ async def etrn(session: SMTPSession, argument: bytes) -> None:
     if not _isAllowed(session):
         raise MailError("Not allowed", smtpCode=459, enhancedStatus="4.7.1")
     if node.startswith("#"):
-        # RFC 1985 §5.3: queues that have names of their own; ours haven't.
+        # RFC 1985: queues that have names of their own; ours haven't.
         raise MailError("There is no such queue", smtpCode=458, enhancedStatus="4.3.0")
     domain = parseDomain(node.removeprefix("@"))
     started = await spool.retry(QueueFilter(domain=domain))

@@ -24,13 +24,13 @@ _DATE = re.compile(
 
 
 def available(session: SMTPSession) -> bool:
-    """RFC 4865 §1: for submission; and where there is a queue in which they can wait."""
+    """RFC 4865: for submission; and where there is a queue in which they can wait."""
     settings = session.settings
     return settings.submission and settings.maxHold > 0 and session.honours("FUTURERELEASE")
 
 
 def ehlo(session: SMTPSession) -> str | None:
-    """RFC 4865 §4: for how long and until when at most."""
+    """RFC 4865: for how long and until when at most."""
     longest = session.settings.maxHold
     until = datetime.fromtimestamp(int(time()) + longest, UTC)
     return f"{longest} {until:%Y-%m-%dT%H:%M:%SZ}"
@@ -62,7 +62,7 @@ def _tooLong(session: SMTPSession) -> SyntaxProblem:
 
 
 def checkMail(session: SMTPSession, path: object, parameters: dict[str, str | None]) -> None:
-    """RFC 4865 §4: one of them."""
+    """RFC 4865: one of them."""
     if "HOLDFOR" in parameters and "HOLDUNTIL" in parameters:
         raise SyntaxProblem("HOLDFOR and HOLDUNTIL don't go together")
 
@@ -74,6 +74,6 @@ EXTENSION = Extension(
     available=available,
     mailParameters={"HOLDFOR": checkFor, "HOLDUNTIL": checkUntil},
     checkMail=checkMail,
-    # RFC 4865 §4: the longer of the two
+    # RFC 4865: the longer of the two
     mailOctets=34,
 )

@@ -15,14 +15,14 @@ from twisted_mailstack.smtp.clientsession import SMTPClientSession
 from twisted_mailstack.smtp.extension import Extension
 from twisted_mailstack.smtp.session import SMTPSession
 
-#: RFC 9422 §4: 1*6DIGIT.
+#: RFC 9422: 1*6DIGIT.
 LARGEST = 999_999
 #   limit = name ["=" value]; the names' values that are known here are 1*6DIGIT, and not 0
 _LIMIT = re.compile(r"(MAILMAX|RCPTMAX|RCPTDOMAINMAX)=([0-9]{1,6})\Z", re.IGNORECASE)
 
 
 def ehlo(session: SMTPSession) -> str | None:
-    """RFC 9422 §4: those of the settings."""
+    """RFC 9422: those of the settings."""
     settings = session.settings
     limits = {
         "MAILMAX": settings.maxTransactions,
