@@ -39,6 +39,24 @@ class AliasTests(CommandTestCase):
         self.mailstack("alias", "set", "*@example.test", ALICE)
         self.assertEqual(self.mailstack("alias", "list"), f"*@example.test: {ALICE}\n")
 
+    def test_circle(self) -> None:
+        """An alias that would lead back to itself is refused, and told how; nothing changes."""
+        self.add(ALICE)
+        self.mailstack("alias", "set", "team@example.test", "info@example.test", ALICE)
+        said = self.mailstack(
+            "alias", "set", "info@example.test", "team+x@example.test", ALICE, status=1
+        )
+        self.assertIn(
+            "mail for info@example.test would go in a circle: info@example.test ->"
+            " team+x@example.test -> info@example.test",
+            said,
+        )
+        said = self.mailstack("alias", "set", "*@example.test", "gone@example.test", status=1)
+        self.assertIn("gone@example.test -> gone@example.test", said)
+        self.assertEqual(
+            self.mailstack("alias", "list"), f"team@example.test: info@example.test, {ALICE}\n"
+        )
+
     def test_account(self) -> None:
         """An account can't be an alias."""
         self.add(ALICE, BOB)

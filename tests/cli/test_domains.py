@@ -4,7 +4,9 @@ C{mailstack domain}.
 
 from __future__ import annotations
 
-from tests.cli.support import ALICE, CommandTestCase
+from tests.cli.support import ALICE, CommandTestCase, Look
+from twisted_mailstack.delivery.resolve import Resolver
+from twisted_mailstack.model.address import Address
 
 
 class DomainTests(CommandTestCase):
@@ -39,6 +41,50 @@ class DomainTests(CommandTestCase):
             self.mailstack("domain", "remove", "example.test"), "Removed the domain example.test.\n"
         )
         self.assertEqual(self.mailstack("domain", "list"), "")
+
+    def test_alias(self) -> None:
+        """A domain becomes the alias of another; it is made where it isn't there."""
+        self.add(ALICE)
+        self.assertEqual(
+            self.mailstack("domain", "alias", "Old.test", "example.test"),
+            "Made the domain old.test.\nMail for old.test goes to example.test.\n",
+        )
+        self.mailstack("domain", "add", "older.test")
+        self.assertEqual(
+            self.mailstack("domain", "alias", "older.test", "far.example"),
+            "Mail for older.test goes to far.example.\n",
+        )
+        self.assertEqual(
+            self.mailstack("domain", "list"),
+            "example.test\nold.test -> example.test\nolder.test -> far.example\n",
+        )
+        look = Look(self.data)
+        self.addCleanup(look.close)
+        resolver = Resolver(look.store.directory)
+        ((account,), elsewhere) = look.run(resolver.resolve(Address("alice+x", "old.test")))
+        self.assertEqual((str(account.address), elsewhere), (ALICE, []))
+        (accounts, elsewhere) = look.run(resolver.resolve(Address("x", "older.test")))
+        self.assertEqual((accounts, elsewhere), ([], [Address("x", "far.example")]))
+        # Once more is no mistake.
+        self.mailstack("domain", "alias", "old.test", "example.test")
+        self.mailstack("alias", "remove", "*@old.test")
+        self.assertIn("\nold.test\n", self.mailstack("domain", "list"))
+
+    def test_aliasOfItself(self) -> None:
+        """Domains can't be aliases of each other."""
+        self.mailstack("domain", "alias", "old.test", "example.test")
+        self.mailstack("domain", "add", "example.test")
+        said = self.mailstack("domain", "alias", "example.test", "old.test", status=1)
+        self.assertIn("*@example.test -> *@old.test -> *@example.test", said)
+        self.mailstack("domain", "alias", "self.test", "self.test", status=1)
+
+    def test_catchAllStays(self) -> None:
+        """A domain that has a catch-all doesn't lose it by becoming an alias."""
+        self.add(ALICE)
+        self.mailstack("alias", "set", "*@example.test", ALICE)
+        said = self.mailstack("domain", "alias", "example.test", "far.example", status=1)
+        self.assertIn(f"example.test has a catch-all, to {ALICE}", said)
+        self.assertEqual(self.mailstack("alias", "list"), f"*@example.test: {ALICE}\n")
 
     def test_unknown(self) -> None:
         """A domain that there isn't."""
