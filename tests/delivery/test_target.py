@@ -643,6 +643,22 @@ class RelayTests(TargetTestCase):
         self.assertEqual(now(delivery.commit()), [None] * 3)
         self.assertEqual(self.reached(), ["x@far.test"])
 
+    def test_originalRecipient(self) -> None:
+        """
+        Whom the sender has named goes along, as its type is written (RFC 3461 §4.2, RFC 6533 §3),
+        unless the sender said something else.
+        """
+        for name, original in (
+            ("out+tag@example.test", "rfc822;out+2Btag@example.test"),
+            ("jörg+tag@example.test", r"utf-8;j\x{F6}rg\x{2B}tag@example.test"),
+        ):
+            self.alias(name.replace("+tag", ""), "x@far.test")
+            delivery = self.begin(name)
+            delivery.write(b"x")
+            now(delivery.commit())
+            message = self.queued()[-1]
+            self.assertEqual(message.recipients[0].parameters, {"ORCPT": original})
+
     def test_onlyLocal(self) -> None:
         """Where nobody elsewhere is meant nothing is queued."""
         delivery = self.begin("alice@example.test")

@@ -24,7 +24,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_mailstack.delivery.dispatch import Dispatch
-from twisted_mailstack.delivery.notification import Notifier, encodeXtext
+from twisted_mailstack.delivery.notification import Notifier
 from twisted_mailstack.delivery.queue import Report
 from twisted_mailstack.delivery.resolve import Resolver
 from twisted_mailstack.delivery.returnpath import ReturnPathRemover
@@ -48,6 +48,7 @@ from twisted_mailstack.interfaces import (
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.queue import LOCAL, AttemptResult, QueuedMessage, QueuedRecipient
 from twisted_mailstack.model.records import AccountRecord, Envelope, Placement, Recipient
+from twisted_mailstack.model.xtext import encodeUnitext, encodeXtext
 
 Inspect = Callable[[IStagedContent], Awaitable[bytes]]
 
@@ -323,7 +324,10 @@ def _forwarded(recipient: Recipient, address: Address) -> Recipient:
         return recipient
     parameters = dict(recipient.parameters)
     text = str(recipient.address)
-    #   original-recipient-address = atype ";" xtext; RFC 6533 §3 has the type utf-8
-    kind = "rfc822" if text.isascii() else "utf-8"
-    parameters.setdefault("ORCPT", f"{kind};{encodeXtext(text)}")
+    #   original-recipient-address = atype ";" xtext; RFC 6533 §3 has the type utf-8, which isn't
+    #   encoded so
+    original = f"rfc822;{encodeXtext(text)}"
+    if not text.isascii():
+        original = f"utf-8;{encodeUnitext(text, ascii=True)}"
+    parameters.setdefault("ORCPT", original)
     return Recipient(address, parameters)
