@@ -112,7 +112,7 @@ class SetTests(SynchronousTestCase):
         """
         self.patch(flags, "_MAX_INTERNED", 10)
         for name in ("_interned", "_fromText", "_toText"):
-            self.enterContext(mock.patch.dict(getattr(flags, name)))
+            self.enterContext(mock.patch.dict(getattr(flags, name), clear=True))
         for number in range(50):
             text = f"k{number}"
             self.assertEqual(flagsFromText(text), {text})
