@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.test_errors -*-
 """
 Errors that are the peer's business.
 

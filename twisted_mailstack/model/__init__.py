@@ -1,1 +1,1 @@
-"""Values of the RFCs. Standard library only; no I/O."""
+"""Values of the RFCs. The standard library and idna only; no I/O."""

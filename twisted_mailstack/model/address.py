@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.model.test_address -*-
 """
 Addresses and paths of RFC 5321 §4.1.2, with the UTF-8 that RFC 6531 §3.3 adds.
 

@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.model.test_dates -*-
 """
 Dates of IMAP (RFC 9051 §9 C{date-time}, C{date}) and of message fields (RFC 5322 §3.3).
 

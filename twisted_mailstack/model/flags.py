@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.model.test_flags -*-
 r"""
 Message flags (RFC 9051 §2.3.2, RFC 3501 §2.3.2).
 

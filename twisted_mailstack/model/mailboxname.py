@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.model.test_mailboxname -*-
 """
 Mailbox names: modified UTF-7 (RFC 3501 §5.1.3), INBOX, hierarchy, LIST patterns (RFC 9051 §6.3.9).
 

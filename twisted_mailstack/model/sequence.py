@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.model.test_sequence -*-
 """
 Sets of message numbers (RFC 9051 §9 C{sequence-set}), for UIDs and sequence numbers alike.
 

@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.testing.test_conversation -*-
 """
 Runs a session against a written conversation, in memory and without a clock that moves by itself.
 
@@ -9,8 +10,8 @@ A test reads like an RFC's example::
         S: 250 2.0.0 OK
     ''')
 
-C{C:} lines are sent with CRLF, C{S:} lines are what must come back, in order and completely. A
-difference fails the test as a diff of the conversation.
+C{C:} lines are sent with CRLF, C{S:} lines are what must come back, in order and completely, each
+ended by CRLF. A difference fails the test as a diff of the conversation.
 """
 
 from __future__ import annotations
@@ -124,15 +125,7 @@ class Conversation:
         """
         Let what was put off by C{breathe} run. A test whose parts do work in threads replaces it.
         """
-        for _ in range(10_000):
-            due = [
-                call
-                for call in self.clock.getDelayedCalls()
-                if call.getTime() <= self.clock.seconds()
-            ]
-            if not due:
-                return
-            self.clock.advance(0)
+        self.clock.advance(0)
 
     def disconnect(self) -> None:
         """
@@ -151,25 +144,18 @@ class Conversation:
         actual = []
         pending = self.wire.take()
         lines = [line for line in dedent(script).strip("\n").split("\n") if line.strip()]
-        sent: list[bytes] = []
         for line in [*lines, ""]:
             side, _, text = line.partition(": ")
             if side in ("C", "C:", ""):
                 # The server's lines up to here are due.
-                if pending:
-                    actual += [
-                        f"S: {got.decode('utf-8', 'backslashreplace')}"
-                        for got in pending.removesuffix(b"\r\n").split(b"\r\n")
-                    ]
-                    pending = b""
+                actual += _serverLines(pending)
+                pending = b""
                 if side:
                     expected.append(line)
                     actual.append(line)
-                    data = text.encode("utf-8") + b"\r\n"
-                    sent.append(data)
-                    pending = self.send(data)
+                    pending = self.send(text.encode("utf-8") + b"\r\n")
             elif side in ("S", "S:"):
-                expected.append(line)
+                expected.append(line if text else "S:")
             else:
                 raise ValueError(f"neither C: nor S: {line!r}")
         if self.failure is not None:
@@ -179,3 +165,12 @@ class Conversation:
                 "the conversation differs (- expected, + actual)\n"
                 + "\n".join(difflib.ndiff(expected, actual))
             )
+
+
+def _serverLines(sent: bytes) -> list[str]:
+    # As a script has them: an empty line is "S:", a last line without its end says so.
+    lines = [line.decode("utf-8", "backslashreplace") for line in sent.split(b"\r\n")]
+    last = lines.pop()
+    if last:
+        lines.append(f"{last} (and no CRLF)")
+    return [f"S: {line}" if line else "S:" for line in lines]
