@@ -644,6 +644,19 @@ class StageTests(RelayTestCase):
             self.assertTrue(result.delivered)
             self.close(connection)
 
+    def test_closedMeanwhile(self) -> None:
+        """A connection that the host gave up between two messages isn't used for another."""
+        for last in (b"", b"421 4.4.2 Idle for too long\r\n"):
+            connection = self.connect()
+            self.send(connection)
+            session = self.server.sessions[-1]
+            session.transport.write(last)
+            if not last:
+                session.transport.loseConnection()
+            self.internet.pump()
+            self.assertFalse(connection.accepts(message()))
+            self.close(connection)
+
     def test_sendingCancelled(self) -> None:
         """A message that is given up in the middle cuts the connection."""
         connection = self.connect()

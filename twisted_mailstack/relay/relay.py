@@ -470,7 +470,9 @@ class SMTPRelayConnection:
 
     def accepts(self, message: QueuedMessage) -> bool:
         """See L{IRelayConnection}."""
-        if not self._session.usable or self._session.stream.closed:
+        stream = self._session.stream
+        # A server that says something unasked says that it is about to close (421).
+        if not self._session.usable or stream.closed or stream.buffered:
             return False
         if self._tlsWaived and not waivesTLS(message):
             return False
