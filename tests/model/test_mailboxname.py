@@ -9,7 +9,7 @@ from unicodedata import normalize
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from imapclient import imap_utf7
+from imapclient import imap_utf7  # type: ignore[import-untyped]
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_mailstack.errors import InvalidMailboxName

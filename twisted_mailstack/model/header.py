@@ -188,6 +188,8 @@ _CHARSETS = {
 }
 
 
+#: No charset has a longer name; such names aren't kept.
+_MAX_CHARSET = 100
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -197,7 +199,7 @@ def decodeCharset(data: bytes, charset: bytes | str) -> str:
     @return: the text; octets that are wrong in it become U+FFFD. Never raises.
     """
     name = charset.decode("latin-1") if isinstance(charset, bytes) else charset
-    found = findCodec(name)
+    found = findCodec(name) if len(name) <= _MAX_CHARSET else None
     if found is None or found.name == "cp1252":
         # Declared ASCII or Latin-1, or unknown: what is valid UTF-8 is nearly always that.
         try:
@@ -265,7 +267,10 @@ def _decodeWord(encoding: bytes, text: bytes) -> bytes:
     return decodeBase64(text)
 
 
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_NOT_BASE64 = bytes(set(range(256)) - set(_BASE64))
+#: Pieces that are looked at one by one; a body of nothing but padding has millions.
+_MAX_PIECES = 10_000
 #: Nothing behind the padding.
 _ONE_BASE64 = re.compile(rb"[^=]*+(?:=[^A-Za-z0-9+/]*+)?\Z")
 
@@ -280,8 +285,8 @@ def decodeBase64(data: bytes) -> bytes:
         except binascii.Error:
             pass
     result = []
-    for run in data.split(b"="):
-        run = _NOT_BASE64.sub(b"", run)
+    for run in data.split(b"=", _MAX_PIECES):
+        run = run.translate(None, _NOT_BASE64)
         if len(run) % 4 == 1:
             run = run[:-1]
         if run:
