@@ -19,7 +19,7 @@ of L{twisted_mailstack.errors.MailError} named here; any other exception is a de
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from zope.interface import Attribute, Interface
@@ -508,6 +508,53 @@ class IMailStore(Interface):
 
         @param progress: called with what is done and how much there is.
         @return: all that is damaged; empty for a sound store.
+        """
+
+
+# --- what a server has to remember -------------------------------------------------------------
+
+
+class IRememberingStore(IMailStore):
+    """
+    Optional: a store that remembers small things for its server. Policies that need that can't be
+    used without it.
+    """
+
+    memory: IKeyedMemory = Attribute("Its memory.")
+
+
+class IKeyedMemory(Interface):
+    """
+    Numbers under keys, each for a time: what policies have to know of earlier connections. Durable
+    like mailboxes, and the same for all processes.
+
+    A key is a word of who uses it, a colon, and what that one wants, 200 characters at most. An
+    entry is a key, a number (of 53 bits) and the time at which it is forgotten, in seconds since
+    1970; from then on it is as if it had never been there. Each call is one step.
+    """
+
+    def recall(keys: Collection[str]) -> Awaitable[Mapping[str, int]]:
+        """
+        @return: the numbers of those that are remembered.
+        """
+
+    def remember(entries: Sequence[tuple[str, int, int]]) -> Awaitable[None]:
+        """
+        Remember entries in the place of what was there.
+        """
+
+    def introduce(entries: Sequence[tuple[str, int, int]]) -> Awaitable[Mapping[str, int]]:
+        """
+        Remember entries where there is nothing; what is there stays, its time too.
+
+        @return: the numbers of all these keys now.
+        """
+
+    def add(entries: Sequence[tuple[str, int, int]]) -> Awaitable[Mapping[str, int]]:
+        """
+        Add to numbers; those that aren't there were 0. The later one of the times holds.
+
+        @return: the numbers of all these keys now.
         """
 
 

@@ -43,3 +43,7 @@ class MemoryDirectoryTests(MemoryStore, contracts.DirectoryContract, Synchronous
 
 class MemoryStoreTests(MemoryStore, contracts.StoreContract, SynchronousTestCase):
     """The store."""
+
+
+class MemoryKeyedMemoryTests(MemoryStore, contracts.KeyedMemoryContract, SynchronousTestCase):
+    """What the server remembers."""

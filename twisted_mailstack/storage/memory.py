@@ -10,7 +10,7 @@ then does it, then tells those who watch.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from time import time
@@ -36,9 +36,11 @@ from twisted_mailstack.interfaces import (
     IAccount,
     IContentWriter,
     IDirectoryAdmin,
+    IKeyedMemory,
     IMailbox,
     IMessageContent,
     IMovableMailbox,
+    IRememberingStore,
     ISpoolingStore,
     IStagedContent,
 )
@@ -777,7 +779,46 @@ class MemoryDirectory:
             raise NoSuchAccount(f"There is no alias {address}")
 
 
-@implementer(ISpoolingStore)
+@implementer(IKeyedMemory)
+class KeyedMemory:
+    """See L{IKeyedMemory}."""
+
+    def __init__(self, now: Callable[[], float] = time) -> None:
+        self._now = now
+        self._entries: dict[str, tuple[int, int]] = {}
+
+    def _remembered(self) -> dict[str, tuple[int, int]]:
+        now = int(self._now())
+        self._entries = {key: entry for key, entry in self._entries.items() if entry[1] > now}
+        return self._entries
+
+    async def recall(self, keys: Collection[str]) -> Mapping[str, int]:
+        """See L{IKeyedMemory}."""
+        entries = self._remembered()
+        return {key: entries[key][0] for key in keys if key in entries}
+
+    async def remember(self, entries: Sequence[tuple[str, int, int]]) -> None:
+        """See L{IKeyedMemory}."""
+        self._entries.update((key, (number, expires)) for key, number, expires in entries)
+
+    async def introduce(self, entries: Sequence[tuple[str, int, int]]) -> Mapping[str, int]:
+        """See L{IKeyedMemory}."""
+        remembered = self._remembered()
+        return {
+            key: remembered.setdefault(key, (number, expires))[0]
+            for key, number, expires in entries
+        }
+
+    async def add(self, entries: Sequence[tuple[str, int, int]]) -> Mapping[str, int]:
+        """See L{IKeyedMemory}."""
+        remembered = self._remembered()
+        for key, number, expires in entries:
+            before, until = remembered.get(key, (0, 0))
+            remembered[key] = before + number, max(until, expires)
+        return {key: remembered[key][0] for key, _, _ in entries}
+
+
+@implementer(ISpoolingStore, IRememberingStore)
 class MemoryMailStore:
     """
     See L{IMailStore}, and the module.
@@ -798,6 +839,7 @@ class MemoryMailStore:
         self._changed: dict[tuple[MemoryAccount, str], Box | None] = {}
         self.directory = MemoryDirectory(self)
         self.spool = MemorySpool(self)
+        self.memory = KeyedMemory(now)
 
     def openStaged(self, staged: IStagedContent, prefix: bytes) -> MemoryContent:
         """

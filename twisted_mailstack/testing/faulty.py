@@ -31,6 +31,7 @@ from twisted_mailstack.interfaces import (
     IAccount,
     IContentWriter,
     IDirectory,
+    IKeyedMemory,
     IMailbox,
     IMailStore,
     IMessageContent,
@@ -40,7 +41,7 @@ from twisted_mailstack.interfaces import (
 
 #: What is wrapped, by the interface that counts in the names of calls.
 _INTERFACES: tuple[type[Interface], ...] = (
-    *(IMailStore, IAccount, IMailbox, IDirectory, ISpool),
+    *(IMailStore, IAccount, IMailbox, IDirectory, ISpool, IKeyedMemory),
     *(IContentWriter, IStagedContent, IMessageContent),
 )
 _NEVER_FAIL = frozenset(("abort", "discard", "watch", "newContent", "stop"))

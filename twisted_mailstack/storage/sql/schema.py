@@ -205,8 +205,17 @@ CREATE TABLE destination (
 ) WITHOUT ROWID;
 """
 
+_MEMORY = """
+CREATE TABLE remembered (
+    key TEXT PRIMARY KEY,
+    number INTEGER NOT NULL,
+    expires INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX remembered_expires ON remembered (expires);
+"""
+
 #: The n-th makes version n out of version n - 1.
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SPOOL)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SPOOL, _MEMORY)
 
 
 def upgrade(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:

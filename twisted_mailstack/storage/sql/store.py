@@ -32,7 +32,7 @@ from twisted_mailstack.errors import (
     StoreDamaged,
     TemporaryFailure,
 )
-from twisted_mailstack.interfaces import ISpoolingStore, IStagedContent
+from twisted_mailstack.interfaces import IRememberingStore, ISpoolingStore, IStagedContent
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.mailboxname import INBOX
 from twisted_mailstack.model.records import Damage, Placement
@@ -42,6 +42,7 @@ from twisted_mailstack.storage.sql.connection import ReadingConnection, connect,
 from twisted_mailstack.storage.sql.content import ContentWriter, StagedContent, disown
 from twisted_mailstack.storage.sql.directory import SQLDirectory, accountNumber
 from twisted_mailstack.storage.sql.mailbox import Box, checkQuota, storeMessage
+from twisted_mailstack.storage.sql.memory import SQLMemory
 from twisted_mailstack.storage.sql.schema import PIECES, upgrade
 from twisted_mailstack.storage.sql.spool import SQLSpool
 from twisted_mailstack.storage.sql.watchers import Watchers
@@ -60,7 +61,7 @@ LONG = 50
 Progress = Callable[[int, int], None]
 
 
-@implementer(ISpoolingStore)
+@implementer(ISpoolingStore, IRememberingStore)
 class SQLMailStore:
     """
     See L{IMailStore}.
@@ -96,6 +97,7 @@ class SQLMailStore:
         self.watchers = Watchers()
         self.directory = SQLDirectory(self)
         self.spool = SQLSpool(self)
+        self.memory = SQLMemory(self)
         self._clock = clock
         self._callFromThread = callFromThread
         self._poll: IDelayedCall | None = None

@@ -28,6 +28,7 @@ from twisted_mailstack.testing.contracts.mailbox import (
     MovableMailboxContract,
     SearchableMailboxContract,
 )
+from twisted_mailstack.testing.contracts.memory import KeyedMemoryContract
 from twisted_mailstack.testing.contracts.store import (
     DurableStoreContract,
     SharedStoreContract,
@@ -40,6 +41,7 @@ __all__ = [
     "ContentContract",
     "DirectoryContract",
     "DurableStoreContract",
+    "KeyedMemoryContract",
     "MailboxContract",
     "MovableMailboxContract",
     "SearchableMailboxContract",
