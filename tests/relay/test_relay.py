@@ -604,6 +604,26 @@ class StageTests(RelayTestCase):
             self.assertFalse(connection.accepts(message()))
             self.close(connection)
 
+    def test_sendingConfused(self) -> None:
+        """
+        A host that says yes to DATA instead of asking for the message, or asks for something where
+        nothing is to come, has lost its way: it hasn't got the message.
+        """
+        for stage, fault in (
+            *(("DATA", "250 OK"), ("DATA", "334 "), ("MAIL", "354 Go ahead"), ("MAIL", "334 ")),
+            *(("RCPT", "354 Go ahead"), ("message", "354 Go ahead"), ("message", "334 ")),
+        ):
+            for offered in (("PIPELINING",), ()):
+                self.server.replies = {}
+                self.server.offered = offered
+                connection = self.connect()
+                self.server.replies = {stage: fault}
+                [result] = self.send(connection)
+                self.assertTrue(result.temporary, (stage, fault))
+                self.assertFalse(connection.accepts(message()))
+                self.close(connection)
+        self.assertEqual(self.server.messages, [])
+
     def test_sendingTimeouts(self) -> None:
         """A host that falls silent meanwhile does so too, each stage having its time."""
         for stage, seconds in (

@@ -260,12 +260,11 @@ class SMTPClientSession:
         return [result for result in results if result is not None]
 
     def _result(self, reply: Reply) -> AttemptResult:
+        if reply.code // 100 == 3:
+            # Neither yes nor no, where nothing is to follow: it has lost its way.
+            raise MalformedReply(f"{reply.code}, and nothing to go on with")
         return AttemptResult(
-            reply.code if reply.code != 354 else 451,
-            reply.enhancedStatus,
-            reply.text,
-            self.remote,
-            "DSN" in self.offered,
+            reply.code, reply.enhancedStatus, reply.text, self.remote, "DSN" in self.offered
         )
 
     async def _send(self, message: OutgoingMessage, results: list[AttemptResult | None]) -> None:
@@ -368,6 +367,7 @@ class SMTPClientSession:
             self.stream.write(b"DATA\r\n")
             reply = await self._reply(self.timeouts.dataInitiation)
             if reply.code != 354:
+                self._refusedData(reply)
                 self._these(results, accepted, reply)
                 return
         await self._transfer(message, chunking)
@@ -399,6 +399,7 @@ class SMTPClientSession:
         else:
             reply = await self._reply(self.timeouts.dataInitiation)
             if reply.code != 354:
+                self._refusedData(reply)
                 self._these(results, accepted, reply)
                 return
             if not accepted:
@@ -408,6 +409,11 @@ class SMTPClientSession:
                 return
         await self._transfer(message, chunking)
         await self._finish(accepted, results)
+
+    def _refusedData(self, reply: Reply) -> None:
+        if reply.positive:
+            # It has lost its way: this is no "yes" to a message that it hasn't got.
+            raise MalformedReply(f"{reply.code} to DATA")
 
     def _note(
         self,
