@@ -162,6 +162,30 @@ class ServerTests(SMTPTestCase):
         wrong = "RCPT TO:<alice@example.test> ORCPT=rfc822;jörg@example.test\r\n".encode()
         self.assertTrue(conversation.send(wrong).startswith(b"501 5.5.4 "))
 
+    def test_delivered(self) -> None:
+        """
+        Who asks for it is told of the delivery, with the original recipient and the envelope's id
+        as they were before they were encoded (§5.2.3 (a): MUST; RFC 3464 §2.2.1, §2.3.1, RFC 6533
+        §3).
+        """
+        for parameter, original, field in (
+            ("", "rfc822;Alice+20B@Example.TEST", "rfc822; Alice B@Example.TEST"),
+            ("", r"utf-8;j\x{F6}rg\x{2B}x@example.test", r"utf-8; j\x{F6}rg\x{2B}x@example.test"),
+            (" SMTPUTF8", r"utf-8;jörg\x{2B}x@example.test", "utf-8; jörg+x@example.test"),
+            (" SMTPUTF8", "UTF-8;a+20b", "UTF-8; a b"),
+        ):
+            server = self.serve()
+            conversation = server.greeted()
+            conversation.send(
+                f"MAIL FROM:<sender@far.test> ENVID=a+2Bb{parameter}\r\n"
+                f"RCPT TO:<alice@example.test> NOTIFY=SUCCESS ORCPT={original}\r\nDATA\r\n".encode()
+            )
+            self.assertTrue(conversation.send(b".\r\n").startswith(b"250 "))
+            ((_, text),) = server.queued()
+            self.assertIn(b"\r\nOriginal-Envelope-Id: a+b\r\n", text)
+            self.assertIn(f"\r\nOriginal-Recipient: {field}\r\n".encode(), text)
+            self.assertIn(b"\r\nAction: delivered\r\n", text)
+
     def test_notExtended(self) -> None:
         """After HELO there are no parameters."""
         self.serve().greeted().check("""

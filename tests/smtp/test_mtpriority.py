@@ -119,6 +119,21 @@ class ServerTests(SMTPTestCase):
         self.assertEqual(self.queuedPriority(server), (0, None))
         self.assertNotIn(b"PRIORITY", server.inbox()[0])
 
+    def test_notification(self) -> None:
+        """A notification has the priority of what it tells of (§4.6: SHOULD)."""
+        server = self.serve(queue=True)
+        server.greeted().check("""
+            C: MAIL FROM:<sender@far.test> MT-PRIORITY=-3
+            S: 250 2.1.0 OK
+            C: RCPT TO:<alice@example.test> NOTIFY=SUCCESS
+            S: 250 2.1.5 OK
+            C: DATA
+            S: 354 End data with <CR><LF>.<CR><LF>
+            C: .
+            S: 250 2.0.0 OK: Q1
+        """)
+        self.assertEqual(self.queuedPriority(server), (-3, "-3"))
+
 
 class ClientTests(SMTPTestCase):
     """

@@ -97,6 +97,31 @@ class ServerTests(SMTPTestCase):
             S: 555 5.5.4 TLS-REQUIRED is not a known parameter
         """)
 
+    def test_notification(self) -> None:
+        """
+        A notification of such a message demands the same of its way (§5: MUST), and is no more
+        than its header (§5: "MUST behave as if RET=HDRS was present").
+        """
+        server = self.serve(queue=True)
+        server.greeted(secure=True).check("""
+            C: MAIL FROM:<sender@far.test> REQUIRETLS RET=FULL
+            S: 250 2.1.0 OK
+            C: RCPT TO:<alice@example.test> NOTIFY=SUCCESS
+            S: 250 2.1.5 OK
+            C: DATA
+            S: 354 End data with <CR><LF>.<CR><LF>
+            C: Subject: x
+            C:\x20
+            C: secret
+            C: .
+            S: 250 2.0.0 OK: Q1
+        """)
+        ((message, text),) = server.queued()
+        self.assertEqual(str(message.recipients[0].address), "sender@far.test")
+        self.assertIn("REQUIRETLS", message.parameters)
+        self.assertIn(b"\r\nSubject: x\r\n", text)
+        self.assertNotIn(b"secret", text)
+
 
 class ClientTests(SMTPTestCase):
     """

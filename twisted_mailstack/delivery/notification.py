@@ -20,12 +20,13 @@ from twisted.logger import Logger
 from twisted_mailstack.delivery.dispatch import Dispatch
 from twisted_mailstack.delivery.queue import Report
 from twisted_mailstack.delivery.resolve import Resolver
-from twisted_mailstack.errors import MailError, MessageExpunged, NoSuchDomain
+from twisted_mailstack.errors import MailError, MessageExpunged, NoSuchDomain, SyntaxProblem
 from twisted_mailstack.interfaces import IContentWriter, ISpool
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.dates import formatFieldDate
 from twisted_mailstack.model.queue import Outcome, QueuedMessage, QueuedRecipient
 from twisted_mailstack.model.records import Recipient
+from twisted_mailstack.model.xtext import decodeUnitext, encodeUnitext
 
 #: Octets of an original message that come back whole, and of a header alone. The sender has it;
 #: what is for certain is that a large one would be sent twice for nothing.
@@ -201,6 +202,10 @@ class Notifier:
             parameters: dict[str, str | None] = {"BODY": "8BITMIME"}
             if utf8:
                 parameters["SMTPUTF8"] = None
+            # RFC 8689 §5: as protected as what it tells of; RFC 6710 §4.6: as urgent.
+            for keyword in ("REQUIRETLS", "MT-PRIORITY"):
+                if keyword in message.parameters:
+                    parameters[keyword] = message.parameters[keyword]
             queued = self._dispatch.queued(
                 queueId,
                 None,
@@ -208,6 +213,7 @@ class Notifier:
                 # RFC 3461 §5.1 (c): nobody wants to hear of a notification.
                 [(Recipient(address, {"NOTIFY": "NEVER"}), False) for address in elsewhere],
                 origin="notification",
+                priority=message.priority,
             )
             results = await self._spool.accept(
                 staged, placements, int(self._now()), queued, settled
@@ -263,6 +269,9 @@ class Notifier:
         utf8 = "SMTPUTF8" in message.parameters
         # RFC 3461 §4.3: without RET it is ours to choose; the whole message only for failures.
         wanted = (message.parameters.get("RET") or "FULL").upper()
+        if "REQUIRETLS" in message.parameters:
+            # RFC 8689 §5: "RET=FULL MUST be disregarded".
+            wanted = "HDRS"
         full = wanted == "FULL" and action == "failed" and size <= MAX_RETURNED
         original = await read(0, size if full else min(headerSize, MAX_HEADER))
         boundary = f"=_{secrets.token_hex(16)}"
@@ -335,8 +344,7 @@ class Notifier:
             lines.append("")
             original = recipient.parameters.get("ORCPT")
             if original:
-                kind, _, address = original.partition(";")
-                lines.append(f"Original-Recipient: {kind}; {_field(decodeXtext(address), utf8)}")
+                lines.append(f"Original-Recipient: {_original(original, utf8)}")
             lines.append(f"Final-Recipient: {_typed(recipient.address, utf8)}")
             lines.append(f"Action: {action}")
             lines.append(f"Status: {_statusOf(action, result.enhancedStatus)}")
@@ -361,12 +369,28 @@ def _statusOf(action: str, status: str) -> str:
     return f"{digit}{status[1:]}" if digit else status
 
 
+def _original(value: str, utf8: bool) -> str:
+    kind, _, address = value.partition(";")
+    if kind.lower() == "utf-8":
+        try:
+            return f"{kind}; {_unitext(decodeUnitext(address), utf8)}"
+        except SyntaxProblem:
+            # RFC 6533 §3: what only has the type's name is copied.
+            pass
+    return f"{kind}; {_field(decodeXtext(address), utf8)}"
+
+
+def _unitext(text: str, utf8: bool) -> str:
+    # RFC 6533 §3: as it is where UTF-8 may be, else as utf-8-addr-xtext.
+    return _clean(text) if utf8 else encodeUnitext(text, ascii=True)
+
+
 def _typed(address: Address, utf8: bool) -> str:
     #   "rfc822;" address, or RFC 6533 §3's "utf-8;"
     text = str(address)
     if text.isascii():
         return f"rfc822; {text}"
-    return f"utf-8; {_field(text, utf8)}"
+    return f"utf-8; {_unitext(text, utf8)}"
 
 
 def _field(text: str, utf8: bool) -> str:
