@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, float, str], ...] = (
             *(
                 ("session", 4),
                 ("clientsession", 4),
-                ("downgrade", 4.5),
+                ("downgrade", 4),
                 ("view", 4),
                 ("selected", 4),
                 ("fetch", 4),
