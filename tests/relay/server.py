@@ -82,6 +82,9 @@ class Session(Protocol):
         self.messages: list[bytes] = []
         self.lost: Failure | None = None
         self._data: bytes | None = None
+        self._chunk = 0
+        self._chunks = b""
+        self._last = False
         self._buffer = b""
         self._mute = False
 
@@ -119,7 +122,17 @@ class Session(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Commands, or a message."""
         self._buffer += data
-        while not self._mute and b"\r\n" in self._buffer:
+        while not self._mute:
+            if self._chunk:
+                chunk = self._buffer[: self._chunk]
+                self._buffer = self._buffer[len(chunk) :]
+                self._chunk -= len(chunk)
+                self._chunks += chunk
+                if self._chunk:
+                    return
+                self.endChunk()
+            if b"\r\n" not in self._buffer:
+                return
             line, _, self._buffer = self._buffer.partition(b"\r\n")
             if self._data is None:
                 self.command(line.decode("latin-1"))
@@ -145,10 +158,17 @@ class Session(Protocol):
                 verb,
                 "\r\n".join(f"250{mark}{text}" for mark, text in zip(marks, lines, strict=True)),
             )
+        elif verb == "STARTTLS" and self.server.certificate is None:
+            self.say(verb, "454 4.7.0 No TLS")
         elif verb == "STARTTLS":
             self.say(verb, "220 Go ahead", self.startTLS)
         elif verb == "DATA":
             self.say(verb, "354 Go ahead", self.begin)
+        elif verb == "BDAT":
+            _, size, *last = line.split(" ")
+            self._chunk, self._last = int(size), bool(last)
+            if not self._chunk:
+                self.endChunk()
         elif verb == "QUIT":
             self.say(verb, "221 Bye", self.transport.loseConnection)
         else:
@@ -158,6 +178,14 @@ class Session(Protocol):
         """Begin TLS."""
         self.secure = True
         self.transport.startTLS(self.server.certificate)
+
+    def endChunk(self) -> None:
+        """A chunk is whole (RFC 3030)."""
+        if self._last:
+            message, self._chunks = self._chunks, b""
+            self.say("message", "250 2.0.0 Taken", partial(self.messages.append, message))
+        else:
+            self.say("BDAT", "250 2.0.0 Go on")
 
     def begin(self) -> None:
         """A message follows."""

@@ -610,7 +610,7 @@ class StageTests(RelayTestCase):
         nothing is to come, has lost its way: it hasn't got the message.
         """
         for stage, fault in (
-            *(("DATA", "250 OK"), ("DATA", "334 "), ("MAIL", "354 Go ahead"), ("MAIL", "334 ")),
+            *(("DATA", "250 OK"), ("MAIL", "354 Go ahead"), ("MAIL", "334 ")),
             *(("RCPT", "354 Go ahead"), ("message", "354 Go ahead"), ("message", "334 ")),
         ):
             for offered in (("PIPELINING",), ()):
