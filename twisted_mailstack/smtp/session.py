@@ -310,10 +310,12 @@ class SMTPSession:
         """Whose session it is; C{None} before AUTH."""
         return self.claimedLogin if self.account is None else self.account.address
 
-    def isFrom(self, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    def isFrom(self, networks: Collection[IPv4Network | IPv6Network]) -> bool:
         """
         @return: whether the connection itself, whatever was said of it, comes from one of these.
         """
+        if not networks:
+            return False
         try:
             address = ip_address(self.stream.info.peer.partition("%")[0])
         except ValueError:
