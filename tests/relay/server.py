@@ -85,6 +85,8 @@ class Session(Protocol):
         self._chunk = 0
         self._chunks = b""
         self._last = False
+        self._begun = False
+        self._recipients = 0
         self._buffer = b""
         self._mute = False
 
@@ -101,11 +103,12 @@ class Session(Protocol):
         """The verbs of the commands."""
         return [line.partition(" ")[0].partition(":")[0] for line in self.lines]
 
-    def say(self, stage: str, usual: str, then: Callable[[], None] | None = None) -> None:
+    def say(self, stage: str, usual: str, then: Callable[[], None] | None = None) -> bool:
         """
         Reply, as the test wants it.
 
         @param then: done only if the reply is the usual one.
+        @return: whether it says yes.
         """
         stage = ("tls " if self.secure and not self.server.implicit else "") + stage
         reply = self.server.replies.get(stage, usual)
@@ -118,6 +121,7 @@ class Session(Protocol):
             self.transport.write(reply.encode("latin-1") + b"\r\n")
             if reply is usual and then is not None:
                 then()
+        return reply[:1] == "2"
 
     def dataReceived(self, data: bytes) -> None:
         """Commands, or a message."""
@@ -162,6 +166,12 @@ class Session(Protocol):
             self.say(verb, "454 4.7.0 No TLS")
         elif verb == "STARTTLS":
             self.say(verb, "220 Go ahead", self.startTLS)
+        elif verb == "MAIL":
+            self._begun, self._recipients = self.say(verb, "250 OK"), 0
+        elif verb == "RCPT":
+            self._recipients += self.say(verb, "250 OK" if self._begun else "503 5.5.1 MAIL first")
+        elif verb == "DATA" and not self._recipients:
+            self.say(verb, "554 5.5.1 No valid recipients")
         elif verb == "DATA":
             self.say(verb, "354 Go ahead", self.begin)
         elif verb == "BDAT":
