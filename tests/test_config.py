@@ -41,6 +41,13 @@ KEYS: dict[str, tuple[str, str, object]] = {
     "smtp.subaddress-separator": ('"-"', "separator", "-"),
     "smtp.postmaster": ('"root@example.org"', "postmaster", "root@example.org"),
     "smtp.verify": ("true", "verify", True),
+    "smtp.max-hold": ("60", "maxHold", 60),
+    "smtp.min-deliver-by": ("61", "minDeliverBy", 61),
+    "smtp.max-priority": ("4", "maxPriority", 4),
+    "smtp.priority-networks": ('["192.0.2.1"]', "priorityNetworks", ("192.0.2.1",)),
+    "smtp.etrn-networks": ('["192.0.2.2"]', "etrnNetworks", ("192.0.2.2",)),
+    "smtp.xclient-networks": ('["2001:db8::/32"]', "xclientNetworks", ("2001:db8::/32",)),
+    "smtp.xforward-networks": ('["192.0.2.3"]', "xforwardNetworks", ("192.0.2.3",)),
     "smtp.timeout": ("301", "smtpTimeout", 301),
     "imap.timeout": ("1801", "imapTimeout", 1801),
     "pop3.timeout": ("601", "pop3Timeout", 601),
@@ -215,7 +222,7 @@ class KeyTests(ConfigTestCase):
         """Only the two words are known."""
         self.assertEqual(
             self.problem('smtp.bare-newlines = "drop"'),
-            'smtp.bare-newlines must be "refuse" or "keep"',
+            'smtp.bare-newlines must be "refuse", "normalise" or "keep"',
         )
 
     def test_certificateNeedsKey(self) -> None:

@@ -123,8 +123,8 @@ class Configuration:
     )
     bareNewlines: str = _option(
         "smtp.bare-newlines",
-        'What to do with a message in which a CR or LF stands by itself: "refuse" or "keep". It'
-        " never ends the message.",
+        'What to do with a message in which a CR or LF stands by itself: "refuse", "normalise"'
+        ' (each becomes CRLF) or "keep". It never ends the message.',
         "refuse",
     )
     hopLimit: int = _option(
@@ -142,6 +142,43 @@ class Configuration:
         "",
     )
     verify: bool = _option("smtp.verify", "Whether VRFY tells if an address exists.", False)
+    maxHold: int = _option(
+        "smtp.max-hold",
+        "Seconds that a message may be held by its sender's wish (FUTURERELEASE); 0: not at all.",
+        30 * 86400,
+        0,
+    )
+    minDeliverBy: int = _option(
+        "smtp.min-deliver-by",
+        "Seconds; nobody may wish a message delivered or returned sooner (DELIVERBY).",
+        0,
+        0,
+    )
+    maxPriority: int = _option(
+        "smtp.max-priority",
+        "The highest priority, 0 to 9, that our own users may give to a message (MT-PRIORITY).",
+        0,
+        0,
+    )
+    priorityNetworks: tuple[str, ...] = _option(
+        "smtp.priority-networks", "Networks whose servers may give any priority.", ()
+    )
+    etrnNetworks: tuple[str, ...] = _option(
+        "smtp.etrn-networks",
+        "Networks whose servers may ask for what waits for them (ETRN), besides our own users.",
+        (),
+    )
+    xclientNetworks: tuple[str, ...] = _option(
+        "smtp.xclient-networks",
+        "Networks of proxies that speak for their clients (XCLIENT). Whatever they say is believed,"
+        " who has logged in too.",
+        (),
+    )
+    xforwardNetworks: tuple[str, ...] = _option(
+        "smtp.xforward-networks",
+        "Networks of content filters that tell where mail comes from (XFORWARD).",
+        (),
+    )
     smtpTimeout: int = _option(
         "smtp.timeout", "Seconds to wait for a client's command or data.", 300, 300
     )
@@ -382,16 +419,28 @@ def _check(where: str, configuration: Configuration) -> None:
             raise ConfigurationProblem(f"{where}{key} has control characters in it")
     if not configuration.data:
         raise ConfigurationProblem(f"{where}data must name a directory")
-    if configuration.bareNewlines not in ("refuse", "keep"):
-        raise ConfigurationProblem(f'{where}smtp.bare-newlines must be "refuse" or "keep"')
+    if configuration.bareNewlines not in ("refuse", "normalise", "keep"):
+        raise ConfigurationProblem(
+            f'{where}smtp.bare-newlines must be "refuse", "normalise" or "keep"'
+        )
+    for key, value, most in (
+        ("smtp.max-priority", configuration.maxPriority, 9),
+        ("smtp.max-hold", configuration.maxHold, 999_999_999),
+        ("smtp.min-deliver-by", configuration.minDeliverBy, 999_999_999),
+    ):
+        if value > most:
+            raise ConfigurationProblem(f"{where}{key} must be at most {most}")
     if 0 < configuration.maxLineOctets < 1000:
         # RFC 5321 §4.5.3.1.6
         raise ConfigurationProblem(f"{where}smtp.max-line must be 0 or at least 1000")
     _checkRelay(where, configuration)
-    try:
-        networks(configuration.proxyNetworks)
-    except ValueError as problem:
-        raise ConfigurationProblem(f"{where}limits.proxy-networks: {problem}") from None
+    for each in fields(Configuration):
+        key = each.metadata["key"]
+        if key.endswith("-networks"):
+            try:
+                networks(getattr(configuration, each.name))
+            except ValueError as problem:
+                raise ConfigurationProblem(f"{where}{key}: {problem}") from None
     if bool(configuration.certificate) != bool(configuration.key):
         raise ConfigurationProblem(f"{where}tls.certificate and tls.key go together")
     separator = configuration.separator
