@@ -20,7 +20,12 @@ from tests.smtp.test_data import BARE
 from twisted_mailstack.errors import MailError
 from twisted_mailstack.smtp.clientsession import BytesContent, Readable
 from twisted_mailstack.smtp.extensions import binarymime, chunking
-from twisted_mailstack.smtp.extensions.binarymime import MAX_DEPTH, MAX_HEADER, BinaryEncoder
+from twisted_mailstack.smtp.extensions.binarymime import (
+    MAX_DEPTH,
+    MAX_HEADER,
+    MAX_PARTS,
+    BinaryEncoder,
+)
 from twisted_mailstack.smtp.registry import EXTENSIONS
 
 #: Octets of which nearly all look like the end of a part.
@@ -204,7 +209,9 @@ class EncoderTests(SynchronousTestCase):
         self.assertEqual(self.leaves(b"".join(pieces) + encoder.finish()), [content])
 
     def test_limits(self) -> None:
-        """What can't be followed is refused: endless headers, endless nesting."""
+        """What can't be followed is refused: endless headers, nesting and parts."""
+        many = part(b"", "8bit", "multipart/mixed; boundary=b") + b"--b\r\n" * (MAX_PARTS + 1)
+        self.assertRaises(MailError, encode, many)
         self.assertRaises(MailError, encode, b"X: " + b"y" * MAX_HEADER + b"\r\n")
         text = b""
         for number in range(MAX_DEPTH + 1):

@@ -25,10 +25,11 @@ from twisted_mailstack.smtp.extension import Extension
 from twisted_mailstack.smtp.extensions import eightbitmime
 from twisted_mailstack.smtp.session import SMTPSession, Transaction
 
-#: Octets of one part's header, and parts inside one another. A message that has more is refused:
-#: it couldn't be said where its binary parts are.
+#: Octets of one part's header, parts inside one another, and parts. A message that has more is
+#: refused: it couldn't be said where its binary parts are, or not in a reasonable time.
 MAX_HEADER = 256 * 1024
 MAX_DEPTH = 100
+MAX_PARTS = 10_000
 #: Octets of a boundary's line. Longer ones are no boundaries.
 MAX_BOUNDARY_LINE = 1000
 #: Octets in a line of base64 (RFC 2045 §6.8: at most 76 characters).
@@ -63,6 +64,9 @@ class BinaryEncoder:
     def __init__(self) -> None:
         # Of the multiparts around, the innermost last; and whether they are digests.
         self._boundaries: list[tuple[bytes, bool]] = []
+        # By boundary, how many multiparts are open with the innermost that has it.
+        self._depths: dict[bytes, int] = {}
+        self._parts = 0
         self._buffer = b""
         # Of what may come next: a header, or a body that is binary or isn't.
         self._inHeader = True
@@ -128,6 +132,7 @@ class BinaryEncoder:
             if len(self._boundaries) >= MAX_DEPTH:
                 raise MailError("Parts are nested too deeply", smtpCode=550, enhancedStatus="5.6.0")
             self._boundaries.append((boundary, subtype == b"digest"))
+            self._depths[boundary] = len(self._boundaries)
         if encoding != b"binary":
             return header
         # RFC 2045 §6.4: multiparts and messages are never encoded, but what is in them.
@@ -156,7 +161,12 @@ class BinaryEncoder:
     def _enter(self, out: list[bytes], boundary: _Boundary) -> None:
         out.append(self._buffer[boundary.start : boundary.end])
         self._buffer = self._buffer[boundary.end :]
-        del self._boundaries[boundary.depth :]
+        if boundary.depth < len(self._boundaries):
+            del self._boundaries[boundary.depth :]
+            self._depths = {each: n for n, (each, _) in enumerate(self._boundaries, 1)}
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise MailError("There are too many parts", smtpCode=550, enhancedStatus="5.6.0")
         self._inHeader = not boundary.closing
         self._binary = self._written = False
         self._atLine = True
@@ -211,14 +221,11 @@ class BinaryEncoder:
 
     def _match(self, line: bytes) -> tuple[int, bool] | None:
         # How many multiparts are open then, and whether the line closes one.
-        closed = line[:-2] if line.endswith(b"--") else None
-        for number in range(len(self._boundaries) - 1, -1, -1):
-            boundary = self._boundaries[number][0]
-            if line == boundary:
-                return number + 1, False
-            if closed == boundary:
-                return number, True
-        return None
+        depth = self._depths.get(line)
+        if depth is not None:
+            return depth, False
+        depth = self._depths.get(line[:-2]) if line.endswith(b"--") else None
+        return None if depth is None else (depth - 1, True)
 
 
 def _boundaryOf(part: Part) -> bytes | None:
