@@ -77,7 +77,10 @@ class Server:
     One running server.
 
     @ivar ports: by the service's name.
+    @cvar program: what the process runs.
     """
+
+    program = "from twisted.scripts.twistd import run; run()"
 
     def __init__(
         self,
@@ -108,7 +111,7 @@ class Server:
         Start it and wait until every port answers.
         """
         command = [
-            *(sys.executable, "-c", "from twisted.scripts.twistd import run; run()"),
+            *(sys.executable, "-c", self.program),
             *("-n", "--pidfile=", *self.twistd, "mailstack", "--data", str(self.data)),
         ]
         for name, port in self.ports.items():
