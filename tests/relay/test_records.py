@@ -116,6 +116,12 @@ class RecordsTests(SynchronousTestCase):
             error = self.assertRaises(RecordsProblem, RelayRecords, bad)
             self.assertIn(str(bad), str(error))
 
+    def test_permissions(self) -> None:
+        """Nobody else may read it, whatever the process's umask."""
+        self.records.addSessions({}, "")
+        for path in self.path.parent.glob(self.path.name + "*"):
+            self.assertEqual(path.stat().st_mode & 0o077, 0, path)
+
     def test_otherVersion(self) -> None:
         """A file of a later version isn't touched; it is said what to do."""
         self.records._database.execute("PRAGMA user_version = 2")

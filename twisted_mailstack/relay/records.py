@@ -16,6 +16,7 @@ missing, which costs a policy that is fetched again and some counts.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -64,6 +65,8 @@ class RelayRecords:
         """
         self.path = path
         try:
+            # Whom one's users write to is nobody else's business.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._database = sqlite3.connect(
                 path, timeout=_BUSY, isolation_level=None, check_same_thread=False
             )
@@ -72,7 +75,7 @@ class RelayRecords:
             except BaseException:
                 self._database.close()
                 raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise RecordsProblem(f"{path}: {error}") from error
 
     def _prepare(self) -> None:
