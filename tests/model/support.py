@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import FrameType
 from typing import Any
 
 from hypothesis import strategies as st
@@ -751,3 +753,26 @@ def largeMessages() -> Iterator[tuple[str, bytes]]:
         "a part's header of 1 MB",
         head + b"--b\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\nz\r\n--b--\r\n",
     )
+
+
+# --- counting ----------------------------------------------------------------------------------
+
+
+def work(function: Callable[[], object]) -> int:
+    """
+    @return: how many lines of Python a call runs.
+    """
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        lines += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+    return lines

@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import partial
 from typing import Any
 
 from hypothesis import given
@@ -22,6 +23,7 @@ from tests.model.support import (
     largeMessages,
     readBody,
     readEnvelope,
+    work,
 )
 from twisted_mailstack.model.message import (
     MAX_REFERENCES,
@@ -138,6 +140,26 @@ class EveryMessageTests(SummaryTestCase):
         for name, data in largeMessages():
             if not name.startswith("20,000 parts"):
                 self.assertGood(name, data, summariseChunks(data, 65_536))
+
+    def test_linearTime(self) -> None:
+        """Twice as much of anything is at most twice the work."""
+        head = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+        level = b"Content-Type: multipart/x; boundary=b%d\r\n\r\n--b%d\r\n"
+        for name, make in (
+            ("parts", lambda n: head + b"--b\r\n\r\nx\r\n" * n),
+            ("levels", lambda n: b"".join(level % (each, each) for each in range(n // 10))),
+            ("messages", lambda n: b"Content-Type: message/rfc822\r\n\r\n" * (n // 10)),
+            ("addresses", lambda n: b"To: " + b"a@x, (b) <c@d>; " * n),
+            ("fields", lambda n: b"To: a@b\r\n" * n),
+            ("parameters", lambda n: b"Content-Type: a/b" + b"; c=d; e*0=f" * n),
+            ("languages", lambda n: b"Content-Language: " + b"a, " * n),
+            ("encoded words", lambda n: b"Subject: " + b"=?utf-8?q?a?= " * n),
+            ("subjects", lambda n: b"Subject: " + b"Re: [x] " * n),
+            ("ids", lambda n: b"References: " + b"<a@b> " * n),
+            ("text", lambda n: b"Content-Type: text/html\r\n\r\n" + b"<p>&amp;\r\n" * n),
+        ):
+            once, twice = [work(partial(summarise, make(size))) for size in (500, 1000)]
+            self.assertLess(twice, 2.2 * once + 500, name)
 
     @given(
         st.lists(

@@ -5,13 +5,11 @@ Tests for L{twisted_mailstack.model.mime}.
 from __future__ import annotations
 
 import random
-import sys
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email import message_from_bytes
 from email.message import Message
 from functools import partial
-from types import FrameType
 from typing import Any
 
 from hypothesis import assume, given
@@ -25,6 +23,7 @@ from tests.model.support import (
     build,
     damagedMessages,
     largeMessages,
+    work,
 )
 from twisted_mailstack.model.header import headerEnd
 from twisted_mailstack.model.mime import (
@@ -99,26 +98,6 @@ def paths(
         yield from paths(part, (*path, 1), False)
     elif part.isMessage:
         yield from paths(part.children[0], path)
-
-
-def work(function: Callable[[], object]) -> int:
-    """
-    @return: how many lines of Python a call runs.
-    """
-    lines = 0
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal lines
-        lines += 1
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        function()
-    finally:
-        sys.settrace(before)
-    return lines
 
 
 class SaneTests(SynchronousTestCase):
