@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.imap.client import Known, MailboxModel
 from tests.imap.stepped import SteppedServer
 from tests.imap.support import Server, now
-from twisted_mailstack.errors import TemporaryFailure
+from twisted_mailstack.errors import NoSuchMailbox, TemporaryFailure
 from twisted_mailstack.imap import fetch, search
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.interfaces import IMailStore
@@ -142,7 +142,11 @@ class World:
             if info.name == name and info.selectable:
                 mailbox = await self.account.openMailbox(name)
                 numbers = NumberSet([(first, first + 2)])
-                await mailbox.storeFlags(numbers, operation, frozenset([flag]))
+                try:
+                    await mailbox.storeFlags(numbers, operation, frozenset([flag]))
+                except NoSuchMailbox:
+                    # A session deleted it meanwhile.
+                    pass
 
     # --- time ----------------------------------------------------------------------------------
 
