@@ -196,8 +196,12 @@ async def connect(
     """
     protocol = ClientConnection(clock, service, tls)
 
+    factory = Factory.forProtocol(lambda: protocol)
+    # It would have two lines in the log for each connection.
+    factory.noisy = False
+
     async def reach() -> None:
-        await endpoint.connect(Factory.forProtocol(lambda: protocol))
+        await endpoint.connect(factory)
         await protocol.ready
 
     attempt = Deferred.fromCoroutine(reach())
