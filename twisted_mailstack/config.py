@@ -494,6 +494,21 @@ def _checkRelay(where: str, configuration: Configuration) -> None:
             parseServer(server)
         except ValueError as problem:
             raise ConfigurationProblem(f"{where}relay.resolvers: {problem}") from None
+    for key, table in (
+        ("relay.routes", configuration.routes),
+        ("relay.sender-routes", configuration.senderRoutes),
+    ):
+        names: set[str] = set()
+        for name in table:
+            try:
+                known = routeName(name)
+            except SyntaxProblem as problem:
+                raise ConfigurationProblem(f"{where}{key}: {name!r}: {problem.text}") from None
+            if "@" in known and key == "relay.routes":
+                raise ConfigurationProblem(f"{where}{key}: {name!r}: a domain is wanted")
+            if known in names:
+                raise ConfigurationProblem(f"{where}{key}: {known} has two routes")
+            names.add(known)
     for key, route in (
         ("relay.smarthost", configuration.smarthost),
         *(("relay.routes", route) for route in configuration.routes.values()),
@@ -505,6 +520,19 @@ def _checkRelay(where: str, configuration: Configuration) -> None:
                 parseRoute(route, "given" if "@" in route else "")
         except RouteProblem as problem:
             raise ConfigurationProblem(f"{where}{key}: {problem}") from None
+
+
+def routeName(text: str) -> str:
+    """
+    @param text: whose route it is: a domain, C{.} and a domain, or a sender's address.
+    @return: it in lower case and as A-labels, as L{twisted_mailstack.relay.routes.Routes} wants it.
+    @raise SyntaxProblem: if it is none of them.
+    """
+    if "@" in text:
+        return str(Address.parse(text)).lower()
+    if text.startswith("."):
+        return "." + parseDomain(text[1:])
+    return parseDomain(text)
 
 
 def template() -> str:

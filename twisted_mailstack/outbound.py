@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_mailstack.config import FAMILIES, Configuration, ConfigurationProblem
+from twisted_mailstack.config import FAMILIES, Configuration, ConfigurationProblem, routeName
 from twisted_mailstack.delivery.dispatch import Dispatch
 from twisted_mailstack.delivery.localrelay import LocalRelay
 from twisted_mailstack.delivery.notification import Notifier
@@ -40,51 +42,72 @@ ROUTES_FILE = "routes"
 
 def readPasswords(path: str) -> dict[str, str]:
     """
-    @return: the passwords of routes, by C{user@host}.
-    @raise ConfigurationProblem: if the file can't be used.
+    @return: the passwords of routes, by C{user@host} or C{user@host:port}.
+    @raise ConfigurationProblem: if the file can't be used. Lines of it are not shown: they may be
+        passwords.
     """
     try:
-        lines = Path(path).read_text("utf-8").splitlines()
+        text = Path(path).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise ConfigurationProblem(f"relay.passwords: {path}: {reason}") from error
-    found = {}
-    for number, line in enumerate(lines, 1):
+        raise ConfigurationProblem(f"relay.passwords: {path}: {reason}") from None
+    found: dict[str, str] = {}
+    # Only at line feeds: a password may have whatever else Unicode takes for the end of a line.
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.removesuffix("\r")
         if not line.strip() or line.startswith("#"):
             continue
-        name, space, password = line.partition(" ")
-        if not space or "@" not in name:
-            # The line isn't shown: it may be a password.
-            raise ConfigurationProblem(
-                f"relay.passwords: {path}, line {number}: user@host and a password are wanted"
-            )
-        found[name] = password
+        match = _PASSWORD.fullmatch(line)
+        problem = "user@host and a password are wanted"
+        if match is not None:
+            name = _named(match.group(1))
+            if name not in found and "\0" not in line:
+                found[name] = match.group(2)
+                continue
+            problem = "a NUL" if "\0" in line else "there is a line for that user@host already"
+        raise ConfigurationProblem(f"relay.passwords: {path}, line {number}: {problem}")
     return found
+
+
+#   user "@" host [ ":" port ], and behind blanks the password, which may have some in it.
+_PASSWORD = re.compile(r"([^ \t]+@[^ \t@]+)[ \t]+(.+)", re.DOTALL)
+_PORT = re.compile(r":[0-9]+\Z")
+
+
+def _named(text: str) -> str:
+    # Hosts are the same in whatever case.
+    user, _, host = text.rpartition("@")
+    return f"{user}@{host.lower()}"
+
+
+def _route(text: str, passwords: Mapping[str, str]) -> Route:
+    authority = text.partition("://")[2].partition("?")[0].removesuffix("/")
+    password = name = ""
+    if "@" in authority:
+        whole = _named(authority)
+        name = _PORT.sub("", whole)
+        password = passwords.get(whole) or passwords.get(name, "")
+    try:
+        return parseRoute(text, password)
+    except RouteProblem as problem:
+        where = f"; relay.passwords is for a line that begins with {name}" if name else ""
+        raise ConfigurationProblem(f"{problem}{where}") from None
 
 
 def makeRoutes(configuration: Configuration) -> Routes:
     """
-    @raise ConfigurationProblem: if a password is missing.
+    @raise ConfigurationProblem: if a route can't be used, since its password is missing for one.
     """
     passwords = readPasswords(configuration.relayPasswords) if configuration.relayPasswords else {}
 
-    def route(text: str) -> Route:
-        authority = text.partition("://")[2].partition("?")[0]
-        user, at, host = authority.rpartition("@")
-        name = f"{user}@{host.rpartition(':')[0] or host}" if at else ""
-        try:
-            return parseRoute(text, passwords.get(name, passwords.get(authority, "")))
-        except RouteProblem as problem:
-            raise ConfigurationProblem(
-                f"{problem}; relay.passwords is for a line that begins with {name}"
-                if at
-                else str(problem)
-            ) from None
+    def table(routes: Mapping[str, str]) -> dict[str, Route]:
+        return {routeName(name): _route(text, passwords) for name, text in routes.items()}
 
+    smarthost = configuration.smarthost
     return Routes(
-        {domain.lower(): route(text) for domain, text in configuration.routes.items()},
-        {sender.lower(): route(text) for sender, text in configuration.senderRoutes.items()},
-        route(configuration.smarthost) if configuration.smarthost else None,
+        table(configuration.routes),
+        table(configuration.senderRoutes),
+        _route(smarthost, passwords) if smarthost else None,
     )
 
 
@@ -110,6 +133,7 @@ class Outbound:
         self._reactor = reactor
         self._store = store
         self._security: RelaySecurity | None = None
+        self._stopping = False
         self._routes = makeRoutes(configuration)
         self.dns = CachedLookup(
             resolverQuery(reactor, configuration.resolvers, trusted=configuration.trustResolvers),
@@ -191,8 +215,9 @@ class Outbound:
         """
         configuration = self._configuration
         data = Path(configuration.data)
-        if configuration.relay:
-            try:
+        self._stopping = False
+        try:
+            if configuration.relay:
                 self._security = makeSecurity(
                     self._reactor,
                     self.dns,
@@ -201,10 +226,18 @@ class Outbound:
                     dane=configuration.dane,
                     mtasts=configuration.mtasts,
                 )
-            except RecordsProblem as problem:
-                raise ConfigurationProblem(str(problem)) from problem
-            await self._reroute(data / ROUTES_FILE)
-        self.runner.start()
+                await self._reroute(data / ROUTES_FILE)
+            else:
+                # What is queued without relaying has the destinations of no routes.
+                (data / ROUTES_FILE).unlink(missing_ok=True)
+        except RecordsProblem as problem:
+            raise ConfigurationProblem(
+                f"{problem}; it has no mail in it: if it is damaged, delete it"
+            ) from problem
+        except OSError as error:
+            raise ConfigurationProblem(f"{data / ROUTES_FILE}: {error.strerror}") from error
+        if not self._stopping:
+            self.runner.start()
 
     async def _reroute(self, path: Path) -> None:
         # What waits has the destinations of the routes that held when it came.
@@ -214,7 +247,7 @@ class Outbound:
         try:
             if path.read_text("ascii") == stamp:
                 return
-        except (OSError, UnicodeDecodeError):
+        except (FileNotFoundError, UnicodeDecodeError):
             pass
 
         def route(message: QueuedMessage, destination: str) -> str:
@@ -227,16 +260,21 @@ class Outbound:
         if changed:
             self.log.info("routes changed: {count} waiting recipients rerouted", count=changed)
         temporary = path.with_suffix(".new")
-        temporary.write_text(stamp, "ascii")
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(stamp)
         os.replace(temporary, path)
 
     async def stop(self, patience: float) -> None:
         """
         Begin nothing more; what is on its way has so many seconds.
         """
-        await self.runner.stop(patience)
-        if self._security is not None:
-            self._security.close()
+        self._stopping = True
+        try:
+            await self.runner.stop(patience)
+        finally:
+            security, self._security = self._security, None
+            if security is not None:
+                security.close()
 
 
 @implementer(IRelay)

@@ -105,6 +105,7 @@ class MailService(Service):
         """
         @param announce: shows text to the person who started the server; C{None}: nobody is there.
             A first account is made only where its password can be shown.
+        @raise CannotStart: if a route's password is missing.
         """
         self.configuration = configuration
         self._reactor = reactor
@@ -133,7 +134,10 @@ class MailService(Service):
             configuration.separator,
             Address.parse(postmaster) if postmaster else None,
         )
-        self.outbound = Outbound(configuration, reactor, self.store, resolver)
+        try:
+            self.outbound = Outbound(configuration, reactor, self.store, resolver)
+        except ConfigurationProblem as problem:
+            self._giveUp(str(problem))
         self._target = MailTarget(
             self.store, resolver, self.outbound.dispatch, self.outbound.notifier
         )
