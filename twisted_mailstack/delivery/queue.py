@@ -8,8 +8,19 @@ are limited per destination and shared out in turn, so a busy one delays nobody 
 reply to one recipient postpones that recipient alone (RFC 5321 §4.5.4.1).
 
 How many connections a destination gets adapts: one until it has answered, one more while messages
-get through, fewer when connections are refused. Memory holds a few dozen recipients of each
-destination that is being worked on, never the queue.
+get through, fewer when connections are refused or break. Destinations that could not be reached
+lately share a part of all connections, so that however many of them there are, the others go on.
+Memory holds a few dozen recipients of each destination that is being worked on, never the queue.
+
+What is known of a destination, in the order of its life:
+
+  - C{due} or C{jobs} say that there is something to do; nothing to do and nobody at work: the spool
+    is asked what comes next (L{QueueRunner._rest}), and if nothing does it is forgotten;
+  - not yet: it stands in C{_later} until its time;
+  - now: it stands in C{_ready} or C{_suspects} until it is its turn, or wakes a connection that
+    waits;
+  - whoever works on it looks for more before it ends, and at its end puts the destination where it
+    belongs (L{QueueRunner._consider}).
 
 One process runs the queue of a spool; others that try go on trying, so that one takes over when the
 first ends.
@@ -41,7 +52,7 @@ from twisted_mailstack.model.queue import (
 )
 
 #: Recipients of a destination that are loaded at a time.
-LOAD = 50
+LOAD = 100
 #: Recipients of one message in one transaction (RFC 5321 §4.5.3.1.8: every server takes 100).
 MAX_RECIPIENTS = 100
 #: Seconds between looks at what is overdue, and between attempts to become the one who runs the
@@ -49,10 +60,21 @@ MAX_RECIPIENTS = 100
 LOOK = 30.0
 #: Overdue recipients that are looked at in one go.
 OVERDUE = 500
+#: Seconds after which an overdue recipient is looked at again that is just being tried, or is
+#: about to be.
+CHECK_AGAIN = 300
 #: Messages that a connection may send while others wait for one.
 QUANTUM = 20
-#: Seconds after which a result that could not be written is tried to be written again.
-SETTLE_AGAIN = 5.0
+#: Seconds after which the spool is asked again that has failed.
+SPOOL_AGAIN = 5.0
+#: Messages of one connection whose results may wait to be written. What is sent and not written
+#: when the machine stops is sent once more (RFC 5321 §6.1).
+UNSETTLED = 10
+#: Connections in a row that break before anything gets through them, after which the destination
+#: counts as one that can't be reached.
+BROKEN = 3
+#: Which part of all connections may go to destinations that could not be reached lately.
+SUSPECTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,15 +134,22 @@ class Destination:
     """
     One destination that is being worked on, or waits.
 
+    @ivar window: connections that it may have now.
     @ivar due: when something of it may be tried, as far as is known; C{None}: nothing known.
     @ivar retryAt: not before.
-    @ivar failures: connection failures in a row.
-    @ivar lastReply: of the last one.
-    @ivar window: connections that it may have now.
+    @ivar failures: how often in a row it could not be reached.
+    @ivar lastReply: of the last failure.
     @ivar proven: whether it has answered since it last could not be reached.
+    @ivar broken: connections in a row that broke before anything got through.
     @ivar active: connections that it has.
+    @ivar loading: whether the spool is being asked for messages.
+    @ivar resting: whether the spool is being asked what comes next; C{restAgain}: once more.
+    @ivar writing: changes of C{retryAt} that aren't in the spool yet; C{outdated}: it changed there
+        meanwhile.
+    @ivar alarm: when it is looked at again, in any case.
     @ivar jobs: messages that are loaded.
     @ivar taken: recipients that are loaded, being sent or being settled.
+    @ivar released: recipients that aren't any more, since loading began.
     @ivar idle: connections that wait for a message.
     """
 
@@ -131,11 +160,23 @@ class Destination:
     failures: int = 0
     lastReply: str = ""
     proven: bool = False
+    broken: int = 0
     active: int = 0
     loading: bool = False
+    resting: bool = False
+    restAgain: bool = False
+    writing: int = 0
+    outdated: bool = False
+    alarm: int | None = None
     jobs: deque[QueuedMessage] = field(default_factory=deque)
     taken: set[tuple[int, int]] = field(default_factory=set)
+    released: set[tuple[int, int]] = field(default_factory=set)
     idle: list[Deferred[None]] = field(default_factory=list)
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it could not be reached the last time."""
+        return self.failures > 0 and not self.proven
 
 
 class QueueRunner:
@@ -171,22 +212,32 @@ class QueueRunner:
         self._settings = settings or QueueSettings()
         self._schedule = schedule or RetrySchedule()
         self._now = now
-        self._destinations: dict[str, Destination] = {}
-        # Those that may want a connection now, in turn, and those that will later.
-        self._ready: dict[Destination, None] = {}
-        self._later: list[tuple[int, int, Destination]] = []
         self._numbers = count()
-        self._active = 0
-        self._hungry = False
         self._release: Callable[[], None] | None = None
         self._stopWatching: Callable[[], None] | None = None
+        self._stopping = True
         self._turn: IDelayedCall | None = None
         self._look: IDelayedCall | None = None
         self._alarm: IDelayedCall | None = None
-        self._stopping = True
-        self._looking = False
-        self._working: set[Deferred[None]] = set()
+        self._active = self._probing = 0
+        self._hungry = False
+        self._looking = self._learning = self._outdated = False
+        # What sends, which may be cut short, and what writes results, which may not.
+        self._sending: set[Deferred[None]] = set()
+        self._settling: set[Deferred[None]] = set()
+        self._sleeping: set[Deferred[None]] = set()
+        self._idle: set[Deferred[None]] = set()
+        self._forgetAll()
         self.attempts = self.delivered = self.deferred = self.failed = 0
+
+    def _forgetAll(self) -> None:
+        self._destinations: dict[str, Destination] = {}
+        # Those that may want a connection now, in turn, and those that will later.
+        self._ready: dict[Destination, None] = {}
+        self._suspects: dict[Destination, None] = {}
+        self._later: list[tuple[int, int, Destination]] = []
+        # What any destination has taken: a message that is sent may be rerouted meanwhile.
+        self._taken: set[tuple[int, int]] = set()
 
     @property
     def running(self) -> bool:
@@ -202,10 +253,11 @@ class QueueRunner:
 
     def start(self) -> None:
         """
-        Begin, as soon as nobody else runs this queue.
+        Begin, as soon as nobody else runs this queue. Does nothing if it has begun.
         """
-        self._stopping = False
-        self._lookAround()
+        if self._stopping:
+            self._stopping = False
+            self._lookAround()
 
     async def stop(self, patience: float = 5.0) -> None:
         """
@@ -219,24 +271,33 @@ class QueueRunner:
         for timer in (self._turn, self._look, self._alarm):
             if timer is not None and timer.active():
                 timer.cancel()
+        self._turn = self._look = self._alarm = None
         if self._stopWatching is not None:
             self._stopWatching()
             self._stopWatching = None
-        for destination in self._destinations.values():
-            _wake(destination)
+        self._wakeIdle()
+        for sleeping in list(self._sleeping):
+            _fire(sleeping)
 
         def cut() -> None:
-            for work in list(self._working):
+            # Again and again: who is cut may hang while it closes its connection.
+            nonlocal timer
+            timer = self._clock.callLater(max(1.0, patience), cut)
+            for work in list(self._sending):
                 work.cancel()
 
         timer = self._clock.callLater(patience, cut)
-        while self._working:
-            await DeferredList(list(self._working))
-        if timer.active():
-            timer.cancel()
-        if self._release is not None:
-            self._release()
-            self._release = None
+        try:
+            while self._sending or self._settling:
+                await DeferredList([_after(each) for each in self._sending | self._settling])
+        finally:
+            if timer.active():
+                timer.cancel()
+        if self._stopping:
+            self._forgetAll()
+            if self._release is not None:
+                self._release()
+                self._release = None
 
     def _lookAround(self) -> None:
         # Every LOOK seconds: take over a queue that nobody runs, and see what is overdue.
@@ -244,16 +305,23 @@ class QueueRunner:
             return
         self._look = self._clock.callLater(LOOK, self._lookAround)
         if self._release is None:
-            self._release = self._spool.lockQueue()
+            try:
+                self._release = self._spool.lockQueue()
+            except Exception:
+                self.log.failure("it can't be found out who runs the queue")
             if self._release is None:
                 return
+            self._outdated = True
             self._stopWatching = self._spool.watch(self._changed)
+        if self._outdated:
             self._changed(None)
+        # The time of day may have been set, or the machine have slept.
+        self._ring()
         if not self._looking:
             self._looking = True
-            self._spawn(self._checkOverdue())
+            self._spawn(self._checkOverdue(), self._settling)
 
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def _spawn(self, work: Awaitable[None], among: set[Deferred[None]]) -> Deferred[None]:
         async def guarded() -> None:
             try:
                 await work
@@ -264,8 +332,20 @@ class QueueRunner:
 
         done = ensureDeferred(guarded())
         if not done.called:
-            self._working.add(done)
-            done.addBoth(lambda _: self._working.discard(done))
+            among.add(done)
+            done.addBoth(lambda _: among.discard(done))
+        return done
+
+    async def _sleep(self, seconds: float) -> None:
+        sleeping: Deferred[None] = Deferred()
+        self._sleeping.add(sleeping)
+        timer = self._clock.callLater(seconds, _fire, sleeping)
+        try:
+            await sleeping
+        finally:
+            self._sleeping.discard(sleeping)
+            if timer.active():
+                timer.cancel()
 
     # --- what there is to do -------------------------------------------------------------------
 
@@ -273,7 +353,10 @@ class QueueRunner:
         if self._stopping:
             return
         if names is None:
-            self._spawn(self._learn())
+            self._outdated = True
+            if not self._learning:
+                self._learning = True
+                self._spawn(self._learn(), self._settling)
             return
         now = int(self._now())
         for name in names:
@@ -283,13 +366,30 @@ class QueueRunner:
             self._consider(destination)
 
     async def _learn(self) -> None:
-        for state in await self._spool.destinations():
-            destination = self._known(state.name)
-            destination.due = state.due
-            destination.retryAt = state.retryAt
-            destination.failures = state.failures
-            destination.lastReply = state.lastReply
-            self._consider(destination)
+        # What others changed: all of it is read anew, and once more if it changes meanwhile. If it
+        # can't be read, L{_lookAround} tries again.
+        try:
+            while self._outdated and not self._stopping:
+                self._outdated = False
+                try:
+                    states = await self._spool.destinations()
+                except BaseException:
+                    self._outdated = True
+                    raise
+                for state in states:
+                    destination = self._known(state.name)
+                    if destination.due is None or destination.due > state.due:
+                        destination.due = state.due
+                    if destination.writing:
+                        # What was read is older than what is known here.
+                        destination.outdated = True
+                    else:
+                        destination.retryAt = state.retryAt
+                        destination.failures = state.failures
+                        destination.lastReply = state.lastReply
+                    self._consider(destination)
+        finally:
+            self._learning = False
 
     def _known(self, name: str) -> Destination:
         destination = self._destinations.get(name)
@@ -301,21 +401,38 @@ class QueueRunner:
         """
         A destination may want a connection, now or later.
         """
-        if self._stopping or (not destination.jobs and destination.due is None):
+        if self._stopping:
             return
-        when = max(destination.due or 0, destination.retryAt)
         if destination.jobs:
             when = destination.retryAt
-        if when > self._now():
-            heapq.heappush(self._later, (when, next(self._numbers), destination))
-            if self._later[0][2] is destination:
-                self._setAlarm()
-        elif destination.idle:
-            destination.idle.pop().callback(None)
+        elif destination.due is not None:
+            when = max(destination.due, destination.retryAt)
         else:
-            self._ready[destination] = None
-            if self._turn is None:
-                self._turn = self._clock.callLater(0, self._takeTurns)
+            return
+        if when > self._now():
+            self._wait(destination, when)
+        elif destination.idle:
+            _fire(destination.idle.pop())
+        else:
+            (self._suspects if destination.suspect else self._ready)[destination] = None
+            self._shareOut()
+
+    def _wait(self, destination: Destination, when: int) -> None:
+        if destination.alarm is not None and destination.alarm <= when:
+            # It is considered again then.
+            return
+        destination.alarm = when
+        heapq.heappush(self._later, (when, next(self._numbers), destination))
+        if len(self._later) > 2 * len(self._destinations) + 100:
+            # Mostly alarms that were set to an earlier time, or whose destination is forgotten.
+            self._later = [
+                (each.alarm, next(self._numbers), each)
+                for each in self._destinations.values()
+                if each.alarm is not None
+            ]
+            heapq.heapify(self._later)
+        if self._later[0][0] >= when:
+            self._setAlarm()
 
     def _setAlarm(self) -> None:
         if self._alarm is not None and self._alarm.active():
@@ -326,32 +443,52 @@ class QueueRunner:
             self._alarm = self._clock.callLater(delay, self._ring)
 
     def _ring(self) -> None:
-        self._alarm = None
         now = self._now()
-        rung = set()
         while self._later and self._later[0][0] <= now:
-            rung.add(heapq.heappop(self._later)[2])
-        for destination in rung:
-            # Its time may have changed since.
-            self._consider(destination)
+            when, _, destination = heapq.heappop(self._later)
+            if destination.alarm == when:
+                destination.alarm = None
+                # Its time may have changed since.
+                self._consider(destination)
         self._setAlarm()
+
+    def _shareOut(self) -> None:
+        if self._turn is None and not self._stopping and (self._ready or self._suspects):
+            self._turn = self._clock.callLater(0, self._takeTurns)
 
     def _takeTurns(self) -> None:
         # Each gets a connection in turn, until there are as many as there may be.
         self._turn = None
         self._hungry = False
-        while self._ready and not self._stopping:
-            if self._active >= self._settings.maxConnections:
-                self._hungry = True
+        while not self._stopping:
+            line = self._line()
+            if line is None:
                 return
-            destination = next(iter(self._ready))
-            del self._ready[destination]
+            if self._active >= self._settings.maxConnections:
+                # Connections that wait for messages make room; those that send do so in a while.
+                self._hungry = True
+                self._wakeIdle()
+                return
+            destination = next(iter(line))
+            del line[destination]
             if self._mayStart(destination):
                 destination.active += 1
                 self._active += 1
-                self._spawn(self._work(destination))
+                suspect = destination.suspect
+                self._probing += suspect
+                self._spawn(self._work(destination, suspect), self._sending)
                 if destination.jobs and self._mayStart(destination):
                     self._ready[destination] = None
+            elif destination.idle or destination.retryAt > self._now():
+                # It got there while it was waiting for its turn.
+                self._consider(destination)
+
+    def _line(self) -> dict[Destination, None] | None:
+        # Whose turn it is.
+        most = max(1, self._settings.maxConnections // SUSPECTS)
+        if self._suspects and self._probing < most:
+            return self._suspects
+        return self._ready or None
 
     def _mayStart(self, destination: Destination) -> bool:
         if destination.retryAt > self._now() or destination.idle:
@@ -363,197 +500,360 @@ class QueueRunner:
 
     # --- sending -------------------------------------------------------------------------------
 
-    async def _work(self, destination: Destination) -> None:
-        settings = self._settings
+    async def _work(self, destination: Destination, suspect: bool) -> None:
         connection: IRelayConnection | None = None
-        sent = 0
+        stumbled = False
         try:
-            while message := await self._next(destination, connection is not None):
-                if message.mustNotBeLate and message.expires <= self._now():
-                    late = AttemptResult(554, "5.4.7", "Delivery time expired")
-                    self._finish(destination, message, [late] * len(message.recipients))
-                    continue
-                if connection is not None and (
-                    sent >= settings.messagesPerConnection or not connection.accepts(message)
-                ):
-                    old, connection, sent = connection, None, 0
-                    await old.close()
-                if connection is None:
-                    try:
-                        connection = await self._connect(destination, message)
-                    except DestinationUnavailable as error:
-                        destination.jobs.appendleft(message)
-                        await self._unreachable(destination, error)
-                        break
-                    except MailError as error:
-                        self._finish(destination, message, _same(error, message))
-                        continue
-                sent += 1
-                await self._send(destination, connection, message)
-                if self._hungry and sent >= QUANTUM:
+            sent = turn = 0
+            unsettled: deque[Deferred[None]] = deque()
+            while True:
+                while len(unsettled) >= UNSETTLED:
+                    await unsettled.popleft()
+                if turn >= QUANTUM and self._hungry:
                     # Others wait for a connection; this destination gets in line again.
+                    break
+                message = await self._next(destination, connection is not None)
+                if message is None:
+                    break
+                try:
+                    message = await self._confirm(destination, message)
+                    if not message.recipients:
+                        continue
+                    if message.mustNotBeLate and message.expires <= self._now():
+                        unsettled.append(self._finish(destination, message, _LATE))
+                        continue
+                    if connection is not None and (
+                        sent >= self._settings.messagesPerConnection
+                        or not self._usable(connection, message)
+                    ):
+                        old, connection = connection, None
+                        await self._close(old)
+                    if connection is None:
+                        sent = 0
+                        try:
+                            connection = await self._connect(destination, message)
+                        except DestinationUnavailable as error:
+                            self._putBack(destination, message)
+                            await self._refused(destination, error)
+                            break
+                        except MailError as error:
+                            unsettled.append(self._finish(destination, message, _own(error)))
+                            continue
+                    sent += 1
+                    turn += 1
+                    results = await self._send(connection, message)
+                except MessageExpunged:
+                    # An operator removed it meanwhile.
+                    self._letGo(destination, message)
+                    continue
+                except CancelledError:
+                    self._putBack(destination, message)
+                    raise
+                except Exception:
+                    self.log.failure("{queueId}: not tried", queueId=message.queueId)
+                    self._putBack(destination, message)
+                    stumbled = True
+                    break
+                if results is None:
+                    old, connection = connection, None
+                    unsettled.append(self._finish(destination, message, _STUMBLED))
+                    await self._close(old)
+                    continue
+                unsettled.append(self._finish(destination, message, *results))
+                if await self._wentWrong(destination, connection, message, results):
                     break
         finally:
             destination.active -= 1
             self._active -= 1
+            self._probing -= suspect
             if not destination.active:
-                self._unload(destination)
+                # Nobody works on it: nothing of it is kept in memory.
+                while destination.jobs:
+                    self._putBack(destination, destination.jobs.popleft())
+                if stumbled:
+                    destination.due = int(self._now() + SPOOL_AGAIN)
             self._consider(destination)
-            if self._hungry and self._turn is None and not self._stopping:
-                self._turn = self._clock.callLater(0, self._takeTurns)
+            self._shareOut()
             if connection is not None:
-                await connection.close()
+                await self._close(connection)
             await self._rest(destination)
 
-    async def _connect(self, destination: Destination, message: QueuedMessage) -> IRelayConnection:
-        try:
-            connection = await self._relayFor(destination.name).connect(destination.name, message)
-        except MailError:
-            raise
-        except CancelledError:
-            self._letGo(destination, message)
-            raise
-        except Exception:
-            self.log.failure("{destination}: connecting failed", destination=destination.name)
-            raise DestinationUnavailable("Internal error") from None
-        if destination.failures:
-            destination.failures = destination.retryAt = 0
-            destination.lastReply = ""
-            await self._spool.postpone(destination.name, 0, 0, "")
-        if not destination.proven:
-            destination.proven = True
-            destination.window = float(
-                min(self._settings.firstPerDestination, self._settings.maxPerDestination)
-            )
-            self._consider(destination)
-        return connection
-
-    async def _unreachable(self, destination: Destination, error: MailError) -> None:
-        if destination.active > 1 and destination.proven:
-            # Others of ours are connected: it takes fewer at a time.
-            destination.window = max(1.0, float(destination.active - 1))
-            return
-        now = int(self._now())
-        destination.failures += 1
-        destination.proven = False
-        destination.window = 1.0
-        destination.retryAt = now + self._schedule.delay(destination.failures)
-        destination.lastReply = f"{error.smtpCode} {error.enhancedStatus} {error.text}"
-        self.log.info(
-            "{destination}: unreachable, next attempt in {delay} s: {reply}",
-            destination=destination.name,
-            delay=destination.retryAt - now,
-            reply=destination.lastReply,
-        )
-        await self._spool.postpone(
-            destination.name, destination.retryAt, destination.failures, destination.lastReply
-        )
-
-    async def _send(
-        self, destination: Destination, connection: IRelayConnection, message: QueuedMessage
-    ) -> None:
-        self.attempts += 1
-        results: Sequence[AttemptResult]
-        try:
-            content = await self._spool.openContent(message.spoolId)
-            results = await connection.send(message, content)
-        except MessageExpunged:
-            # An operator removed it meanwhile.
-            self._letGo(destination, message)
-            return
-        except CancelledError:
-            self._letGo(destination, message)
-            raise
-        except MailError as error:
-            results = _same(error, message)
-        except Exception:
-            self.log.failure("{queueId}: an attempt failed", queueId=message.queueId)
-            results = [AttemptResult(451, "4.3.0", "Internal error")] * len(message.recipients)
-        if any(result.delivered for result in results):
-            window = destination.window
-            destination.window = min(self._settings.maxPerDestination, window + 1 / window)
-        self._finish(destination, message, results)
-
     async def _next(self, destination: Destination, mayWait: bool) -> QueuedMessage | None:
-        while not self._stopping:
+        while not self._stopping and destination.retryAt <= self._now():
             if destination.jobs:
                 message = destination.jobs.popleft()
-                if destination.jobs and destination not in self._ready:
+                if destination.jobs:
                     self._consider(destination)
                 return message
             due = destination.due
             if due is not None and due <= self._now() and not destination.loading:
                 await self._load(destination)
-                if destination.jobs:
-                    continue
+                continue
             if not mayWait or self._hungry:
                 return None
             mayWait = False
             news: Deferred[None] = Deferred()
             destination.idle.append(news)
+            self._idle.add(news)
             timer = self._clock.callLater(self._settings.linger, _fire, news)
             try:
                 await news
             finally:
                 if timer.active():
                     timer.cancel()
+                self._idle.discard(news)
                 if news in destination.idle:
                     destination.idle.remove(news)
         return None
 
-    async def _load(self, destination: Destination) -> None:
-        destination.loading = True
-        try:
-            now = int(self._now())
-            # What arrives from here on sets it again.
-            destination.due = None
-            taken = destination.taken
-            messages = await self._spool.due(destination.name, now, LOAD + len(taken))
-            for message in messages:
-                fresh = [r for r in message.recipients if (message.spoolId, r.number) not in taken]
-                taken.update((message.spoolId, each.number) for each in fresh)
-                for start in range(0, len(fresh), MAX_RECIPIENTS):
-                    some = tuple(fresh[start : start + MAX_RECIPIENTS])
-                    destination.jobs.append(message._replace(recipients=some))
-            if destination.jobs:
-                # There may be more.
-                destination.due = now
-        finally:
-            destination.loading = False
+    def _wakeIdle(self) -> None:
+        for news in list(self._idle):
+            _fire(news)
 
-    def _unload(self, destination: Destination) -> None:
-        # Nobody works on it: nothing of it is kept in memory.
-        while destination.jobs:
-            self._letGo(destination, destination.jobs.popleft())
-            destination.due = int(self._now())
+    async def _load(self, destination: Destination) -> None:
+        now = int(self._now())
+        taken = destination.taken
+        limit = QUANTUM if self._hungry else LOAD
+        destination.loading = True
+        # What arrives from here on sets it again.
+        destination.due = None
+        try:
+            messages = await self._spool.due(destination.name, now, limit + len(taken))
+        except CancelledError:
+            raise
+        except Exception:
+            self.log.failure("{destination}: can't be loaded", destination=destination.name)
+            destination.due = now + int(SPOOL_AGAIN)
+            return
+        finally:
+            released, destination.released = destination.released, set()
+            destination.loading = False
+        elsewhere = False
+        for message in messages:
+            fresh = []
+            for recipient in message.recipients:
+                key = (message.spoolId, recipient.number)
+                if key not in self._taken:
+                    # What was settled meanwhile was read as it was before.
+                    if key not in released:
+                        fresh.append(recipient)
+                elif key not in taken:
+                    elsewhere = True
+            for start in range(0, len(fresh), MAX_RECIPIENTS):
+                some = message._replace(recipients=tuple(fresh[start : start + MAX_RECIPIENTS]))
+                self._take(destination, some)
+                destination.jobs.append(some)
+        if destination.jobs or released:
+            # There may be more.
+            destination.due = now
+        elif elsewhere and destination.due is None:
+            # It was rerouted while it was sent.
+            destination.due = now + int(SPOOL_AGAIN)
+
+    async def _confirm(self, destination: Destination, message: QueuedMessage) -> QueuedMessage:
+        # An operator may have held, removed or rerouted it since it was loaded.
+        waiting = await self._spool.waiting(message.spoolId, destination.name)
+        gone = [each for each in message.recipients if each.number not in waiting]
+        if not gone:
+            return message
+        self._letGo(destination, message._replace(recipients=tuple(gone)))
+        return message._replace(
+            recipients=tuple(each for each in message.recipients if each.number in waiting)
+        )
+
+    def _usable(self, connection: IRelayConnection, message: QueuedMessage) -> bool:
+        try:
+            return connection.accepts(message)
+        except Exception:
+            self.log.failure("a connection failed")
+            return False
+
+    async def _connect(self, destination: Destination, message: QueuedMessage) -> IRelayConnection:
+        try:
+            return await self._relayFor(destination.name).connect(destination.name, message)
+        except (MailError, CancelledError):
+            raise
+        except Exception:
+            self.log.failure("{destination}: connecting failed", destination=destination.name)
+            raise DestinationUnavailable("Internal error") from None
+
+    async def _close(self, connection: IRelayConnection) -> None:
+        try:
+            await connection.close()
+        except CancelledError:
+            raise
+        except Exception:
+            self.log.failure("a connection could not be closed")
+
+    async def _send(
+        self, connection: IRelayConnection, message: QueuedMessage
+    ) -> Sequence[AttemptResult] | None:
+        """
+        @return: C{None} if the connection failed in a way that it should not.
+        """
+        self.attempts += 1
+        try:
+            content = await self._spool.openContent(message.spoolId)
+            results = await connection.send(message, content)
+            if len(results) == len(message.recipients):
+                return results
+            self.log.error(
+                "{queueId}: {results} results for {recipients} recipients",
+                queueId=message.queueId,
+                results=len(results),
+                recipients=len(message.recipients),
+            )
+        except (MessageExpunged, CancelledError):
+            raise
+        except MailError as error:
+            return [_own(error)] * len(message.recipients)
+        except Exception:
+            self.log.failure("{queueId}: an attempt failed", queueId=message.queueId)
+        return None
+
+    async def _wentWrong(
+        self,
+        destination: Destination,
+        connection: IRelayConnection,
+        message: QueuedMessage,
+        results: Sequence[AttemptResult],
+    ) -> bool:
+        """
+        Learn from an attempt how the destination does.
+
+        @return: whether it is no use to go on.
+        """
+        most = float(self._settings.maxPerDestination)
+        if not all(each.temporary for each in results) or self._usable(connection, message):
+            # It talks to us, whatever it says.
+            destination.broken = 0
+            if not destination.proven:
+                destination.proven = True
+                destination.window = min(float(self._settings.firstPerDestination), most)
+                self._consider(destination)
+            if any(each.delivered for each in results):
+                window = destination.window
+                destination.window = min(most, window + 1 / window)
+            if destination.failures:
+                destination.failures = destination.retryAt = 0
+                destination.lastReply = ""
+                await self._remember(destination)
+            return False
+        destination.broken += 1
+        destination.window = max(1.0, destination.window / 2)
+        if destination.broken < BROKEN:
+            return False
+        await self._postpone(destination, results[0].line)
+        return True
+
+    async def _refused(self, destination: Destination, error: MailError) -> None:
+        if destination.active > 1 and destination.proven:
+            # Others of ours are connected: it takes fewer at a time.
+            destination.window = max(1.0, float(destination.active - 1))
+            return
+        await self._postpone(destination, _own(error).line)
+
+    async def _postpone(self, destination: Destination, reply: str) -> None:
+        now = int(self._now())
+        destination.failures += 1
+        destination.broken = 0
+        destination.proven = False
+        destination.window = 1.0
+        destination.retryAt = now + self._schedule.delay(destination.failures)
+        destination.lastReply = reply
+        self.log.info(
+            "{destination}: unreachable, next attempt in {delay} s: {reply!r}",
+            destination=destination.name,
+            delay=destination.retryAt - now,
+            reply=reply,
+        )
+        await self._remember(destination)
+
+    async def _remember(self, destination: Destination) -> None:
+        # For the next start: if it can't be written, what is known here holds all the same.
+        destination.writing += 1
+        try:
+            await self._spool.postpone(
+                *(destination.name, destination.retryAt),
+                *(destination.failures, destination.lastReply),
+            )
+        except CancelledError:
+            raise
+        except Exception:
+            self.log.failure("{destination}: can't be noted", destination=destination.name)
+        finally:
+            destination.writing -= 1
+            if not destination.writing and destination.outdated:
+                destination.outdated = False
+                self._changed(None)
+
+    def _take(self, destination: Destination, message: QueuedMessage) -> None:
+        keys = [(message.spoolId, each.number) for each in message.recipients]
+        destination.taken.update(keys)
+        self._taken.update(keys)
 
     def _letGo(self, destination: Destination, message: QueuedMessage) -> None:
-        for recipient in message.recipients:
-            destination.taken.discard((message.spoolId, recipient.number))
+        keys = [(message.spoolId, each.number) for each in message.recipients]
+        destination.taken.difference_update(keys)
+        self._taken.difference_update(keys)
+        if destination.loading:
+            destination.released.update(keys)
+
+    def _putBack(self, destination: Destination, message: QueuedMessage) -> None:
+        # Not tried: it is still due.
+        self._letGo(destination, message)
+        destination.due = int(self._now())
 
     async def _rest(self, destination: Destination) -> None:
         # When nothing of it is under way any more: when is the next of it due, if there is any?
-        if destination.active or destination.taken or destination.due is not None:
+        if self._stopping or destination.active or destination.taken:
             return
-        earliest = await self._spool.earliest(destination.name)
+        if destination.due is not None:
+            return
+        if destination.resting:
+            destination.restAgain = True
+            return
+        destination.resting = True
+        earliest: int | None
+        try:
+            while True:
+                destination.restAgain = False
+                earliest = await self._spool.earliest(destination.name)
+                if not destination.restAgain:
+                    break
+        except CancelledError:
+            raise
+        except Exception:
+            self.log.failure("{destination}: can't be looked up", destination=destination.name)
+            earliest = int(self._now() + SPOOL_AGAIN)
+        finally:
+            destination.resting = False
         if destination.active or destination.taken or destination.due is not None:
             return
         if earliest is not None:
             destination.due = earliest
             self._consider(destination)
-        elif not destination.proven and not destination.failures:
-            self._destinations.pop(destination.name, None)
+        elif self._destinations.get(destination.name) is destination:
+            # Nothing waits for it.
+            del self._destinations[destination.name]
+            if destination.failures:
+                destination.failures = destination.retryAt = 0
+                await self._remember(destination)
 
     # --- results -------------------------------------------------------------------------------
 
     def _finish(
-        self,
-        destination: Destination,
-        message: QueuedMessage,
-        results: Sequence[AttemptResult],
-    ) -> None:
-        # Settled while the next message goes out: the spool has it until then.
-        self._spawn(self._settle(destination, message, results))
+        self, destination: Destination, message: QueuedMessage, *results: AttemptResult
+    ) -> Deferred[None]:
+        """
+        Note what became of a message, while the next one goes out: the spool has it until then.
+
+        @param results: one for each recipient, or one for all of them.
+        @return: fires when it is written.
+        """
+        if len(results) == 1:
+            results *= len(message.recipients)
+        return _after(self._spawn(self._settle(destination, message, results), self._settling))
 
     async def _settle(
         self,
@@ -564,8 +864,10 @@ class QueueRunner:
         now = int(self._now())
         outcomes: list[Outcome] = []
         reports: list[Report] = []
+        # Recipients that failed together are tried together.
+        delays: dict[int, int] = {}
         for recipient, result in zip(message.recipients, results, strict=True):
-            outcome, report = self._judge(message, recipient, result, now)
+            outcome, report = self._judge(message, recipient, result, now, delays)
             outcomes.append(outcome)
             if report is not None:
                 reports.append(report)
@@ -581,9 +883,7 @@ class QueueRunner:
                 self.log.failure("{queueId}: a result can't be written", queueId=message.queueId)
                 if self._stopping:
                     return
-                again: Deferred[None] = Deferred()
-                self._clock.callLater(SETTLE_AGAIN, _fire, again)
-                await again
+                await self._sleep(SPOOL_AGAIN)
         self._letGo(destination, message)
         later = [each.nextAttempt for each in outcomes if each.nextAttempt is not None]
         if later and (destination.due is None or min(later) < destination.due):
@@ -605,6 +905,7 @@ class QueueRunner:
         recipient: QueuedRecipient,
         result: AttemptResult,
         now: int,
+        delays: dict[int, int],
     ) -> tuple[Outcome, Report | None]:
         key = (message.spoolId, recipient.number)
         wants = self._notifier.wants
@@ -617,8 +918,10 @@ class QueueRunner:
         if result.temporary and now < message.expires:
             self.deferred += 1
             attempts = recipient.attempts + 1
+            if attempts not in delays:
+                delays[attempts] = self._schedule.delay(attempts)
             # One last attempt when it expires.
-            again = max(now + 1, min(now + self._schedule.delay(attempts), message.expires))
+            again = max(now + 1, min(now + delays[attempts], message.expires))
             return Outcome(*key, False, result.line, again, attempts), None
         self.failed += 1
         report = Report(recipient, "failed", result)
@@ -661,53 +964,78 @@ class QueueRunner:
         """
         @return: whether there may be more.
         """
-        now = int(self._now())
         progress = False
-        for message in await self._spool.overdue(now, OVERDUE):
-            checked = [
-                self._checkOne(message, recipient, now)
-                for recipient in message.recipients
-                if not self._isTaken(message, recipient)
-            ]
-            outcomes = [outcome for outcome, _ in checked if outcome is not None]
-            reports = [report for _, report in checked if report is not None]
-            if outcomes:
-                await self._write(message, reports, outcomes)
+        for message in await self._spool.overdue(int(self._now()), OVERDUE):
+            if self._stopping:
+                return False
+            try:
+                await self._check(message)
                 progress = True
+            except CancelledError:
+                raise
+            except Exception:
+                # The others are looked at all the same.
+                self.log.failure("{queueId}: can't be looked at", queueId=message.queueId)
         return progress
 
-    def _isTaken(self, message: QueuedMessage, recipient: QueuedRecipient) -> bool:
-        destination = self._destinations.get(recipient.destination)
-        key = (message.spoolId, recipient.number)
-        return destination is not None and key in destination.taken
+    async def _check(self, message: QueuedMessage) -> None:
+        now = int(self._now())
+        outcomes: list[Outcome] = []
+        reports: list[Report] = []
+        claimed: list[tuple[Destination, QueuedMessage]] = []
+        for recipient in message.recipients:
+            key = (message.spoolId, recipient.number)
+            destination = self._known(recipient.destination)
+            if key not in self._taken:
+                # It isn't tried while its sender is told.
+                one = message._replace(recipients=(recipient,))
+                self._take(destination, one)
+                claimed.append((destination, one))
+                outcome, report = self._checkOne(message, recipient, destination, now)
+            else:
+                outcome, report = None, None
+            # As after a long pause of the server: the attempt that is due, or under way, decides.
+            outcomes.append(outcome or Outcome(*key, False, checkAt=now + CHECK_AGAIN))
+            if report is not None:
+                reports.append(report)
+        try:
+            await self._write(message, reports, outcomes)
+        finally:
+            for destination, one in claimed:
+                self._letGo(destination, one)
+        for destination in dict.fromkeys(destination for destination, _ in claimed):
+            await self._rest(destination)
 
     def _checkOne(
-        self, message: QueuedMessage, recipient: QueuedRecipient, now: int
+        self,
+        message: QueuedMessage,
+        recipient: QueuedRecipient,
+        destination: Destination,
+        now: int,
     ) -> tuple[Outcome | None, Report | None]:
         key = (message.spoolId, recipient.number)
-        destination = self._destinations.get(recipient.destination)
-        retryAt = 0 if destination is None else destination.retryAt
-        said = recipient.lastReply or ("" if destination is None else destination.lastReply)
+        last = AttemptResult.parse(recipient.lastReply) or AttemptResult.parse(
+            destination.lastReply
+        )
         if now < message.expires:
             report = None
             if not recipient.delayNotified and self._notifier.wants(message, recipient, "delayed"):
-                result = AttemptResult(451, "4.4.7", said or "No attempt was made yet")
+                result = last or AttemptResult(451, "4.4.7", "No attempt was made yet")
                 report = Report(recipient, "delayed", result)
             told = report is not None
             return Outcome(*key, False, checkAt=message.expires, delayNotified=told), report
-        if max(recipient.nextAttempt, retryAt) <= now and not message.mustNotBeLate:
-            # As after a long pause of the server: the attempt that is due decides.
+        if message.mustNotBeLate:
+            last = _LATE
+        elif max(recipient.nextAttempt, destination.retryAt) <= now:
             return None, None
         self.failed += 1
-        result = AttemptResult(
-            554, "5.4.7", "Delivery time expired" + (f": {said}" if said else "")
-        )
+        result = last or AttemptResult(451, "4.4.7", "No attempt was made")
         self.log.info(
             "{queueId}: expired: from={reversePath} to=<{recipient}> reply={reply!r}",
             queueId=message.queueId,
             reversePath=formatPath(message.reversePath),
             recipient=str(recipient.address),
-            reply=said,
+            reply=result.line,
         )
         wanted = self._notifier.wants(message, recipient, "failed")
         return (
@@ -716,16 +1044,24 @@ class QueueRunner:
         )
 
 
+#: RFC 2852 §4: by-mode R.
+_LATE = AttemptResult(554, "5.4.7", "Delivery time expired")
+_STUMBLED = AttemptResult(451, "4.3.0", "Internal error")
+
+
 def _fire(deferred: Deferred[None]) -> None:
     if not deferred.called:
         deferred.callback(None)
 
 
-def _wake(destination: Destination) -> None:
-    while destination.idle:
-        destination.idle.pop().callback(None)
+def _after(done: Deferred[None]) -> Deferred[None]:
+    """
+    @return: fires after the other, which goes on if this one is cancelled.
+    """
+    after: Deferred[None] = Deferred()
+    done.addBoth(lambda _: _fire(after))
+    return after
 
 
-def _same(error: MailError, message: QueuedMessage) -> list[AttemptResult]:
-    result = AttemptResult(error.smtpCode, error.enhancedStatus, error.text)
-    return [result] * len(message.recipients)
+def _own(error: MailError) -> AttemptResult:
+    return AttemptResult(error.smtpCode, error.enhancedStatus, error.text)

@@ -8,6 +8,7 @@ wait, are tried and end one by one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from twisted_mailstack.model.address import Address, ReversePath
 
 #: The destination of recipients that are accounts of ours and can't get their copy at once.
 LOCAL = "local:"
+
+_LINE = re.compile(r"(?:(.+?) said: )?([245]\d\d) ([245]\.\d{1,3}\.\d{1,3}) (.*)\Z", re.DOTALL)
 
 
 class QueuedRecipient(NamedTuple):
@@ -191,3 +194,14 @@ class AttemptResult(NamedTuple):
         """For logs, operators and notifications."""
         said = f"{self.code} {self.enhancedStatus} {self.text}"
         return f"{self.remote} said: {said}" if self.remote else said
+
+    @classmethod
+    def parse(cls, line: str) -> AttemptResult | None:
+        """
+        @return: the result that a L{line} tells of, without C{notifies}; C{None} if it is none.
+        """
+        match = _LINE.match(line)
+        if match is None:
+            return None
+        remote, code, status, text = match.groups()
+        return cls(int(code), status, text, remote or "")

@@ -168,6 +168,11 @@ class MemorySpool:
         )
         return _gather(found[:limit])
 
+    async def waiting(self, spoolId: int, destination: str) -> Collection[int]:
+        """See L{ISpool}."""
+        found = self._some(lambda recipient: recipient.destination == destination)
+        return {recipient.number for message, recipient in found if message.spoolId == spoolId}
+
     async def overdue(self, now: int, limit: int) -> Sequence[QueuedMessage]:
         """See L{ISpool}."""
         found = self._some(lambda recipient: recipient.checkAt <= now)

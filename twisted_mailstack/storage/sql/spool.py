@@ -243,6 +243,15 @@ class SQLSpool:
                 break
         return _messages(rows)
 
+    async def waiting(self, spoolId: int, destination: str) -> Collection[int]:
+        """See L{ISpool}."""
+        rows = self._store.reader.execute(
+            "SELECT number FROM queued_recipient"
+            " WHERE message = ? AND destination = ? AND held = 0",
+            (spoolId, destination),
+        )
+        return {number for (number,) in rows}
+
     async def overdue(self, now: int, limit: int) -> Sequence[QueuedMessage]:
         """See L{ISpool}."""
         rows = self._store.reader.execute(
