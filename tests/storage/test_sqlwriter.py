@@ -231,15 +231,55 @@ class WriterTests(SynchronousTestCase):
 
     def test_failingSavepoints(self) -> None:
         """If a change can't be undone alone, its whole group is."""
-        for statement in ("SAVEPOINT one", "ROLLBACK TO one", "RELEASE one"):
+        for statement in ("ROLLBACK", "SAVEPOINT one", "ROLLBACK TO one", "RELEASE one"):
             self.connection.failing = {statement: broken()}
-            result = self.insert(1, OverQuota())
+            self.insert("first")
+            results = [
+                self.insert("good"),
+                self.insert("bad", OverQuota()),
+                self.insert("worse", OverQuota()),
+            ]
             while self.thread:
                 self.runThread()
-            self.failureResultOf(result, TemporaryFailure)
+            for each in results:
+                self.failureResultOf(each, TemporaryFailure)
             self.connection.failing = {}
             self.flushLoggedErrors(sqlite3.OperationalError)
-        self.assertEqual(self.stored(), [])
+        self.assertEqual(self.stored(), ["first"] * 4)
+
+    def test_failsBeforeItWrites(self) -> None:
+        """A change that has written nothing has nothing to undo: the others run once."""
+
+        def refuse(transaction: Transaction) -> None:
+            raise OverQuota()
+
+        self.insert("first")
+        results = [self.insert("a"), self.writer.submit(refuse), self.insert("b")]
+        while self.thread:
+            self.runThread()
+        self.failureResultOf(results[1], OverQuota)
+        self.assertEqual(self.stored(), ["first", "a", "b"])
+        self.assertEqual(self.count("INSERT INTO t VALUES (?)"), 3)
+        self.assertEqual(self.count("SAVEPOINT one"), 0)
+
+    def test_takenOverWhileUndoing(self) -> None:
+        """If another process begins to write before the others run again, the thread waits."""
+
+        def fail(transaction: Transaction) -> None:
+            transaction.execute("INSERT INTO t VALUES ('bad')")
+            # From now on BEGIN finds the database locked.
+            self.connection.failing = {"BEGIN IMMEDIATE": broken(sqlite3.SQLITE_BUSY)}
+            raise OverQuota()
+
+        self.insert("first")
+        good, bad, last = self.insert("good"), self.writer.submit(fail), self.insert("last")
+        self.runThread()
+        self.connection.failing = {}
+        self.assertNoResult(bad)
+        self.runThread()
+        self.failureResultOf(bad, OverQuota)
+        self.assertEqual([self.successResultOf(each) for each in (good, last)], ["good", "last"])
+        self.assertEqual(self.stored(), ["first", "good", "last"])
 
     def test_failingRollback(self) -> None:
         """Even if the ROLLBACK fails, the next group goes on, without what was to be undone."""

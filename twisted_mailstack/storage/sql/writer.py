@@ -9,7 +9,11 @@ in the reactor's thread: each costs a few microseconds, while from another threa
 would have to wait for the interpreter's lock, 5 ms at a time when the reactor is busy. A group with
 a long change (C{long=True}) runs in the thread as a whole.
 
-A change that fails is rolled back alone, to its savepoint.
+A change that fails is undone alone. Most fail before they have written anything, and there is
+nothing to undo. For one that has written, the transaction is rolled back and the others of its
+group run again, each with a savepoint: with one, SQLite copies every page before it is changed,
+which all would pay for the few. So a change may run twice, and has no effect but what it writes and
+what it returns.
 """
 
 from __future__ import annotations
@@ -128,10 +132,12 @@ class Writer:
         long = any(each[1] for each in group)
         transaction = Transaction(self.connection)
         outcomes: list[Any] = []
+        # Those that had written something.
+        failed: dict[int, Failure] = {}
 
         def begin(wait: bool) -> bool:
             if self.connection.in_transaction:
-                # What failed before could not even be rolled back.
+                # What failed is to be undone, or could not even be rolled back.
                 self.connection.execute("ROLLBACK")
             # Another process may be writing: only the thread can wait for it.
             self.connection.execute(f"PRAGMA busy_timeout = {30_000 if wait else 0}")
@@ -144,16 +150,37 @@ class Writer:
                 raise
             return True
 
-        def run() -> None:
-            for change, _, _ in group:
-                outcomes.append(self._runOne(change, transaction))
+        def run() -> bool:
+            savepoints = bool(failed)
+            outcomes.clear()
+            transaction.changed.clear()
+            transaction.unplaced = False
+            for number, (change, _, _) in enumerate(group):
+                outcome = failed.get(number)
+                if outcome is None:
+                    before = self.connection.total_changes
+                    outcome = self._runOne(change, transaction, savepoints)
+                    if (
+                        isinstance(outcome, Failure)
+                        and not savepoints
+                        and self.connection.total_changes != before
+                    ):
+                        failed[number] = outcome
+                        return False
+                outcomes.append(outcome)
+            return True
+
+        def beginAndRun(wait: bool) -> bool:
+            while begin(wait):
+                if run():
+                    return True
+            return False
 
         def commit() -> None:
             self.connection.execute("COMMIT")
 
         def inThread() -> None:
-            begin(True)
-            run()
+            beginAndRun(True)
             commit()
 
         def guarded(work: Callable[[], Any]) -> Callable[[], Failure | None]:
@@ -184,9 +211,7 @@ class Writer:
 
         def inline() -> None:
             nonlocal begun
-            begun = begin(False)
-            if begun:
-                run()
+            begun = beginAndRun(False)
 
         failure = guarded(inline)()
         if failure is not None:
@@ -195,11 +220,12 @@ class Writer:
             self._runInThread(guarded(commit if begun else inThread), over)
 
     @staticmethod
-    def _runOne(change: Change, transaction: Transaction) -> Any:
+    def _runOne(change: Change, transaction: Transaction, savepoint: bool) -> Any:
         execute = transaction.execute
         changed, unplaced = transaction.changed, transaction.unplaced
         transaction.changed = set()
-        execute("SAVEPOINT one")
+        if savepoint:
+            execute("SAVEPOINT one")
         try:
             result = change(transaction)
         except BaseException as error:
@@ -207,11 +233,13 @@ class Writer:
                 # SQLite has rolled back everything, as it does when the disk is full.
                 raise
             failure = Failure(explain(error)) if isinstance(error, sqlite3.Error) else Failure()
-            execute("ROLLBACK TO one")
-            execute("RELEASE one")
+            if savepoint:
+                execute("ROLLBACK TO one")
+                execute("RELEASE one")
             transaction.changed, transaction.unplaced = changed, unplaced
             return failure
-        execute("RELEASE one")
+        if savepoint:
+            execute("RELEASE one")
         transaction.changed |= changed
         return result
 
