@@ -15,6 +15,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 from zlib import crc32
 
@@ -139,25 +140,54 @@ class Box:
     @ivar modSeq: the account's next modSeq, taken for this change.
     """
 
-    def __init__(self, transaction: Transaction, account: int, mailbox: int) -> None:
+    def __init__(self, transaction: Transaction, account: int, which: int | str) -> None:
         """
-        @raise NoSuchMailbox: if it was deleted.
+        @param which: the mailbox, or its name.
+        @raise NoSuchMailbox: if there is none.
         """
         row = transaction.execute(
-            "SELECT uid_validity, uid_next, keywords, recent_uid FROM mailbox"
-            " WHERE account = ? AND mailbox = ? AND selectable",
-            (account, mailbox),
+            "SELECT mailbox, uid_validity, uid_next, keywords, recent_uid FROM mailbox"
+            f" WHERE account = ? AND {'name' if isinstance(which, str) else 'mailbox'} = ?"
+            " AND selectable",
+            (account, which),
         ).fetchone()
         if row is None:
             raise NoSuchMailbox()
         self.transaction = transaction
         self.account = account
-        self.mailbox = mailbox
-        self.uidValidity, self.uidNext, keywords, self._recentUid = row
+        self.mailbox, self.uidValidity, self.uidNext, keywords, self._recentUid = row
         self.spelling = KeywordSpelling(keywords.split())
         self._newKeywords = False
         self.modSeq = 0
         self.messages = self.unseen = self.deleted = self.recent = self.octets = 0
+        # What the account counts already.
+        self._admitted = (0, 0)
+
+    def admit(self, messages: int, octets: int) -> int:
+        """
+        Take what so many new messages need, at least one: room, two ids each, and the modSeq of
+        this change. To be called once, before anything else of this change is written.
+
+        @return: the first of the ids.
+        @raise OverQuota: if they don't fit, and nothing was written.
+        @raise CannotDoThat: if there are not so many UIDs left; likewise.
+        @raise NoSuchMailbox: if the account was removed; likewise.
+        """
+        self.requireUids(messages)
+        row = self.transaction.execute(
+            "UPDATE account SET mod_seq = mod_seq + 1, next_id = next_id + ?,"
+            " messages = messages + ?, octets = octets + ? WHERE account = ?"
+            " AND (octet_limit IS NULL OR octets + ? <= octet_limit)"
+            " AND (message_limit IS NULL OR messages + ? <= message_limit)"
+            " RETURNING mod_seq, next_id",
+            (2 * messages, messages, octets, self.account, octets, messages),
+        ).fetchone()
+        if row is None:
+            requireAccount(self.transaction, self.account)
+            raise OverQuota()
+        self.modSeq, nextId = row
+        self._admitted = (messages, octets)
+        return cast(int, nextId) - 2 * messages
 
     def takeModSeq(self) -> int:
         """
@@ -190,12 +220,12 @@ class Box:
         self.unseen += (SEEN in old) - (SEEN in new)
         self.deleted += (DELETED in new) - (DELETED in old)
 
-    def requireUids(self, count: int) -> None:
+    def requireUids(self, messages: int) -> None:
         """
         @raise CannotDoThat: if there are not so many left.
         """
         # UIDNEXT has 32 bits as well (RFC 9051 §9).
-        if self.uidNext + count > MAX_NUMBER:
+        if self.uidNext + messages > MAX_NUMBER:
             raise CannotDoThat("The mailbox has no UIDs left: use another", imapCode="LIMIT")
 
     def insert(
@@ -273,10 +303,11 @@ class Box:
                 *(self.recent, self.octets, self.account, self.mailbox),
             ),
         )
-        if self.messages or self.octets:
+        if (self.messages, self.octets) != self._admitted:
+            messages, octets = self._admitted
             self.transaction.execute(
                 "UPDATE account SET messages = messages + ?, octets = octets + ? WHERE account = ?",
-                (self.messages, self.octets, self.account),
+                (self.messages - messages, self.octets - octets, self.account),
             )
         self.transaction.changed.add((self.account, self.mailbox))
 
@@ -304,6 +335,14 @@ def takeIds(transaction: Transaction, account: int, count: int = 1) -> int:
     if row is None:
         raise NoSuchMailbox("The account was removed")
     return cast(int, row[0]) - count
+
+
+def requireAccount(transaction: Transaction, account: int) -> None:
+    """
+    @raise NoSuchMailbox: if the account was removed.
+    """
+    if not transaction.execute("SELECT 1 FROM account WHERE account = ?", (account,)).fetchone():
+        raise NoSuchMailbox("The account was removed")
 
 
 def checkQuota(transaction: Transaction, account: int, messages: int, octets: int) -> None:
@@ -613,14 +652,15 @@ class SQLMailbox:
 
         def change(transaction: Transaction) -> AppendResult:
             box = Box(transaction, self._account, self._mailbox)
+            uids: list[int] = []
+            if not messages:
+                return AppendResult(box.uidValidity, uids)
             octets = sum(each[0].summary.size for each in messages)
-            checkQuota(transaction, self._account, len(messages), octets)
-            box.requireUids(len(messages))
-            uids = []
-            for staged, flags, date, zone in messages:
-                message = storeMessage(
-                    transaction, self._account, cast(StagedContent, staged), None, b""
-                )
+            ids = count(box.admit(len(messages), octets), 2)
+            for message, (content, flags, date, zone) in zip(ids, messages, strict=False):
+                staged = cast(StagedContent, content)
+                placed = staged.place(transaction, 1)
+                storeMessage(transaction, self._account, message, staged, placed, b"")
                 uids.append(
                     box.insert(message, box.spell(flags), staged.summary.size, date, zone, now)
                 )
@@ -692,21 +732,18 @@ class SQLMailbox:
 def storeMessage(
     transaction: Transaction,
     account: int,
+    message: int,
     staged: StagedContent,
-    content: int | None,
+    content: int,
     prefix: bytes,
-) -> int:
+) -> None:
     """
     Make a message of an account, with one copy yet to be entered.
 
-    @param content: where the content is placed already, with this message counted; C{None} to
-        place it.
-    @return: the message's id.
+    @param message: its id. The next one is its thread's, if that begins with it.
+    @param content: where the content is placed, with this message counted.
     """
-    if content is None:
-        content = staged.place(transaction, 1)
     summary = staged.summary
-    message = takeIds(transaction, account, 2)
     thread = threadOf(
         transaction,
         account,
@@ -714,7 +751,6 @@ def storeMessage(
         message + 1,
     )
     insertMessage(transaction, account, message, content, prefix, summary.size, thread)
-    return message
 
 
 def insertMessage(

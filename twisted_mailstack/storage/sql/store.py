@@ -41,7 +41,7 @@ from twisted_mailstack.storage.sql.check import checkDatabase
 from twisted_mailstack.storage.sql.connection import ReadingConnection, connect, explain
 from twisted_mailstack.storage.sql.content import ContentWriter, StagedContent, disown
 from twisted_mailstack.storage.sql.directory import SQLDirectory, accountNumber
-from twisted_mailstack.storage.sql.mailbox import Box, checkQuota, storeMessage
+from twisted_mailstack.storage.sql.mailbox import Box, requireAccount, storeMessage
 from twisted_mailstack.storage.sql.memory import SQLMemory
 from twisted_mailstack.storage.sql.schema import PIECES, upgrade
 from twisted_mailstack.storage.sql.spool import SQLSpool
@@ -358,20 +358,16 @@ class SQLMailStore:
         """
         account = accountNumber(placement.accountId)
         octets = staged.summary.size + len(placement.prefix)
-        try:
-            # All that can be refused is checked before anything is written.
-            checkQuota(transaction, account, 1, octets)
-        except NoSuchMailbox:
-            raise NoSuchAccount() from None
         box = self.boxFor(transaction, account, placement.mailbox)
-        box.requireUids(1)
+        # All that can be refused is found out before anything is written.
+        message = box.admit(1, octets)
         if placed is None:
             placed = staged.place(transaction, 1)
         else:
             transaction.execute(
                 "UPDATE content SET copies = copies + 1 WHERE content = ?", (placed,)
             )
-        message = storeMessage(transaction, account, staged, placed, placement.prefix)
+        storeMessage(transaction, account, message, staged, placed, placement.prefix)
         box.insert(message, box.spell(placement.flags), octets, internalDate, 0, now)
         box.write()
         return placed
@@ -380,14 +376,17 @@ class SQLMailStore:
     def boxFor(transaction: Transaction, account: int, name: str) -> Box:
         """
         @return: the mailbox of that name, or INBOX where it is missing.
+        @raise NoSuchAccount: if the account was removed.
         """
         for wanted in (name, INBOX):
-            row = transaction.execute(
-                "SELECT mailbox FROM mailbox WHERE account = ? AND name = ? AND selectable",
-                (account, wanted),
-            ).fetchone()
-            if row is not None:
-                return Box(transaction, account, row[0])
+            try:
+                return Box(transaction, account, wanted)
+            except NoSuchMailbox:
+                pass
+        try:
+            requireAccount(transaction, account)
+        except NoSuchMailbox:
+            raise NoSuchAccount() from None
         raise StoreDamaged(f"account A{account} has no INBOX")
 
     # --- maintenance ---------------------------------------------------------------------------

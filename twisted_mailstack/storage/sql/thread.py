@@ -27,6 +27,9 @@ def threadOf(transaction: Transaction, account: int, identities: Iterable[bytes]
     keys = [_key(identity) for identity in identities if identity][-MAX_REFERENCES:]
     if not keys:
         return new
+    if len(keys) == 1 and _note(transaction, account, keys[0], new):
+        # As nearly all messages are that refer to no other.
+        return new
     found = transaction.execute(
         f"SELECT identity, thread FROM reference WHERE account = ?"
         f" AND identity IN ({','.join('?' * len(keys))})",
@@ -40,10 +43,19 @@ def threadOf(transaction: Transaction, account: int, identities: Iterable[bytes]
             break
     for key in keys:
         if key not in known:
-            transaction.execute(
-                "INSERT OR IGNORE INTO reference VALUES (?, ?, ?)", (account, key, thread)
-            )
+            _note(transaction, account, key, thread)
     return thread
+
+
+def _note(transaction: Transaction, account: int, key: int, thread: int) -> bool:
+    """
+    @return: whether it was new.
+    """
+    return bool(
+        transaction.execute(
+            "INSERT OR IGNORE INTO reference VALUES (?, ?, ?)", (account, key, thread)
+        ).rowcount
+    )
 
 
 def _key(identity: bytes) -> int:
