@@ -91,6 +91,17 @@ class Policies:
         return lines
 
 
+#: Octets of a header that policies look at.
+MAX_HEADER = 1024 * 1024
+
+
+async def readHeader(content: IStagedContent) -> bytes:
+    """
+    @return: the message's header, of one that is very long the beginning.
+    """
+    return await content.read(0, min(content.summary.headerSize, MAX_HEADER))
+
+
 #   A hop is a Received field (RFC 5321 §6.3).
 _RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
@@ -108,7 +119,7 @@ class HopLimit(PolicyStep):
         self._limit = limit
 
     async def _count(self, content: IStagedContent) -> bytes:
-        header = await content.read(0, min(content.summary.headerSize, 1024 * 1024))
+        header = await readHeader(content)
         # Our own is one of them.
         if len(_RECEIVED.findall(header)) > self._limit:
             raise MailError("Too many hops", smtpCode=554, enhancedStatus="5.4.6")

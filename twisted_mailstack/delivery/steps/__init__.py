@@ -1,0 +1,1 @@
+"""The built-in policies, a file each; C{delivery.registry} is their table."""
