@@ -643,6 +643,25 @@ class RelayTests(TargetTestCase):
         self.assertEqual(now(delivery.commit()), [None] * 3)
         self.assertEqual(self.reached(), ["x@far.test"])
 
+    def test_passedOn(self) -> None:
+        """
+        What an alias passes on says so, and is known if it comes back (RFC 9228); where there were
+        several recipients none is told of another (RFC 5321 §7.2).
+        """
+        self.alias("out@example.test", "x@far.test", "y@far.test", "alice@example.test")
+        for recipients, line in (
+            (["out+tag@example.test"], b"Delivered-To: out+tag@example.test\r\n"),
+            (["out@example.test", "bob@example.test"], b""),
+            (["x@far.test"], b""),
+        ):
+            delivery = self.begin(*recipients)
+            delivery.write(b"Subject: x\r\n\r\n")
+            now(delivery.commit())
+            self.assertEqual(self.queuedText(self.queued()[-1]), line + b"Subject: x\r\n\r\n")
+        self.assertEqual(
+            self.inbox("alice@example.test")[0].count(b"Delivered-To: out+tag@example.test\r\n"), 1
+        )
+
     def test_originalRecipient(self) -> None:
         """
         Whom the sender has named goes along, as its type is written (RFC 3461 §4.2, RFC 6533 §3),

@@ -4,7 +4,9 @@ Where accepted mail goes: into the accounts of a store, and into its spool for e
 durable step, the message stored once.
 
 A message gets a Return-Path field and a Delivered-To field in front. Return-Path fields that it
-came with are removed, whatever else is in it stays (RFC 5321 §4.4).
+came with are removed, whatever else is in it stays (RFC 5321 §4.4). What an alias passes on to
+others gets a Delivered-To field, too, where it came for nobody else, so that it is known if it
+comes back (RFC 9228).
 
 A recipient that is one account is refused when that account is full. Where a message has several
 recipients, or an address stands for several, an account that is full, or was removed since RCPT,
@@ -256,13 +258,24 @@ class MailDelivery:
             envelope.reversePath,
             envelope.parameters,
             recipients,
-            added=added,
+            added=self._passedOn(held) + added,
             origin=str(envelope.authenticated or envelope.connection.peer),
             notBefore=wishes.notBefore,
             expires=wishes.expires,
             warnAt=wishes.warnAt,
             priority=wishes.priority,
         )
+
+    def _passedOn(self, held: Sequence[Copy]) -> bytes:
+        # With several recipients it would tell each of another (RFC 5321 §7.2). A loop comes round
+        # with one.
+        recipient, *others = self._recipients
+        address = recipient.address
+        if others or held or not self._elsewhere:
+            return b""
+        if not address.domain or address in self._elsewhere:
+            return b""
+        return f"Delivered-To: {address}\r\n".encode()
 
     def _fallback(self, copy: Copy, number: int) -> QueuedRecipient:
         queued = self._target.dispatch.queued(
