@@ -274,6 +274,8 @@ class _Datagrams(DatagramProtocol):
     One question by UDP, from a port of its own (RFC 5452 §9.2).
     """
 
+    noisy = False
+
     def __init__(self, request: dns.Message) -> None:
         self._request = request
         self.reply: Deferred[dns.Message] = Deferred()
@@ -341,11 +343,11 @@ async def _byTCP(
 ) -> dns.Message:
     endpoint = TCP6ClientEndpoint if ":" in server.host else TCP4ClientEndpoint
     protocol = _Strings(request, octets)
+    factory = Factory.forProtocol(lambda: protocol)
+    factory.noisy = False
 
     async def exchange() -> dns.Message:
-        await endpoint(reactor, server.host, server.port).connect(
-            Factory.forProtocol(lambda: protocol)
-        )
+        await endpoint(reactor, server.host, server.port).connect(factory)
         return await protocol.reply
 
     work = Deferred.fromCoroutine(exchange())
