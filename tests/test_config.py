@@ -49,6 +49,49 @@ KEYS: dict[str, tuple[str, str, object]] = {
     "smtp.xclient-networks": ('["2001:db8::/32"]', "xclientNetworks", ("2001:db8::/32",)),
     "smtp.xforward-networks": ('["192.0.2.3"]', "xforwardNetworks", ("192.0.2.3",)),
     "smtp.timeout": ("301", "smtpTimeout", 301),
+    "smtp.policies": ('["hop-limit"]', "policies", ("hop-limit",)),
+    "submission.policies": ('["own-sender"]', "submissionPolicies", ("own-sender",)),
+    "own-sender.required": ("false", "ownSender", False),
+    "own-sender.fields": ("false", "ownSenderFields", False),
+    "own-sender.allowed": ('["a.test"]', "ownSenderAllowed", ("a.test",)),
+    "own-sender.unrestricted": ('["a@a.test"]', "ownSenderUnrestricted", ("a@a.test",)),
+    "account-limits.messages-per-hour": ("10", "accountMessagesPerHour", 10),
+    "account-limits.messages-per-day": ("11", "accountMessagesPerDay", 11),
+    "account-limits.recipients-per-hour": ("12", "accountRecipientsPerHour", 12),
+    "account-limits.recipients-per-day": ("13", "accountRecipientsPerDay", 13),
+    "rates.connections": ('"30/1m"', "rateConnections", "30/1m"),
+    "rates.messages": ('"31/m"', "rateMessages", "31/m"),
+    "rates.recipients": ('"32/10s"', "rateRecipients", "32/10s"),
+    "rates.account-messages": ('"33/h"', "rateAccountMessages", "33/h"),
+    "rates.account-recipients": ('"34/d"', "rateAccountRecipients", "34/d"),
+    "rates.exempt-networks": ('["192.0.2.4"]', "rateExempt", ("192.0.2.4",)),
+    "dnsbl.lists": ('["bl.test=127.0.0.2*2"]', "dnsblLists", ("bl.test=127.0.0.2*2",)),
+    "dnsbl.reject": ("2", "dnsblReject", 2),
+    "dnsbl.mark": ("3", "dnsblMark", 3),
+    "dnsbl.timeout": ("4", "dnsblTimeout", 4),
+    "dnsbl.exempt-networks": ('["192.0.2.5"]', "dnsblExempt", ("192.0.2.5",)),
+    "reverse-dns.action": ('"header"', "reverseDNS", "header"),
+    "reverse-dns.timeout": ("6", "reverseDNSTimeout", 6),
+    "reverse-dns.exempt-networks": ('["192.0.2.6"]', "reverseDNSExempt", ("192.0.2.6",)),
+    "helo.ours": ("true", "heloOurs", True),
+    "helo.qualified": ("true", "heloQualified", True),
+    "helo.resolves": ("true", "heloResolves", True),
+    "helo.timeout": ("7", "heloTimeout", 7),
+    "helo.exempt-networks": ('["192.0.2.7"]', "heloExempt", ("192.0.2.7",)),
+    "greylisting.enabled": ("true", "greylisting", True),
+    "greylisting.delay": ("60", "greylistingDelay", 60),
+    "greylisting.window": ("7200", "greylistingWindow", 7200),
+    "greylisting.kept": ("86400", "greylistingKept", 86400),
+    "greylisting.network-passes": ("0", "greylistingNetworkPasses", 0),
+    "greylisting.exempt-networks": ('["192.0.2.8"]', "greylistingExempt", ("192.0.2.8",)),
+    "greylisting.exempt-recipients": (
+        '["a@a.test"]',
+        "greylistingExemptRecipients",
+        ("a@a.test",),
+    ),
+    "sizes.recipients": ('{"a.test" = 5000}', "sizesRecipients", {"a.test": 5000}),
+    "sizes.senders": ('{"a@a.test" = 6000}', "sizesSenders", {"a@a.test": 6000}),
+    "header-checks.checks": ('["from"]', "headerChecks", ("from",)),
     "imap.timeout": ("1801", "imapTimeout", 1801),
     "pop3.timeout": ("601", "pop3Timeout", 601),
     "quota.octets": ("1", "quotaOctets", 1),
@@ -146,14 +189,19 @@ class KeyTests(ConfigTestCase):
                 continue
             kind = {str: "a string", int: "a whole number", bool: "true or false"}.get(type(value))
             if isinstance(value, dict):
-                kind = "a table of strings"
+                whole = isinstance(next(iter(value.values())), int)
+                kind = "a table of whole numbers" if whole else "a table of strings"
             elif isinstance(value, tuple):
                 whole = isinstance(value[0], int)
                 kind = "a list of whole numbers" if whole else "a list of strings"
             good = list if isinstance(value, tuple) else type(value)
-            for text in ('"text"', "5", "true", "1.5", "[]", "[1.5]", "{a = 1}", "2026-01-01"):
+            wrong = [[1.5], {"a": "b"} if kind == "a table of whole numbers" else {"a": 1}]
+            for text in (
+                *('"text"', "5", "true", "1.5", "[]", "[1.5]", "2026-01-01"),
+                *("{a = 1}", '{a = "b"}'),
+            ):
                 given = tomllib.loads(f"a = {text}")["a"]
-                if type(given) is good and given not in ([1.5], {"a": 1}):
+                if type(given) is good and given not in wrong:
                     continue
                 self.assertEqual(self.problem(f"{key} = {text}"), f"{key} must be {kind}")
 

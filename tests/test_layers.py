@@ -51,6 +51,7 @@ LAYERS: tuple[tuple[str, float, str], ...] = (
     ("relay", 6.5, "relay"),
     ("config", 7, "top"),
     ("outbound", 7, "top"),
+    ("policies", 7, "top"),
     ("service", 7, "top"),
     ("tap", 7, "top"),
     ("cli", 7, "top"),

@@ -17,9 +17,12 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from twisted_mailstack.delivery.registry import RECEIVING, SUBMISSION
+from twisted_mailstack.delivery.step import StepProblem
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.model.address import Address, parseDomain
 from twisted_mailstack.net.dns import parseServer
+from twisted_mailstack.policies import checkPolicies
 from twisted_mailstack.relay.routes import RouteProblem, parseRoute
 
 #: The services, their protocol, whether TLS is implicit (RFC 8314 §3), and where they listen by
@@ -182,6 +185,168 @@ class Configuration:
     smtpTimeout: int = _option(
         "smtp.timeout", "Seconds to wait for a client's command or data.", 300, 300
     )
+    policies: tuple[str, ...] = _option(
+        "smtp.policies",
+        "Who has a say in whether mail from other servers is taken, in the order in which they are"
+        " asked. Each has a section of its own with its settings; most do nothing before something"
+        " is set there.",
+        RECEIVING,
+    )
+    submissionPolicies: tuple[str, ...] = _option(
+        "submission.policies", "Likewise, for what our own users submit.", SUBMISSION
+    )
+    ownSender: bool = _option(
+        "own-sender.required",
+        "Whoever is logged in may only send under addresses that reach the account: its own, with"
+        " any tag, and aliases that lead to it.",
+        True,
+    )
+    ownSenderFields: bool = _option(
+        "own-sender.fields", "That holds for From and Sender in the header, too.", True
+    )
+    ownSenderAllowed: tuple[str, ...] = _option(
+        "own-sender.allowed", "Addresses and domains that every account may send under.", ()
+    )
+    ownSenderUnrestricted: tuple[str, ...] = _option(
+        "own-sender.unrestricted", "Accounts that may send under any address.", ()
+    )
+    accountMessagesPerHour: int = _option(
+        "account-limits.messages-per-hour",
+        "Messages that an account may send in an hour; 0 for no limit.",
+        0,
+        0,
+    )
+    accountMessagesPerDay: int = _option(
+        "account-limits.messages-per-day", "Likewise in a day.", 0, 0
+    )
+    accountRecipientsPerHour: int = _option(
+        "account-limits.recipients-per-hour",
+        "Recipients to which an account may send in an hour; 0 for no limit.",
+        0,
+        0,
+    )
+    accountRecipientsPerDay: int = _option(
+        "account-limits.recipients-per-day", "Likewise in a day.", 0, 0
+    )
+    rateConnections: str = _option(
+        "rates.connections",
+        'Connections of one client network (an IPv4 /24, an IPv6 /64), as "30/1m": that many at'
+        " once, and in that time; units are s, m, h and d. What exceeds it is put off. Empty for no"
+        " limit. This machine is exempt.",
+        "",
+    )
+    rateMessages: str = _option("rates.messages", "Messages of one client network, likewise.", "")
+    rateRecipients: str = _option(
+        "rates.recipients", "Recipients of mail of one client network, likewise.", ""
+    )
+    rateAccountMessages: str = _option(
+        "rates.account-messages", "Messages of one account that is logged in, likewise.", ""
+    )
+    rateAccountRecipients: str = _option(
+        "rates.account-recipients", "Recipients of mail of one account, likewise.", ""
+    )
+    rateExempt: tuple[str, ...] = _option(
+        "rates.exempt-networks", "Networks that may come as fast as they like.", ()
+    )
+    dnsblLists: tuple[str, ...] = _option(
+        "dnsbl.lists",
+        "Lists of clients that are asked by DNS (RFC 5782): zone[=answers][*weight], such as"
+        ' "bl.example.org", "bl.example.org=127.0.0.2-11*2", "good.example.net*-3".',
+        (),
+    )
+    dnsblReject: int = _option(
+        "dnsbl.reject",
+        "The sum of a client's weights from which on its mail is refused; 0: never.",
+        1,
+        0,
+    )
+    dnsblMark: int = _option(
+        "dnsbl.mark",
+        "The sum from which on its mail gets the field X-DNSBL; 0: never.",
+        0,
+        0,
+    )
+    dnsblTimeout: int = _option(
+        "dnsbl.timeout", "Seconds to wait for a list, which then has no opinion.", 5, 1
+    )
+    dnsblExempt: tuple[str, ...] = _option(
+        "dnsbl.exempt-networks", "Networks of clients that are not looked up.", ()
+    )
+    reverseDNS: str = _option(
+        "reverse-dns.action",
+        "Whether a client's address must have a name that has this address:"
+        ' "reject" its mail if not, "header": only the field X-Reverse-DNS says so, "off".',
+        "off",
+    )
+    reverseDNSTimeout: int = _option(
+        "reverse-dns.timeout", "Seconds to wait for the DNS; then nothing is refused.", 10, 1
+    )
+    reverseDNSExempt: tuple[str, ...] = _option(
+        "reverse-dns.exempt-networks", "Networks of clients that are not looked up.", ()
+    )
+    heloOurs: bool = _option(
+        "helo.ours",
+        "Refuse clients that call themselves by this server's name, or by an address that isn't"
+        " theirs.",
+        False,
+    )
+    heloQualified: bool = _option(
+        "helo.qualified", "Refuse clients that call themselves by a name without a dot.", False
+    )
+    heloResolves: bool = _option(
+        "helo.resolves", "Refuse clients whose name the DNS doesn't have.", False
+    )
+    heloTimeout: int = _option(
+        "helo.timeout", "Seconds to wait for the DNS; then nothing is refused.", 5, 1
+    )
+    heloExempt: tuple[str, ...] = _option(
+        "helo.exempt-networks", "Networks of clients that may call themselves as they like.", ()
+    )
+    greylisting: bool = _option(
+        "greylisting.enabled",
+        "Put off mail between two addresses that comes from a network the first time (RFC 6647)."
+        " Servers try again; much of what sends to stolen addresses doesn't.",
+        False,
+    )
+    greylistingDelay: int = _option(
+        "greylisting.delay", "Seconds; who comes again earlier is put off again.", 300, 1
+    )
+    greylistingWindow: int = _option(
+        "greylisting.window", "Seconds in which one has to come again.", 2 * 86400, 3600
+    )
+    greylistingKept: int = _option(
+        "greylisting.kept", "Seconds that what passed is known without being used.", 36 * 86400, 1
+    )
+    greylistingNetworkPasses: int = _option(
+        "greylisting.network-passes",
+        "After so many different ones passed, their network isn't put off any more; 0: each is.",
+        5,
+        0,
+    )
+    greylistingExempt: tuple[str, ...] = _option(
+        "greylisting.exempt-networks", "Networks of clients that are not put off.", ()
+    )
+    greylistingExemptRecipients: tuple[str, ...] = _option(
+        "greylisting.exempt-recipients", "Addresses and domains whose mail isn't put off.", ()
+    )
+    sizesRecipients: Mapping[str, int] = _option(
+        "sizes.recipients",
+        "A table of addresses or domains and the octets of the largest message that they take,"
+        " where that is less than smtp.max-message-size.",
+        {},
+    )
+    sizesSenders: Mapping[str, int] = _option(
+        "sizes.senders",
+        "A table of accounts or domains and the octets of the largest message that they may send.",
+        {},
+    )
+    headerChecks: tuple[str, ...] = _option(
+        "header-checks.checks",
+        'Refuse messages whose header is not as RFC 5322 wants it: "from" (an address in From),'
+        ' "date" (a valid Date), "once" (no field twice that may be there once), "syntax" (every'
+        ' line is of a field), "ascii" (it is ASCII, but with SMTPUTF8).',
+        (),
+    )
     imapTimeout: int = _option(
         "imap.timeout", "Seconds without a command before an IMAP client is logged out.", 1800, 1800
     )
@@ -283,6 +448,11 @@ class Configuration:
     )
 
     @property
+    def values(self) -> dict[str, Any]:
+        """What each key has."""
+        return {each.metadata["key"]: getattr(self, each.name) for each in fields(self)}
+
+    @property
     def name(self) -> str:
         """The host name that is used."""
         if self.hostname:
@@ -355,6 +525,10 @@ def _isTable(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
 
 
+def _isNumberTable(value: object) -> bool:
+    return isinstance(value, dict) and all(type(each) is int for each in value.values())
+
+
 #: By a field's type: what its value must be, in words and as a test.
 _KINDS: dict[Any, tuple[str, Callable[[object], bool]]] = {
     str: ("a string", lambda value: isinstance(value, str)),
@@ -363,6 +537,7 @@ _KINDS: dict[Any, tuple[str, Callable[[object], bool]]] = {
     tuple[str, ...]: ("a list of strings", _isStrings),
     tuple[int, ...]: ("a list of whole numbers", _isNumbers),
     Mapping[str, str]: ("a table of strings", _isTable),
+    Mapping[str, int]: ("a table of whole numbers", _isNumberTable),
 }
 
 
@@ -441,6 +616,10 @@ def _check(where: str, configuration: Configuration) -> None:
                 networks(getattr(configuration, each.name))
             except ValueError as problem:
                 raise ConfigurationProblem(f"{where}{key}: {problem}") from None
+    try:
+        checkPolicies(configuration.values)
+    except StepProblem as problem:
+        raise ConfigurationProblem(f"{where}{problem}") from None
     if bool(configuration.certificate) != bool(configuration.key):
         raise ConfigurationProblem(f"{where}tls.certificate and tls.key go together")
     separator = configuration.separator
@@ -467,7 +646,7 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, Mapping):
-        return [*value, *value.values()]
+        return [*value, *(each for each in value.values() if isinstance(each, str))]
     return [each for each in value if isinstance(each, str)] if isinstance(value, tuple) else []
 
 

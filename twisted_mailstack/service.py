@@ -39,8 +39,8 @@ from twisted_mailstack.auth.checker import DirectoryChecker
 from twisted_mailstack.auth.passwords import WORKERS, PasswordHasher, hashPassword
 from twisted_mailstack.auth.realm import MailRealm
 from twisted_mailstack.config import SERVICES, Configuration, ConfigurationProblem, networks
-from twisted_mailstack.delivery.policy import HopLimit
 from twisted_mailstack.delivery.resolve import Resolver
+from twisted_mailstack.delivery.step import StepServices
 from twisted_mailstack.delivery.target import MailTarget
 from twisted_mailstack.errors import AlreadyExists, MailError
 from twisted_mailstack.imap.server import IMAPFactory
@@ -50,6 +50,7 @@ from twisted_mailstack.net.protocol import MailFactory
 from twisted_mailstack.net.proxy import ProxyFactory
 from twisted_mailstack.net.tls import Certificate, CertificateProblem, selfSigned
 from twisted_mailstack.outbound import Outbound
+from twisted_mailstack.policies import makePolicies
 from twisted_mailstack.pop3.server import POP3Factory
 from twisted_mailstack.pop3.session import POP3Settings
 from twisted_mailstack.smtp.lmtp import LMTPFactory
@@ -142,6 +143,19 @@ class MailService(Service):
             self.store, resolver, self.outbound.dispatch, self.outbound.notifier
         )
 
+        services = StepServices(
+            hostname=configuration.name,
+            resolver=resolver,
+            clock=reactor,
+            lookup=self.outbound.dns,
+            memory=self.store.memory,
+        )
+        # Of receiving and of submission: what they count is counted for all ports together.
+        self._policies = [
+            makePolicies(names, configuration.values, services)
+            for names in (configuration.policies, configuration.submissionPolicies)
+        ]
+
     # --- starting ------------------------------------------------------------------------------
 
     def privilegedStartService(self) -> None:
@@ -194,6 +208,8 @@ class MailService(Service):
                 SMTPSettings(
                     maxMessageOctets=configuration.maxMessageOctets,
                     maxRecipients=configuration.maxRecipients,
+                    maxLineOctets=configuration.maxLineOctets or None,
+                    bareNewlines=configuration.bareNewlines,
                     timeout=configuration.smtpTimeout,
                     **settings,
                 ),
@@ -222,7 +238,7 @@ class MailService(Service):
             self._reactor,
             portal=self._portal,
             spool=self.store.spool if configuration.relay else None,
-            policies=(HopLimit(configuration.hopLimit),),
+            policies=self._policies[name != "smtp"],
             **common,
         )
 
