@@ -26,11 +26,11 @@ class Reading:
     @ivar found: the reply or the exception, once there.
     """
 
-    def __init__(self, *pieces: bytes, timeout: float | None = None, enhanced: bool = True) -> None:
+    def __init__(self, *pieces: bytes, timeout: float | None = None) -> None:
         self.clock = Clock()
         self.stream = Stream(FakeWire(), self.clock, timeout)
         self.found: Any = None
-        Deferred.fromCoroutine(readReply(self.stream, enhanced)).addBoth(self._set)
+        Deferred.fromCoroutine(readReply(self.stream)).addBoth(self._set)
         for piece in pieces:
             self.stream.received(piece)
 
@@ -43,21 +43,21 @@ class ReplyTests(SynchronousTestCase):
     L{readReply}.
     """
 
-    def read(self, data: bytes, enhanced: bool = True) -> Any:
+    def read(self, data: bytes) -> Any:
         """
         @return: what becomes of these octets: the same whole, octet by octet, with more behind
             them, or when they were there before anybody asked.
         """
-        reading = Reading(data, enhanced=enhanced)
+        reading = Reading(data)
         whole = reading.found
-        single = Reading(*(bytes((octet,)) for octet in data), enhanced=enhanced).found
+        single = Reading(*(bytes((octet,)) for octet in data)).found
         stream = Stream(FakeWire(), Clock())
         stream.received(data)
-        early = Deferred.fromCoroutine(readReply(stream, enhanced))
+        early = Deferred.fromCoroutine(readReply(stream))
         before: list[Any] = []
         early.addBoth(lambda result: before.append(getattr(result, "value", result)))
         if isinstance(whole, Reply):
-            trailing = Reading(data + b"250 next\r\n250", enhanced=enhanced)
+            trailing = Reading(data + b"250 next\r\n250")
             self.assertEqual(trailing.found, whole)
             self.assertEqual(trailing.stream.buffered, reading.stream.buffered + 13)
         for other in (single, before[0] if before else None):
@@ -107,8 +107,6 @@ class ReplyTests(SynchronousTestCase):
         for text in ("4.7.1 x", "5.7 x", "5.7.1x", "5.7.1234 x", "5.\u0661.1 x", "6.1.1 x"):
             reply = self.read(b"550 " + text.encode() + b"\r\n")
             self.assertEqual((reply.enhancedStatus, reply.text), ("5.0.0", text))
-        reply = self.read(b"250 2.0.0 host\r\n", enhanced=False)
-        self.assertEqual((reply.enhancedStatus, reply.text), ("2.0.0", "2.0.0 host"))
 
     def test_octets(self) -> None:
         """

@@ -4,29 +4,50 @@ The client's side of an SMTP or LMTP session (RFC 5321, RFC 2033), over a L{Stre
 
 What a server offers decides how a message goes: in one round trip where it can pipeline (RFC 2920),
 in chunks without dot-stuffing where it has CHUNKING (RFC 3030). Parameters of MAIL and RCPT come
-from the client's halves of the extensions.
+from the client's halves of the extensions. Recipients that are too many for one transaction are
+named in another (RFC 5321 §4.5.3.1.10).
 
 What the server answers to a message is a value for each recipient, never an exception. A connection
-that breaks is a temporary result for those whose fate isn't known.
+that breaks, or on which nobody can be sure any more which reply is to what, is a temporary result
+for those whose fate isn't known, and is closed. Nothing ever ends a message that wasn't sent whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, NoReturn, Protocol
 
-from twisted_mailstack.errors import ConnectionClosed, MailError, SessionEnded
+from twisted.logger import Logger
+
+from twisted_mailstack.errors import (
+    ConnectionClosed,
+    MailError,
+    SessionEnded,
+    TemporaryFailure,
+)
 from twisted_mailstack.model.address import ReversePath, formatPath
 from twisted_mailstack.model.queue import AttemptResult
 from twisted_mailstack.model.records import Recipient
 from twisted_mailstack.smtp.extension import Extension
 from twisted_mailstack.smtp.framing import MalformedReply, Reply, readReply
-from twisted_mailstack.wire.dots import DotWriter
+from twisted_mailstack.wire.dots import DotWriter, LineInspector
 from twisted_mailstack.wire.stream import Stream
 
 #: Octets of a message in memory while it is sent.
 WINDOW = 128 * 1024
+#: Octets of a chunk (RFC 3030 §2: "a reasonable chunk size"): what is sent in vain at most, twice,
+#: to a server that has no room for it.
+CHUNK = 1024 * 1024
+#: Octets of commands whose replies aren't there yet. RFC 2920 §3.1: a client that has to wait until
+#: its commands are taken, and doesn't read meanwhile, may wait for ever.
+AHEAD = 32 * 1024
+#: Characters of a reply that are kept as a recipient's result.
+MAX_TEXT = 1000
+#: RFC 5321 §4.5.3.1.8: so many recipients any server takes.
+MIN_RECIPIENTS = 100
 
 
 class Readable(Protocol):
@@ -87,7 +108,7 @@ class ClientTimeouts:
 
 class SMTPClientSession:
     """
-    One connection, from the client's side.
+    One connection, from the client's side. What it does is awaited one after the other.
 
     @ivar name: what the client calls itself.
     @ivar remote: what the server is called in results.
@@ -98,6 +119,8 @@ class SMTPClientSession:
     @ivar transactions: how many were begun.
     @ivar domains: of the recipients that were named.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -110,6 +133,7 @@ class SMTPClientSession:
         timeouts: ClientTimeouts | None = None,
     ) -> None:
         """
+        @param name: a host name in ASCII, or an address literal.
         @param extensions: whose client's halves take part.
         """
         self.stream = stream
@@ -126,8 +150,14 @@ class SMTPClientSession:
         self.domains: set[str] = set()
         # Whether the server may still be in a transaction.
         self._dirty = False
+        # Whether it is certain which reply is to what.
+        self._inStep = True
+        # Its 421, if it said that.
+        self._goodbye: Reply | None = None
+        # After how many recipients it said that they are too many.
+        self._most: int | None = None
 
-    # --- beginning -----------------------------------------------------------------------------
+    # --- beginning and end ---------------------------------------------------------------------
 
     async def greet(self) -> Reply:
         """
@@ -135,10 +165,9 @@ class SMTPClientSession:
 
         @raise MailError: if the server won't serve us, with its code.
         @raise ConnectionClosed: if it went away; L{SessionEnded} at a timeout; L{MalformedReply} if
-            it speaks something else.
+            it speaks something else. The connection is closed then.
         """
-        self.stream.timeout = self.timeouts.greeting
-        self.greeting = await readReply(self.stream)
+        self.greeting = await self._reply(self.timeouts.greeting)
         if not self.greeting.positive:
             raise self._refused(self.greeting)
         return await self.hello()
@@ -149,27 +178,28 @@ class SMTPClientSession:
 
         @raise MailError: as L{greet}.
         """
+        self.usable = False
         self.offered = {}
         verb = b"LHLO" if self.lmtp else b"EHLO"
-        reply = await self.command(verb + b" " + self.name.encode("ascii"), enhanced=False)
-        if not reply.positive and not self.lmtp and reply.code // 100 == 5:
+        reply = await self.command(verb + b" " + self.name.encode("ascii"))
+        if reply.positive:
+            for line in reply.lines[1:]:
+                keyword, _, value = line.partition(" ")
+                self.offered.setdefault(keyword.upper(), value.strip())
+        elif not self.lmtp and reply.code // 100 == 5:
             # RFC 5321 §3.2: an old server, which has no extensions.
-            reply = await self.command(b"HELO " + self.name.encode("ascii"), enhanced=False)
-            if reply.positive:
-                self.usable = True
-                return reply
+            reply = await self.command(b"HELO " + self.name.encode("ascii"))
         if not reply.positive:
             raise self._refused(reply)
-        for line in reply.lines[1:]:
-            keyword, _, value = line.partition(" ")
-            # Some servers say AUTH=PLAIN, for clients of 1997.
-            self.offered.setdefault(keyword.upper(), value.strip())
+        # RFC 5321 §4.1.4: as by RSET.
+        self._dirty = False
         self.usable = True
         return reply
 
     def _refused(self, reply: Reply) -> MailError:
+        result = self.resultOf(reply)
         return MailError(
-            reply.text or "Refused", smtpCode=reply.code, enhancedStatus=reply.enhancedStatus
+            result.text or "Refused", smtpCode=result.code, enhancedStatus=result.enhancedStatus
         )
 
     async def startTLS(self) -> None:
@@ -177,32 +207,80 @@ class SMTPClientSession:
         Begin TLS (RFC 3207) and say EHLO again.
 
         @raise MailError: if the server refuses.
+        @raise PlaintextInjected: if it sent anything behind its reply. The connection must be
+            dropped.
         """
         reply = await self.command(b"STARTTLS")
         if not reply.positive:
             raise self._refused(reply)
         self.stream.startTLS()
+        self.authenticated = False
         await self.hello()
+
+    async def quit(self, patience: float = 10.0) -> None:
+        """
+        QUIT, and close. Never raises for what the server does.
+
+        @param patience: seconds to wait for the reply.
+        """
+        self.usable = False
+        try:
+            # RFC 5321 §3.8: a server that said 421 waits for nothing.
+            if self._inStep and self._goodbye is None and not self.stream.closed:
+                self.stream.write(b"QUIT\r\n")
+                await self._reply(patience)
+        except (ConnectionClosed, SessionEnded, MalformedReply):
+            pass
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self.usable = False
+        self._inStep = False
+        self.stream.close()
 
     # --- commands ------------------------------------------------------------------------------
 
-    async def command(self, line: bytes, enhanced: bool = True) -> Reply:
+    async def command(self, line: bytes) -> Reply:
         """
-        Send one command and wait for its reply.
+        Send one command, or one line of a longer exchange, and wait for its reply.
 
         @param line: without its end; it must not have CR or LF.
+        @raise ConnectionClosed: as L{greet}; L{SessionEnded} and L{MalformedReply} too.
         """
         if b"\r" in line or b"\n" in line:
             raise ValueError("a command is one line")
+        goodbye = await self._unasked()
+        if goodbye is not None:
+            return goodbye
         self.stream.write(line + b"\r\n")
-        return await self._reply(self.timeouts.command, enhanced)
+        return await self._reply(self.timeouts.command)
 
-    async def _reply(self, timeout: float, enhanced: bool = True) -> Reply:
+    async def _unasked(self) -> Reply | None:
+        """
+        @return: what a server said before it closes, without being asked.
+        @raise MalformedReply: if it said anything else: then its replies can't be told apart.
+        """
+        if not self.stream.buffered:
+            return None
+        reply = await self._reply(self.timeouts.command)
+        if reply.code != 421:
+            self._leave()
+            raise MalformedReply(f"it said {reply.code} {reply.text[:80]!r} without being asked")
+        return reply
+
+    async def _reply(self, timeout: float) -> Reply:
         self.stream.timeout = timeout
-        reply = await readReply(self.stream, enhanced)
+        try:
+            reply = await readReply(self.stream)
+        except BaseException:
+            # What came next would be taken for another command's reply.
+            self._leave()
+            raise
         if reply.code == 421:
             # RFC 5321 §3.8: the server closes.
             self.usable = False
+            self._goodbye = reply
         return reply
 
     async def reset(self) -> None:
@@ -216,75 +294,82 @@ class SMTPClientSession:
             raise self._refused(reply)
         self._dirty = False
 
-    async def quit(self, patience: float = 10.0) -> None:
-        """
-        QUIT, and close. Never raises.
-
-        @param patience: seconds to wait for the reply.
-        """
-        try:
-            if not self.stream.closed:
-                self.stream.write(b"QUIT\r\n")
-                await self._reply(patience)
-        except (ConnectionClosed, SessionEnded, MalformedReply):
-            pass
-        finally:
-            self.usable = False
-            self.stream.close()
-
     # --- a message -----------------------------------------------------------------------------
 
     async def send(self, message: OutgoingMessage) -> list[AttemptResult]:
         """
-        Send one message.
+        Send one message, in as many transactions as the server's limits make necessary.
 
         @return: for each recipient, in order, what became of it.
         """
         results: list[AttemptResult | None] = [None] * len(message.recipients)
+        rest: AttemptResult | None = None
         try:
             await self._send(message, results)
         except MailError as error:
-            own = AttemptResult(error.smtpCode, error.enhancedStatus, error.text)
-            return [result or own for result in results]
+            # Our own finding, before anything was sent.
+            rest = AttemptResult(error.smtpCode, error.enhancedStatus, error.text[:MAX_TEXT])
+        except _Broken as broken:
+            self._leave()
+            rest = broken.result
         except (ConnectionClosed, SessionEnded, MalformedReply) as problem:
-            self.usable = False
-            if isinstance(problem, MalformedReply):
-                text, status = f"It sent what is no reply: {problem}", "4.5.0"
-            elif isinstance(problem, SessionEnded):
-                text, status = "Timeout while talking to it", "4.4.2"
-            else:
-                text, status = "It closed the connection in the midst of the dialogue", "4.4.2"
-            broken = AttemptResult(451, status, text, self.remote)
-            return [result or broken for result in results]
-        assert None not in results
-        return [result for result in results if result is not None]
+            self._leave()
+            rest = self._problem(problem)
+        except BaseException:
+            self._leave()
+            raise
+        found = [result or rest for result in results]
+        assert None not in found
+        return [result for result in found if result is not None]
 
-    def _result(self, reply: Reply) -> AttemptResult:
-        if reply.code // 100 == 3:
-            # Neither yes nor no, where nothing is to follow: it has lost its way.
-            raise MalformedReply(f"{reply.code}, and nothing to go on with")
+    def _problem(self, problem: Exception) -> AttemptResult:
+        if self._goodbye is not None:
+            return self.resultOf(self._goodbye)
+        if isinstance(problem, MalformedReply):
+            return self._broken(f"It sent what is no reply: {problem}", "4.5.0")
+        if isinstance(problem, SessionEnded):
+            return self._broken("Timeout while talking to it")
+        return self._broken("It closed the connection in the midst of the dialogue")
+
+    def _broken(self, text: str, status: str = "4.4.2") -> AttemptResult:
+        return AttemptResult(451, status, text, self.remote)
+
+    def resultOf(self, reply: Reply) -> AttemptResult:
+        """
+        @return: what a reply means for a recipient. One that is neither yes nor no (3yz) is no
+            success.
+        """
+        code, status = reply.code, reply.enhancedStatus
+        if code // 100 == 3:
+            code, status = 451, "4.5.0"
         return AttemptResult(
-            reply.code, reply.enhancedStatus, reply.text, self.remote, "DSN" in self.offered
+            code, status, reply.text[:MAX_TEXT], self.remote, "DSN" in self.offered
         )
 
     async def _send(self, message: OutgoingMessage, results: list[AttemptResult | None]) -> None:
+        if not self.usable:
+            raise _Broken(self._broken("The connection can't be used any more"))
         for extension in self.extensions:
             if extension.clientPrepare is not None:
                 message = await extension.clientPrepare(
                     self, message, self.offered.get(extension.keyword)
                 )
-        mail = self._mailLine(message)
-        rcpts = self._rcptLines(message, results)
-        while rcpts:
-            count = self._atOnce([message.recipients[number] for number, _ in rcpts])
+        mail, parameters = self._mailLine(message)
+        waiting = self._rcptLines(message, "SMTPUTF8" in parameters, results)
+        while waiting:
+            if self._goodbye is not None:
+                raise _Broken(self.resultOf(self._goodbye))
+            count = self._atOnce([message.recipients[number] for number, _ in waiting])
             if not count:
                 self.usable = False
                 full = AttemptResult(452, "4.5.3", "It takes no more on one connection")
-                for number, _ in rcpts:
-                    results[number] = full
+                for number, _ in waiting:
+                    results[number] = results[number] or full
                 return
-            await self._transaction(message, mail, rcpts[:count], results)
-            rcpts = rcpts[count:]
+            transaction = _Transaction(self, message, mail, waiting[:count], results)
+            # They get their chance at once, if this brings us forward.
+            again = await transaction.run()
+            waiting = [*again, *waiting[count:]]
             if not self._atOnce(()):
                 self.usable = False
 
@@ -294,42 +379,27 @@ class SMTPClientSession:
             be one.
         """
         count = len(recipients) or 1
+        if self._most is not None:
+            count = min(count, self._most)
         for extension in self.extensions:
             if extension.clientLimit is not None:
                 offered = self.offered.get(extension.keyword)
                 count = min(count, extension.clientLimit(self, recipients, offered))
         return count
 
-    async def _transaction(
-        self,
-        message: OutgoingMessage,
-        mail: bytes,
-        rcpts: Sequence[tuple[int, bytes]],
-        results: list[AttemptResult | None],
-    ) -> None:
-        if self._dirty:
-            await self.reset()
-        self._dirty = True
-        self.transactions += 1
-        self.domains.update(message.recipients[number].address.domain for number, _ in rcpts)
-        chunking = "CHUNKING" in self.offered
-        if "PIPELINING" in self.offered:
-            await self._pipelined(message, mail, rcpts, chunking, results)
-        else:
-            await self._stepwise(message, mail, rcpts, chunking, results)
-
-    def _mailLine(self, message: OutgoingMessage) -> bytes:
+    def _mailLine(self, message: OutgoingMessage) -> tuple[bytes, Mapping[str, str | None]]:
         parameters: dict[str, str | None] = {}
         for extension in self.extensions:
             if extension.clientMail is not None:
                 offered = self.offered.get(extension.keyword)
                 parameters.update(extension.clientMail(self, message, offered))
-        return _line("MAIL FROM:" + formatPath(message.reversePath), parameters)
+        head = "MAIL FROM:" + formatPath(message.reversePath)
+        return _line(head, parameters, "SMTPUTF8" in parameters), parameters
 
     def _rcptLines(
-        self, message: OutgoingMessage, results: list[AttemptResult | None]
-    ) -> list[tuple[int, bytes]]:
-        # With each recipient's number; those that can't be named to this server have their result.
+        self, message: OutgoingMessage, utf8: bool, results: list[AttemptResult | None]
+    ) -> list[_Named]:
+        # Those that can't be named to this server have their result.
         lines = []
         for number, recipient in enumerate(message.recipients):
             parameters: dict[str, str | None] = {}
@@ -338,155 +408,398 @@ class SMTPClientSession:
                     if extension.clientRcpt is not None:
                         offered = self.offered.get(extension.keyword)
                         parameters.update(extension.clientRcpt(self, message, recipient, offered))
+                line = _line(f"RCPT TO:<{recipient.address}>", parameters, utf8)
             except MailError as error:
                 results[number] = AttemptResult(error.smtpCode, error.enhancedStatus, error.text)
             else:
-                lines.append((number, _line(f"RCPT TO:<{recipient.address}>", parameters)))
+                lines.append(_Named(number, line))
         return lines
 
-    async def _stepwise(
-        self,
-        message: OutgoingMessage,
-        mail: bytes,
-        rcpts: Sequence[tuple[int, bytes]],
-        chunking: bool,
-        results: list[AttemptResult | None],
-    ) -> None:
-        self.stream.write(mail)
-        reply = await self._reply(self.timeouts.command)
-        if not reply.positive:
-            self._these(results, [number for number, _ in rcpts], reply)
-            return
-        accepted: list[int] = []
-        for number, line in rcpts:
-            self.stream.write(line)
-            self._note(number, await self._reply(self.timeouts.command), accepted, results)
-        if not accepted:
-            return
-        if not chunking:
-            self.stream.write(b"DATA\r\n")
-            reply = await self._reply(self.timeouts.dataInitiation)
-            if reply.code != 354:
-                self._refusedData(reply)
-                self._these(results, accepted, reply)
-                return
-        await self._transfer(message, chunking)
-        await self._finish(accepted, results)
 
-    async def _pipelined(
-        self,
-        message: OutgoingMessage,
-        mail: bytes,
-        rcpts: Sequence[tuple[int, bytes]],
-        chunking: bool,
-        results: list[AttemptResult | None],
-    ) -> None:
-        # RFC 2920 §3.1: DATA may be the last of a group; BDAT is sent only when somebody is there
-        # to get it, since its octets would be wasted.
-        lines = b"".join(line for _, line in rcpts)
-        self.stream.write(mail + lines + (b"" if chunking else b"DATA\r\n"))
-        begun = await self._reply(self.timeouts.command)
-        accepted: list[int] = []
-        for number, _ in rcpts:
-            reply = await self._reply(self.timeouts.command)
-            if begun.positive:
-                self._note(number, reply, accepted, results)
-        if not begun.positive:
-            self._these(results, [number for number, _ in rcpts], begun)
-        if chunking:
-            if not accepted:
-                return
-        else:
-            reply = await self._reply(self.timeouts.dataInitiation)
-            if reply.code != 354:
-                self._refusedData(reply)
-                self._these(results, accepted, reply)
-                return
-            if not accepted:
-                # RFC 2920 §3.1: it waits for a message that nobody is to get.
-                self.stream.write(b".\r\n")
-                await self._reply(self.timeouts.dataTermination)
-                return
-        await self._transfer(message, chunking)
-        await self._finish(accepted, results)
-
-    def _refusedData(self, reply: Reply) -> None:
-        if reply.positive:
-            # It has lost its way: this is no "yes" to a message that it hasn't got.
-            raise MalformedReply(f"{reply.code} to DATA")
-
-    def _note(
-        self,
-        number: int,
-        reply: Reply,
-        accepted: list[int],
-        results: list[AttemptResult | None],
-    ) -> None:
-        if reply.positive:
-            accepted.append(number)
-        else:
-            results[number] = self._result(reply)
-
-    def _these(
-        self, results: list[AttemptResult | None], numbers: Sequence[int], reply: Reply
-    ) -> None:
-        for number in numbers:
-            results[number] = self._result(reply)
-
-    async def _transfer(self, message: OutgoingMessage, chunking: bool) -> None:
-        stream, content = self.stream, message.content
-        stream.timeout = self.timeouts.dataBlock
-        dots = DotWriter()
-        offset, size = 0, content.size
-        while offset < size:
-            try:
-                data = await content.read(offset, min(WINDOW, size - offset))
-            except BaseException:
-                # Or what comes next would be taken for the rest of the message.
-                self.usable = False
-                stream.close()
-                raise
-            if not data:
-                # Octets that can't be had any more: only closing the connection says so.
-                stream.close()
-                raise ConnectionClosed()
-            offset += len(data)
-            if chunking:
-                last = b" LAST" if offset >= size else b""
-                stream.write(b"BDAT %d%b\r\n%b" % (len(data), last, data))
-                if not last:
-                    reply = await self._reply(self.timeouts.dataTermination)
-                    if not reply.positive:
-                        raise self._refusedChunk(reply)
-            else:
-                stream.write(dots.feed(data))
-                await stream.drain()
-        if not chunking:
-            stream.write(dots.finish())
-        elif not size:
-            stream.write(b"BDAT 0 LAST\r\n")
-        await stream.drain()
-
-    def _refusedChunk(self, reply: Reply) -> MailError:
-        # RFC 3030 §2: the whole transaction has failed; RSET follows.
-        return MailError(
-            f"{self.remote} said: {reply.text}",
-            smtpCode=reply.code,
-            enhancedStatus=reply.enhancedStatus,
-        )
-
-    async def _finish(self, accepted: Sequence[int], results: list[AttemptResult | None]) -> None:
-        timeout = self.timeouts.dataTermination
-        if self.lmtp:
-            # RFC 2033 §4.2: a reply for each recipient that was accepted.
-            for number in accepted:
-                results[number] = self._result(await self._reply(timeout))
-        else:
-            self._these(results, accepted, await self._reply(timeout))
-        self._dirty = False
-
-
-def _line(head: str, parameters: Mapping[str, str | None]) -> bytes:
+def _line(head: str, parameters: Mapping[str, str | None], utf8: bool) -> bytes:
     words = [head]
     words += [name if value is None else f"{name}={value}" for name, value in parameters.items()]
-    return (" ".join(words) + "\r\n").encode("utf-8")
+    line = " ".join(words)
+    if "\r" in line or "\n" in line:
+        raise ValueError("an address or a parameter with a line's end")
+    if not utf8 and not line.isascii():
+        # RFC 6531 §3.1
+        raise MailError(
+            "The address needs SMTPUTF8, which the server doesn't offer",
+            smtpCode=553,
+            enhancedStatus="5.6.7",
+        )
+    return line.encode("utf-8") + b"\r\n"
+
+
+class _Broken(Exception):
+    """
+    The dialogue can't go on, and so the connection can't be used any more.
+
+    @ivar result: of the recipients whose fate isn't known.
+    """
+
+    def __init__(self, result: AttemptResult) -> None:
+        super().__init__(result.line)
+        self.result = result
+
+
+class _OutOfStep(_Broken):
+    """
+    Nor is it certain whose the replies before were.
+    """
+
+
+class _Named(NamedTuple):
+    """
+    A recipient that is named to the server.
+
+    @ivar number: among the message's.
+    @ivar line: RCPT.
+    """
+
+    number: int
+    line: bytes
+
+
+class _Step(NamedTuple):
+    """
+    A command of a transaction.
+
+    @ivar recipient: of RCPT.
+    """
+
+    verb: str
+    line: bytes
+    recipient: _Named | None = None
+
+
+class _Transaction:
+    """
+    One transaction (RFC 5321 §3.3): a message, and as many of its recipients as may be named at
+    once.
+    """
+
+    def __init__(
+        self,
+        session: SMTPClientSession,
+        message: OutgoingMessage,
+        mail: bytes,
+        recipients: Sequence[_Named],
+        results: list[AttemptResult | None],
+    ) -> None:
+        """
+        @param results: of the message's recipients; here they get theirs.
+        """
+        domains = {message.recipients[each.number].address.domain for each in recipients}
+        session.domains.update(domains)
+        session.transactions += 1
+        self._session = session
+        self._stream = session.stream
+        self._content = message.content
+        self._recipients = recipients
+        self._results = results
+        self._chunking = "CHUNKING" in session.offered
+        self._pipelining = "PIPELINING" in session.offered
+        # BINARYMIME's text isn't lines.
+        binary = (message.parameters.get("BODY") or "").upper() == "BINARYMIME"
+        self._inspector = None if binary else LineInspector()
+        # What isn't sent yet, and what isn't answered.
+        self._unsent = deque([_Step("RSET", b"RSET\r\n")] if session._dirty else [])
+        self._unsent.append(_Step("MAIL", mail))
+        self._unsent.extend(_Step("RCPT", each.line, each) for each in recipients)
+        if not self._chunking:
+            # RFC 2920 §3.1: DATA may be the last of a group. BDAT is not in it, since its octets
+            # would be sent in vain if nobody is there to get them.
+            self._unsent.append(_Step("DATA", b"DATA\r\n"))
+        self._unanswered: deque[_Step] = deque()
+        self._begun = False
+        self._accepted: list[int] = []
+        # Those that were too many.
+        self._again: list[_Named] = []
+        # The server waits for the text.
+        self._go = False
+
+    async def run(self) -> list[_Named]:
+        """
+        @return: the recipients that are worth another transaction at once.
+        """
+        try:
+            await self._run()
+        except (_OutOfStep, MalformedReply):
+            for number, _ in self._recipients:
+                result = self._results[number]
+                if result is not None and not result.delivered:
+                    self._results[number] = None
+            raise
+        for number in self._accepted:
+            result = self._results[number]
+            if result is not None and result.delivered:
+                # RFC 5321 §4.5.3.1.10: it takes some each time.
+                return self._again
+        return []
+
+    async def _run(self) -> None:
+        session = self._session
+        session.usable = False
+        session._dirty = True
+        await self._begin()
+        if self._accepted and (self._chunking or self._go):
+            await (self._sendChunks() if self._chunking else self._sendData())
+        session.usable = session._goodbye is None
+
+    # --- the envelope --------------------------------------------------------------------------
+
+    async def _nothingUnasked(self) -> None:
+        # What is there before it was asked for would be taken for a reply to what comes.
+        goodbye = await self._session._unasked()
+        if goodbye is not None:
+            raise _Broken(self._session.resultOf(goodbye))
+
+    async def _begin(self) -> None:
+        session = self._session
+        ahead = 0
+        while True:
+            if not self._unanswered:
+                await self._nothingUnasked()
+            while self._unsent and self._mayFollow(self._unsent[0], ahead):
+                step = self._unsent.popleft()
+                self._unanswered.append(step)
+                self._stream.write(step.line)
+                ahead += len(step.line)
+            if not self._unanswered:
+                return
+            step = self._unanswered.popleft()
+            ahead -= len(step.line)
+            isData = step.verb == "DATA"
+            timeouts = session.timeouts
+            reply = await session._reply(timeouts.dataInitiation if isData else timeouts.command)
+            if reply.code == 421:
+                raise _Broken(session.resultOf(reply))
+            if (reply.code // 100 == 3) if not isData else reply.positive:
+                # It may wait for a text by now, or have none in mind.
+                raise self._outOfStep(step.verb, reply)
+            await self._TAKE[step.verb](self, step, reply)
+
+    def _mayFollow(self, step: _Step, ahead: int) -> bool:
+        if self._unanswered:
+            return self._pipelining and ahead + len(step.line) <= AHEAD
+        return step.verb != "DATA" or bool(self._accepted)
+
+    def _outOfStep(self, verb: str, reply: Reply) -> _OutOfStep:
+        said = f"{reply.code} {reply.text[:MAX_TEXT]}"
+        return _OutOfStep(self._session._broken(f"It replied to {verb}: {said}", "4.5.0"))
+
+    async def _takeReset(self, step: _Step, reply: Reply) -> None:
+        if not reply.positive:
+            # That says nothing of the message.
+            raise self._outOfStep("RSET", reply)
+
+    async def _takeMail(self, step: _Step, reply: Reply) -> None:
+        self._begun = reply.positive
+        if not self._begun:
+            self._these((each.number for each in self._recipients), reply)
+            self._unsent.clear()
+
+    async def _takeRcpt(self, step: _Step, reply: Reply) -> None:
+        assert step.recipient is not None
+        if not self._begun:
+            return
+        number = step.recipient.number
+        if reply.positive:
+            self._accepted.append(number)
+        elif self._isTooMany(reply):
+            self._tooMany(step.recipient, reply)
+        else:
+            self._results[number] = self._session.resultOf(reply)
+
+    def _isTooMany(self, reply: Reply) -> bool:
+        # RFC 3463 §3.6: X.5.3. Without it 452 says so too, if it comes behind others that were
+        # accepted, and 552, as RFC 821 had it, behind as many as any server takes.
+        if reply.enhancedStatus.endswith(".5.3"):
+            return True
+        if not reply.enhancedStatus.endswith(".0.0"):
+            return False
+        fewest = {452: 1, 552: MIN_RECIPIENTS}.get(reply.code)
+        return fewest is not None and len(self._accepted) >= fewest
+
+    def _tooMany(self, recipient: _Named, reply: Reply) -> None:
+        # RFC 5321 §4.5.3.1.10: temporary, whatever the code.
+        session = self._session
+        result = session.resultOf(reply)._replace(code=452, enhancedStatus="4.5.3")
+        self._results[recipient.number] = result
+        if self._accepted:
+            session._most = min(len(self._accepted), session._most or len(self._accepted))
+            self._again.append(recipient)
+            # Nor will it take any more.
+            for step in [step for step in self._unsent if step.recipient is not None]:
+                assert step.recipient is not None
+                self._unsent.remove(step)
+                self._results[step.recipient.number] = result
+                self._again.append(step.recipient)
+
+    async def _takeData(self, step: _Step, reply: Reply) -> None:
+        if reply.code // 100 != 3:
+            self._these(self._accepted, reply)
+        elif self._accepted:
+            self._go = True
+        elif self._begun and not self._session.lmtp:
+            # RFC 2920 §3.1: it waits for a message that nobody is to get.
+            self._stream.write(b".\r\n")
+            await self._session._reply(self._session.timeouts.dataTermination)
+        else:
+            # Who would get it then?
+            raise _Broken(self._session._broken("It wants a message for nobody", "4.5.0"))
+
+    _TAKE = MappingProxyType(
+        {"RSET": _takeReset, "MAIL": _takeMail, "RCPT": _takeRcpt, "DATA": _takeData}
+    )
+
+    def _these(self, numbers: Iterable[int], reply: Reply) -> None:
+        result = self._session.resultOf(reply)
+        for number in numbers:
+            self._results[number] = result
+
+    # --- the text ------------------------------------------------------------------------------
+
+    async def _read(self, offset: int, end: int) -> bytes:
+        length = min(WINDOW, end - offset)
+        try:
+            data = await self._content.read(offset, length)
+        except MailError as error:
+            raise self._unreadable(error) from error
+        except Exception as error:
+            self._session.log.failure("a message can't be read")
+            raise self._unreadable(None) from error
+        if not 0 < len(data) <= length:
+            raise self._unreadable(None)
+        if self._inspector is not None:
+            self._inspector.inspect(data)
+            if offset + len(data) >= self._content.size:
+                self._inspector.finishInspection()
+            if self._inspector.bareCR or self._inspector.bareLF:
+                # RFC 5321 §2.3.8. What one server takes for text may end it for another.
+                raise _Broken(
+                    AttemptResult(554, "5.6.0", "The message has other line ends than CRLF")
+                )
+        return data
+
+    def _unreadable(self, error: MailError | None) -> _Broken:
+        # Octets that can't be had any more: only closing the connection says so.
+        if error is None or not error.temporary:
+            error = TemporaryFailure("The message can't be read")
+        return _Broken(AttemptResult(error.smtpCode, error.enhancedStatus, error.text))
+
+    async def _drain(self) -> None:
+        self._stream.timeout = self._session.timeouts.dataBlock
+        try:
+            await self._stream.drain()
+        except (ConnectionClosed, SessionEnded):
+            await self._lastWords()
+            raise
+
+    async def _lastWords(self) -> None:
+        # A server that has no use for the rest may say why before it goes.
+        try:
+            while True:
+                reply = await self._session._reply(0)
+                if reply.code >= 400:
+                    self._refused(reply)
+        except (ConnectionClosed, SessionEnded, MalformedReply):
+            pass
+
+    def _refused(self, reply: Reply) -> NoReturn:
+        # By a server that isn't sent the rest.
+        self._these(self._accepted, reply)
+        if reply.code == 421:
+            raise _Broken(self._session.resultOf(reply))
+        raise _Broken(self._session._broken("It took no more in the midst of the dialogue"))
+
+    async def _sendData(self) -> None:
+        session, stream = self._session, self._stream
+        dots = DotWriter()
+        offset, size = 0, self._content.size
+        await self._nothingUnasked()
+        while offset < size:
+            data = await self._read(offset, size)
+            offset += len(data)
+            stream.write(dots.feed(data))
+            await self._drain()
+            if stream.buffered:
+                # Nothing was to be said yet: refusing it early is all that it can mean.
+                reply = await session._reply(session.timeouts.dataTermination)
+                if reply.code < 400:
+                    raise self._outOfStep("a part of the message", reply)
+                self._refused(reply)
+        stream.write(dots.finish())
+        await self._finish()
+        # Whatever was said of it (RFC 5321 §4.1.1.4).
+        session._dirty = False
+
+    async def _sendChunks(self) -> None:
+        stream = self._stream
+        offset, size = 0, self._content.size
+        unanswered = 0
+        refusal: Reply | None = None
+        last = False
+        while refusal is None and not last:
+            end = min(offset + CHUNK, size)
+            last = end == size
+            if not unanswered:
+                await self._nothingUnasked()
+            stream.write(b"BDAT %d%b\r\n" % (end - offset, b" LAST" if last else b""))
+            while offset < end:
+                data = await self._read(offset, end)
+                offset += len(data)
+                stream.write(data)
+                await self._drain()
+            unanswered += not last
+            # A chunk's reply may be under way while the next one is sent.
+            while unanswered and (last or refusal or not self._pipelining or unanswered > 1):
+                unanswered -= 1
+                taken = await self._takeChunk()
+                refusal = refusal or taken
+        if refusal is None:
+            # RFC 3030 §2: RSET must follow a BDAT that was refused.
+            self._session._dirty = not await self._finish()
+            return
+        # The whole transaction has failed.
+        self._these(self._accepted, refusal)
+        if last and self._session.lmtp:
+            # How many replies that gets nobody says.
+            self._refused(refusal)
+        if last:
+            await self._session._reply(self._session.timeouts.dataTermination)
+
+    async def _takeChunk(self) -> Reply | None:
+        # Its reply, if it refuses the chunk.
+        reply = await self._session._reply(self._session.timeouts.dataTermination)
+        if reply.code == 421:
+            self._refused(reply)
+        if reply.code // 100 == 3:
+            raise self._outOfStep("BDAT", reply)
+        return None if reply.positive else reply
+
+    async def _finish(self) -> bool:
+        """
+        @return: whether the server took the message for all who were accepted.
+        """
+        session, timeout = self._session, self._session.timeouts.dataTermination
+        if not session.lmtp:
+            reply = await session._reply(timeout)
+            if reply.code // 100 == 3:
+                raise self._outOfStep("the end of the message", reply)
+            if reply.code == 421:
+                self._refused(reply)
+            self._these(self._accepted, reply)
+            return reply.positive
+        # RFC 2033 §4.2: a reply for each recipient that was accepted. Behind a 421 there may be
+        # others.
+        positive = True
+        for number in self._accepted:
+            reply = await session._reply(timeout)
+            if reply.code // 100 == 3:
+                raise self._outOfStep("the end of the message", reply)
+            self._results[number] = session.resultOf(reply)
+            positive = positive and reply.positive
+        return positive

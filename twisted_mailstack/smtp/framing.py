@@ -51,12 +51,11 @@ class Reply(NamedTuple):
         return 200 <= self.code < 300
 
 
-async def readReply(stream: Stream, enhanced: bool = True) -> Reply:
+async def readReply(stream: Stream) -> Reply:
     """
     Read a reply, however it is cut, within the stream's timeout as a whole. One that was received
     before the connection was lost is still given.
 
-    @param enhanced: take the enhanced status codes off the text.
     @raise MalformedReply: if it is none.
     @raise ConnectionClosed: if the server is gone, and said nothing (more) before; L{SessionEnded}
         at the timeout.
@@ -64,12 +63,12 @@ async def readReply(stream: Stream, enhanced: bool = True) -> Reply:
     timeout = stream.timeout
     deadline = None if timeout is None else stream.clock.seconds() + timeout
     try:
-        return await _readReply(stream, enhanced, deadline)
+        return await _readReply(stream, deadline)
     finally:
         stream.timeout = timeout
 
 
-async def _readReply(stream: Stream, enhanced: bool, deadline: float | None) -> Reply:
+async def _readReply(stream: Stream, deadline: float | None) -> Reply:
     lines: list[str] = []
     octets = 0
     code = 0
@@ -96,7 +95,7 @@ async def _readReply(stream: Stream, enhanced: bool, deadline: float | None) -> 
             raise MalformedReply(f"a reply with two codes, {code} and {match.group(1).decode()}")
         code = int(match.group(1))
         text = _printable(match.group(3))
-        found = _ENHANCED.match(text) if enhanced else None
+        found = _ENHANCED.match(text)
         if found is not None and found.group(1) == str(code)[0]:
             status = status or found.group()
             text = text[found.end() :]
