@@ -81,7 +81,7 @@ class KeyedMemoryContract(StorageContract):
 
     def test_add(self) -> None:
         """Numbers are added to, from 0 on; the later time holds."""
-        for expected, number, expires in ((3, 3, 10), (4, 1, 5), (2, -2, 20)):
+        for expected, number, expires in ((3, 3, 10), (4, 1, 20), (2, -2, 5)):
             found = self.wait(self.memory.add([("t:a", number, self.today + expires)]))
             self.assertEqual(dict(found), {"t:a": expected})
         self.seconds += 15
@@ -110,12 +110,20 @@ class KeyedMemoryContract(StorageContract):
         self.assertEqual(len({self.wait(each)["t:first"] for each in asking}), 1)
 
     def test_many(self) -> None:
-        """What is forgotten doesn't keep what isn't from being found."""
+        """However much is forgotten at a time, what isn't is found, and what is, isn't."""
         for number in range(300):
             self.wait(self.memory.remember([(f"t:{number}", number, self.today + 1 + number % 2)]))
         self.seconds += 1
-        self.wait(self.memory.add([("t:new", 1, self.today + 9)]))
+        # The last of those that are forgotten.
+        found = self.wait(self.memory.introduce([("t:98", 7, self.today + 9)]))
+        self.assertEqual(dict(found), {"t:98": 7})
+        found = self.wait(self.memory.add([("t:96", 5, self.today + 9)]))
+        self.assertEqual(dict(found), {"t:96": 5})
         keys = [f"t:{number}" for number in range(300)]
         self.assertEqual(
-            self.recall(*keys), {f"t:{number}": number for number in range(300) if number % 2}
+            self.recall(*keys),
+            {
+                **{f"t:{number}": number for number in range(300) if number % 2},
+                **{"t:98": 7, "t:96": 5},
+            },
         )
