@@ -50,6 +50,7 @@ class Peer:
     """
     See the module.
 
+    @ivar always: what it says whenever its scripts say nothing.
     @ivar taken: messages it has taken, whether it said so or not.
     @ivar heard: the command lines of each connection.
     """
@@ -65,8 +66,8 @@ class Peer:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """
-        @param scripts: of the first connection, the second, and so on.
-        @param always: of those that follow; by default it takes everything.
+        @param scripts: of the first connection, the second, and so on. Each stage goes wrong once.
+        @param always: of those that follow, and whenever; by default they take everything.
         @param extensions: that EHLO tells.
         @param tls: for STARTTLS.
         """
@@ -77,7 +78,7 @@ class Peer:
         self.tls = tls
         self._where = (address, port)
         self._scripts = list(scripts)
-        self._always = always or {}
+        self.always = always or {}
         self._lock = threading.Lock()
         self._server: socketserver.BaseServer | None = None
         self.start()
@@ -91,10 +92,10 @@ class Peer:
         class Connection(socketserver.BaseRequestHandler):
             def handle(self) -> None:
                 with peer._lock:
-                    script = peer._scripts.pop(0) if peer._scripts else peer._always
+                    script = peer._scripts.pop(0) if peer._scripts else {}
                     heard: list[str] = []
                     peer.heard.append(heard)
-                _Session(peer, self.request, script, heard).run()
+                _Session(peer, self.request, dict(script), heard).run()
 
         class Listener(socketserver.ThreadingTCPServer):
             allow_reuse_address = True
@@ -114,6 +115,13 @@ class Peer:
             self._server = None
 
     @property
+    def attempts(self) -> int:
+        """
+        How many transactions were begun.
+        """
+        return sum(line.startswith("MAIL") for heard in self.heard for line in heard)
+
+    @property
     def recipients(self) -> list[str]:
         """
         The addresses of all messages that were taken, without parameters.
@@ -126,7 +134,9 @@ class _Session:
     One connection.
     """
 
-    def __init__(self, peer: Peer, connection: Any, script: Script, heard: list[str]) -> None:
+    def __init__(
+        self, peer: Peer, connection: Any, script: dict[str, Any], heard: list[str]
+    ) -> None:
         self.peer = peer
         self.script = script
         self.heard = heard
@@ -175,11 +185,14 @@ class _Session:
         """
         @return: whether the reply was the usual one.
         """
-        said = self.script.get(stage, reply)
+        said = self._planned(stage, reply)
         if said in (DROP, KEEP):
             raise _Dropped
         self._say(said)
         return bool(said == reply)
+
+    def _planned(self, stage: str, reply: str) -> Any:
+        return self.script.pop(stage, self.peer.always.get(stage, reply))
 
     def _reset(self) -> None:
         self.mail = ""
@@ -220,9 +233,12 @@ class _Session:
 
     def _RCPT(self, text: str) -> None:
         given = text.partition(":")[2]
-        said = self.script.get("RCPT", "250 2.1.5 ok")
+        said = self._planned("RCPT", "250 2.1.5 ok")
         if isinstance(said, Mapping):
-            said = said.get(given.split(">")[0].strip("<"), "250 2.1.5 ok")
+            table = dict(said)
+            said = table.pop(given.split(">")[0].strip("<"), "250 2.1.5 ok")
+            if table:
+                self.script["RCPT"] = table
         if said == DROP:
             raise _Dropped
         if not self.mail:
@@ -243,8 +259,8 @@ class _Session:
             if not line:
                 raise _Dropped
             received += len(line)
-            if received >= MIDST:
-                self._midst()
+            if received >= MIDST and "text" in self.script:
+                raise _Dropped
             lines.append(line[1:] if line.startswith(b".") else line)
         self._end(b"".join(lines))
 
@@ -253,25 +269,23 @@ class _Session:
         wanted = int(size)
         if "text" in self.script:
             self._file.read(min(wanted, MIDST))
-            self._midst()
+            raise _Dropped
         self._chunks.append(self._file.read(wanted))
         if last:
             self._end(b"".join(self._chunks))
         else:
             self._say("250 2.0.0 ok")
 
-    def _midst(self) -> None:
-        if self.script.get("text") == DROP:
-            raise _Dropped
-
     def _end(self, octets: bytes) -> None:
-        said = self.script.get("end", "250 2.0.0 taken")
+        said = self._planned("end", "250 2.0.0 taken")
         if said.startswith("2") or said == KEEP:
             taken = Taken(self.mail, tuple(self.rcpts), octets, self._secure)
             with self.peer._lock:
                 self.peer.taken.append(taken)
         self._reset()
-        self._play("end", "250 2.0.0 taken")
+        if said in (DROP, KEEP):
+            raise _Dropped
+        self._say(said)
 
     def _RSET(self, text: str) -> None:
         self._reset()

@@ -31,8 +31,8 @@ from twisted_mailstack.model.address import Address
 
 #: Seconds to wait for what must happen.
 PATIENCE = 60.0
-#: A message in which there is whatever breaks if somebody touches it: 8-bit text, dots, blanks at the
-#: ends of lines, long lines, octets that are no text, an empty line at the end.
+#: A message in which there is whatever breaks if somebody touches it: 8-bit text, dots, blanks at
+#: the ends of lines, long lines, octets that are no text, an empty line at the end.
 OCTETS = (
     b"Subject: octets\r\nFrom: <alice@a.test>\r\nDate: Wed, 01 Jan 2025 00:00:00 +0000\r\n"
     b"Message-ID: <octets@a.test>\r\nMIME-Version: 1.0\r\nX-Folded: one\r\n\ttwo  \r\n"
@@ -117,11 +117,18 @@ class MailHost(Server):
     @ivar address: where it listens for other servers.
     """
 
-    # It looks every half second for what is overdue.
-    program = (
-        "from twisted_mailstack.delivery import queue; queue.LOOK = 0.5;"
-        " from twisted.scripts.twistd import run; run()"
-    )
+    # It looks every half second for what is overdue, and mail may expire after seconds.
+    program = """
+from dataclasses import fields
+from twisted.scripts.twistd import run
+from twisted_mailstack.config import Configuration
+from twisted_mailstack.delivery import queue
+queue.LOOK = 0.5
+for each in fields(Configuration):
+    if each.name == "queueLifetime":
+        each.metadata = {**each.metadata, "least": 1}
+run()
+"""
 
     def __init__(self, network: Network, domain: str, settings: Mapping[str, Any]) -> None:
         """
@@ -202,12 +209,14 @@ class MailHost(Server):
         rcpt: Sequence[str] = (),
     ) -> None:
         """
-        As the first account, through submission.
+        Through submission.
 
+        @param sender: an account here, by default the first one; empty: the first one sends with
+            the null reverse-path.
         @param mail: parameters of MAIL; C{rcpt}: of each RCPT.
         """
         with smtplib.SMTP("127.0.0.1", self.ports["submission"], timeout=60) as client:
-            client.login(self.user(), PASSWORD)
+            client.login(sender or self.user(), PASSWORD)
             refused = client.sendmail(
                 self.user() if sender is None else sender, recipients, message, mail, rcpt
             )
