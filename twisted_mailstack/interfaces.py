@@ -597,8 +597,7 @@ class ISpool(Interface):
         @param settled: outcomes of recipients; those that aren't in the spool (any more) are
             ignored. If there are some and none of them is, nothing at all is done.
         @param fallbacks: empty, or for each placement the recipient that is queued in its stead if
-            it can't be placed, which then is no failure; C{None} for nobody. C{queued} must be
-            given.
+            it can't be placed; C{None} for nobody. C{queued} must be given.
         @return: for each placement C{None}, or why that one was not placed.
         """
 

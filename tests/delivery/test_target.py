@@ -4,7 +4,8 @@ Delivery to the accounts of a store, and into its spool for everyone else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -12,7 +13,8 @@ from zope.interface import implementer_only
 
 from tests.delivery.support import DirectoryTestCase, envelope, to
 from tests.smtp.support import TODAY, UnreachableRelay, WatchedStore, now
-from twisted_mailstack.delivery.dispatch import Dispatch
+from twisted_mailstack.delivery.dispatch import LIFETIME, Dispatch
+from twisted_mailstack.delivery.notification import Notifier
 from twisted_mailstack.delivery.resolve import Resolver
 from twisted_mailstack.delivery.target import MailDelivery, MailTarget
 from twisted_mailstack.errors import (
@@ -678,6 +680,22 @@ class RelayTests(TargetTestCase):
             message = self.queued()[-1]
             self.assertEqual(message.recipients[0].parameters, {"ORCPT": original})
 
+    def test_returnPath(self) -> None:
+        """
+        A stranger's message that is only relayed isn't looked at (RFC 5321 §4.4); our own user's
+        goes out without Return-Path, which whoever originates mail should not send.
+        """
+        self.alias("out@example.test", "x@far.test")
+        text = b"Return-Path: <x@y.test>\r\nSubject: x\r\n\r\n"
+        for sender, left in ((None, text), ("alice@example.test", text[25:])):
+            delivery = self.target.begin(envelope("alice@example.test", sender))
+            now(delivery.addRecipient(to("out@example.test")))
+            for piece in (text[:5], text[5:]):
+                delivery.write(piece)
+            now(delivery.commit())
+            queued = self.queuedText(self.queued()[-1])
+            self.assertEqual(queued, b"Delivered-To: out@example.test\r\n" + left)
+
     def test_onlyLocal(self) -> None:
         """Where nobody elsewhere is meant nothing is queued."""
         delivery = self.begin("alice@example.test")
@@ -706,3 +724,184 @@ class RelayTests(TargetTestCase):
         delivery.write(b"x")
         self.assertRaises(OSError, now, delivery.commit())
         self.assertEqual((self.queued(), self.inbox("alice@example.test")), ([], []))
+
+
+class WishTests(TargetTestCase):
+    """
+    What senders wish, by parameters.
+    """
+
+    relays = True
+
+    def setUp(self) -> None:
+        """With somebody who tells them."""
+        super().setUp()
+        self.target.notifier = Notifier(
+            self.store.spool,
+            self.store.newContent,
+            self.target.resolver,
+            self.target.dispatch,
+            "mx.example.test",
+            now=lambda: TODAY,
+        )
+
+    def send(
+        self,
+        *recipients: tuple[str, str | None],
+        sender: str = "alice@example.test",
+        mail: dict[str, str | None] | None = None,
+        perRecipient: bool = False,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Sequence[Exception | None]:
+        """
+        @param recipients: with their NOTIFY.
+        @param meanwhile: what happens between RCPT and the end of data.
+        @return: the results.
+        """
+        delivery = self.target.begin(
+            envelope(sender, "alice@example.test", **(mail or {}))._replace(
+                perRecipient=perRecipient
+            )
+        )
+        for address, notify in recipients:
+            parameters: dict[str, str | None] = {} if notify is None else {"NOTIFY": notify}
+            now(delivery.addRecipient(to(address)._replace(parameters=parameters)))
+        delivery.write(b"Subject: x\r\n\r\n")
+        meanwhile()
+        return now(delivery.commit())
+
+    def told(self) -> list[tuple[str, str]]:
+        """
+        @return: action and recipient of each report that alice got.
+        """
+        found = []
+        for octets in self.inbox("alice@example.test"):
+            if b"report-type=delivery-status" in octets:
+                for recipient, action in re.findall(
+                    rb"Final-Recipient: [^;]*; (.*)\r\nAction: (.*)\r\n", octets
+                ):
+                    found.append((action.decode(), recipient.decode()))
+        return found
+
+    def test_delivered(self) -> None:
+        """
+        Who wishes to know is told when a copy is in its mailbox (RFC 3461 §5.2.3 a), in the words
+        in which they named the recipient; who doesn't isn't (b, c).
+        """
+        self.send(
+            *(("bob+x@example.test", "SUCCESS,FAILURE"), ("alice@example.test", "FAILURE")),
+            *(("bob@example.test", "success"), ("bob@example.test", None)),
+        )
+        self.assertEqual(
+            self.told(),
+            [("delivered", "bob+x@example.test"), ("delivered", "bob@example.test")],
+        )
+
+    def test_notYet(self) -> None:
+        """A copy that waits in the spool isn't delivered, and keeps the wish to be told."""
+        self.send(
+            *(("bob@example.test", "SUCCESS"), ("x@far.test", None)),
+            meanwhile=lambda: now(self.directory.setQuota(Address("bob", "example.test"), None, 0)),
+        )
+        self.assertEqual(self.told(), [])
+        (message,) = self.queued()
+        self.assertEqual(
+            [(str(each.address), each.parameters) for each in message.recipients],
+            [("x@far.test", {}), ("bob@example.test", {"NOTIFY": "SUCCESS"})],
+        )
+        self.assertEqual([each.number for each in message.recipients], [0, 1])
+
+    def test_aliasForOne(self) -> None:
+        """An alias for one address passes all wishes on, and nothing is told (§5.2.7.2)."""
+        self.alias("out@example.test", "x@far.test")
+        self.send(("out@example.test", "SUCCESS,DELAY"), mail={"ENVID": "1", "RET": "HDRS"})
+        (message,) = self.queued()
+        self.assertEqual(message.parameters, {"ENVID": "1", "RET": "HDRS"})
+        self.assertEqual(
+            message.recipients[0].parameters,
+            {"NOTIFY": "SUCCESS,DELAY", "ORCPT": "rfc822;out@example.test"},
+        )
+        self.assertEqual(self.told(), [])
+
+    def test_aliasForAccount(self) -> None:
+        """An alias for one account: delivered is what the sender named."""
+        self.alias("robert@example.test", "bob@example.test")
+        self.send(("robert@example.test", "SUCCESS"))
+        self.assertEqual(self.told(), [("delivered", "robert@example.test")])
+
+    def test_aliasForSeveral(self) -> None:
+        """
+        One for several is expanded, which is told; they don't tell of success any more, of failure
+        they do (§5.2.7.3 c).
+        """
+        self.alias("team@example.test", "bob@example.test", "x@far.test", "y@far.test")
+        for notify, left in (
+            ("SUCCESS", "NEVER"),
+            ("success,FAILURE", "FAILURE"),
+            ("DELAY,SUCCESS,FAILURE", "DELAY,FAILURE"),
+            ("FAILURE", "FAILURE"),
+            ("NEVER", "NEVER"),
+            (None, None),
+        ):
+            before = len(self.told())
+            self.send(("team@example.test", notify))
+            for recipient in self.queued()[-1].recipients:
+                self.assertEqual(recipient.parameters.get("NOTIFY"), left)
+            expected = [("expanded", "team@example.test")] * ("SUCCESS" in str(notify).upper())
+            self.assertEqual(self.told()[before:], expected)
+
+    def test_notificationFails(self) -> None:
+        """If the sender can't be told, the message is accepted all the same: it is delivered."""
+
+        async def fail(*arguments: Any) -> None:
+            raise OSError("full")
+
+        self.patch(self.target.notifier, "tell", fail)
+        self.assertEqual(self.send(("bob@example.test", "SUCCESS")), [None])
+        self.assertEqual(len(self.inbox("bob@example.test")), 1)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    def test_nullPath(self) -> None:
+        """The null reverse-path is never told."""
+        delivery = self.target.begin(envelope(None))
+        recipient = to("bob@example.test")._replace(parameters={"NOTIFY": "SUCCESS"})
+        now(delivery.addRecipient(recipient))
+        self.assertEqual(now(delivery.commit()), [None])
+        self.assertEqual(self.queued(), [])
+
+    def test_held(self) -> None:
+        """
+        What is to be held (RFC 4865) waits in the spool, whoever it is for; and is as long in the
+        queue from then on as other mail.
+        """
+        for mail in ({"HOLDFOR": "600"}, {"HOLDUNTIL": "2023-11-14T22:23:20Z"}):
+            parameters: dict[str, str | None] = dict(mail)
+            self.send(*(("bob@example.test", "SUCCESS"), ("x@far.test", None)), mail=parameters)
+            self.assertEqual(self.inbox("bob@example.test"), [])
+            message = self.queued()[-1]
+            self.assertEqual(
+                [(each.destination, each.nextAttempt) for each in message.recipients],
+                [("far.test", TODAY + 600), (LOCAL, TODAY + 600)],
+            )
+            self.assertEqual(message.expires, TODAY + 600 + LIFETIME)
+        self.assertEqual(self.told(), [])
+
+    def test_heldNoLonger(self) -> None:
+        """A time that is over holds nothing."""
+        self.send(("bob@example.test", None), mail={"HOLDUNTIL": "2023-11-14T22:13:20Z"})
+        self.assertEqual(len(self.inbox("bob@example.test")), 1)
+
+    def test_deliverBy(self) -> None:
+        """A message that must not be late (RFC 2852) expires then; else its sender is warned."""
+        self.send(("x@far.test", None), mail={"BY": "120;R"})
+        self.send(("x@far.test", None), mail={"BY": "120;N"})
+        first, second = self.queued()
+        self.assertEqual((first.expires, first.mustNotBeLate), (TODAY + 120, True))
+        self.assertEqual(first.recipients[0].checkAt, TODAY + 120)
+        self.assertEqual((second.expires, second.mustNotBeLate), (TODAY + LIFETIME, False))
+        self.assertEqual(second.recipients[0].checkAt, TODAY + 120)
+
+    def test_priority(self) -> None:
+        """RFC 6710."""
+        self.send(("x@far.test", None), mail={"MT-PRIORITY": "-3"})
+        self.assertEqual(self.queued()[0].priority, -3)

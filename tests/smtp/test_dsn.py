@@ -171,7 +171,12 @@ class ServerTests(SMTPTestCase):
         for parameter, original, field in (
             ("", "rfc822;Alice+20B@Example.TEST", "rfc822; Alice B@Example.TEST"),
             ("", r"utf-8;j\x{F6}rg\x{2B}x@example.test", r"utf-8; j\x{F6}rg\x{2B}x@example.test"),
-            (" SMTPUTF8", r"utf-8;jörg\x{2B}x@example.test", "utf-8; jörg+x@example.test"),
+            # The sender's server may not take UTF-8.
+            (
+                " SMTPUTF8",
+                r"utf-8;jörg\x{2B}x@example.test",
+                r"utf-8; j\x{F6}rg\x{2B}x@example.test",
+            ),
             (" SMTPUTF8", "UTF-8;a+20b", "UTF-8; a b"),
         ):
             server = self.serve()

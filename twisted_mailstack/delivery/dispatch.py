@@ -76,8 +76,8 @@ class Dispatch:
         """
         now = int(self.now())
         start = max(now, notBefore)
-        if expires is None:
-            expires = start + self.lifetime
+        # RFC 2852 §3: a late deadline does not make it wait for longer than usual.
+        expires = min(start + self.lifetime, start + self.lifetime if expires is None else expires)
         if warnAt is None:
             warnAt = start + self.warnAfter if self.warnAfter else expires
         return QueuedMessage(

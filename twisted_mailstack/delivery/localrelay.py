@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_mailstack.delivery.dispatch import Dispatch
-from twisted_mailstack.delivery.notification import Notifier
+from twisted_mailstack.delivery.notification import MAX_HEADER, Notifier
 from twisted_mailstack.delivery.queue import Report
 from twisted_mailstack.errors import MailError, NoSuchAccount
 from twisted_mailstack.interfaces import (
@@ -31,6 +33,8 @@ class LocalRelay:
     """
     Delivers to accounts. There is nothing to connect to, so it is its own connection.
     """
+
+    log = Logger()
 
     def __init__(
         self, spool: ISpool, directory: IDirectory, dispatch: Dispatch, notifier: Notifier
@@ -75,15 +79,18 @@ class LocalRelay:
             for recipient in message.recipients
             if self._notifier.wants(message, recipient, "delivered")
         ]
-        # Read before it may be gone.
-        header = await content.read(0, content.structure.bodyOffset) if wishes else b""
+        header = b""
+        if wishes:
+            # Read before it may be gone.
+            header = await content.read(0, min(content.structure.bodyOffset, MAX_HEADER))
         placed = await self._spool.place(message.spoolId, placements, int(self._dispatch.now()))
         # It tells of successes itself, since the message leaves the spool with its last copy.
         done = AttemptResult(250, "2.1.5", "Delivered", notifies=True)
         for (number, _), error in zip(placements, placed, strict=True):
             results[number] = done if error is None else _result(error)
+        now = int(self._dispatch.now())
         reports = [
-            Report(recipient, "delivered", done)
+            Report(recipient, "delivered", done, now)
             for recipient in wishes
             if results[recipient.number] is done
         ]
@@ -92,7 +99,13 @@ class LocalRelay:
             async def read(offset: int, length: int) -> bytes:
                 return header[offset : offset + length]
 
-            await self._notifier.tell(message, reports, read, len(header), len(header))
+            try:
+                await self._notifier.tell(message, reports, read, len(header), len(header))
+            except CancelledError:
+                raise
+            except Exception:
+                # It is delivered all the same.
+                self.log.failure("{queueId}: notifying failed", queueId=message.queueId)
         return [results[recipient.number] for recipient in message.recipients]
 
 

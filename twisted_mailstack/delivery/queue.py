@@ -101,14 +101,18 @@ class Report:
     @ivar recipient: whom it is about.
     @ivar action: C{failed}, C{delayed}, C{delivered}, C{relayed} or C{expanded}.
     @ivar result: what was said of it last.
+    @ivar at: when that was, seconds since 1970; C{None} if it isn't known any more.
     """
 
-    __slots__ = ("action", "recipient", "result")
+    __slots__ = ("action", "at", "recipient", "result")
 
-    def __init__(self, recipient: QueuedRecipient, action: str, result: AttemptResult) -> None:
+    def __init__(
+        self, recipient: QueuedRecipient, action: str, result: AttemptResult, at: int | None = None
+    ) -> None:
         self.recipient = recipient
         self.action = action
         self.result = result
+        self.at = at
 
 
 class Notifies(Protocol):
@@ -913,7 +917,8 @@ class QueueRunner:
             self.delivered += 1
             report = None
             if not result.notifies and wants(message, recipient, "delivered"):
-                report = Report(recipient, "relayed" if result.remote else "delivered", result)
+                action = "relayed" if result.remote else "delivered"
+                report = Report(recipient, action, result, now)
             return Outcome(*key, True, result.line), report
         if result.temporary and now < message.expires:
             self.deferred += 1
@@ -924,7 +929,7 @@ class QueueRunner:
             again = max(now + 1, min(now + delays[attempts], message.expires))
             return Outcome(*key, False, result.line, again, attempts), None
         self.failed += 1
-        report = Report(recipient, "failed", result)
+        report = Report(recipient, "failed", result, now)
         return Outcome(*key, True, result.line), (
             report if wants(message, recipient, "failed") else None
         )

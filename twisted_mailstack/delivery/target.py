@@ -3,10 +3,14 @@
 Where accepted mail goes: into the accounts of a store, and into its spool for everyone else, in one
 durable step, the message stored once.
 
-A message gets a Return-Path field and a Delivered-To field in front. Return-Path fields that it
-came with are removed, whatever else is in it stays (RFC 5321 §4.4). What an alias passes on to
-others gets a Delivered-To field, too, where it came for nobody else, so that it is known if it
-comes back (RFC 9228).
+An account's copy gets a Return-Path field and a Delivered-To field in front. Return-Path fields
+that the message came with are removed, and whatever else is in it stays (RFC 5321 §4.4); where a
+stranger's message is only relayed, they stay too. What an alias passes on to others gets a
+Delivered-To field, too, where it came for nobody else, so that it is known if it comes back (RFC
+9228).
+
+Notifications (RFC 3461 §5.2.7): an alias for one address passes all wishes on. One that stands for
+several passes on all but that to know of success: its sender is told that it was expanded.
 
 A recipient that is one account is refused when that account is full. Where a message has several
 recipients, or an address stands for several, an account that is full, or was removed since RCPT,
@@ -19,7 +23,7 @@ A store without a spool gives all of them their copy or none: then the client is
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from twisted.logger import Logger
@@ -60,11 +64,14 @@ class Copy(NamedTuple):
     One account's copy.
 
     @ivar via: which recipient reached it first, by number.
-    @ivar alone: whether that recipient is this account and nobody else.
+    @ivar account: whose.
+    @ivar recipient: what it is as a recipient of its own.
+    @ivar alone: whether the recipient that reached it is this account and nobody else.
     """
 
     via: int
     account: AccountRecord
+    recipient: Recipient
     alone: bool
 
 
@@ -132,8 +139,11 @@ class MailDelivery:
         self._recipients: list[Recipient] = []
         self._copies: dict[str, Copy] = {}
         self._elsewhere: dict[Address, Recipient] = {}
+        # By recipient: the account that it is, if it is one and nothing else.
+        self._accounts: dict[int, str] = {}
+        self._expanded: set[int] = set()
         self._writer: IContentWriter | None = None
-        self._remover = ReturnPathRemover()
+        self._remover: ReturnPathRemover | None = None
         self._wishes = deliveryWishes(envelope.parameters, int(target.dispatch.now()))
 
     async def addRecipient(self, recipient: Recipient) -> None:
@@ -153,16 +163,22 @@ class MailDelivery:
                 smtpCode=550,
                 enhancedStatus="5.7.1",
             )
-        alone = len(accounts) == 1 and not elsewhere
-        if alone or target.spool is None:
+        several = len(accounts) + len(elsewhere) > 1
+        if target.spool is None or not several:
             for account in accounts:
                 await self._checkRoom(account)
         index = len(self._recipients)
         self._recipients.append(recipient)
+        if several:
+            self._expanded.add(index)
+        elif accounts:
+            self._accounts[index] = accounts[0].accountId
         for address in elsewhere:
-            self._elsewhere.setdefault(address, _forwarded(recipient, address))
+            self._elsewhere.setdefault(address, _forwarded(recipient, address, several))
         for account in accounts:
-            self._copies.setdefault(account.accountId, Copy(index, account, alone))
+            forwarded = _forwarded(recipient, account.address, several)
+            copy = Copy(index, account, forwarded, not several)
+            self._copies.setdefault(account.accountId, copy)
 
     async def _checkRoom(self, account: AccountRecord) -> None:
         quota = await (await self._target.store.openAccount(account.accountId)).quota()
@@ -177,11 +193,16 @@ class MailDelivery:
 
     def write(self, data: bytes) -> Awaitable[None] | None:
         """See L{IDelivery}."""
-        return self._content().write(self._remover.feed(data))
+        writer = self._content()
+        return writer.write(data if self._remover is None else self._remover.feed(data))
 
     def _content(self) -> IContentWriter:
         if self._writer is None:
             self._writer = self._target.store.newContent()
+            # RFC 5321 §4.4: who relays must not look for them; who originates mail must not send
+            # them.
+            if self._copies or self._envelope.authenticated is not None:
+                self._remover = ReturnPathRemover()
         return self._writer
 
     async def commit(self, inspect: Inspect | None = None) -> Sequence[Exception | None]:
@@ -189,9 +210,10 @@ class MailDelivery:
         staged: IStagedContent | None = None
         try:
             writer = self._content()
-            waiting = writer.write(self._remover.finish())
-            if waiting is not None:
-                await waiting
+            if self._remover is not None:
+                waiting = writer.write(self._remover.finish())
+                if waiting is not None:
+                    await waiting
             staged = await writer.finish()
             added = b"" if inspect is None else await inspect(staged)
             return await self._place(staged, added)
@@ -208,34 +230,40 @@ class MailDelivery:
         # RFC 4865: what is to wait waits in the spool, whoever it is for.
         held = self._wishes.notBefore > now
         copies = [] if held else list(self._copies.values())
-        queued = self._queued(added, list(self._copies.values()) if held else [])
+        queued = self._queued(added, held)
+        waiting = queued.recipients if held else queued.recipients[: len(self._elsewhere)]
         placements = [
             target.dispatch.placement(
                 copy.account, self._addressOf(copy), envelope.reversePath, added
             )
             for copy in copies
         ]
+        # The only one, and who is told by a reply of its own, can be told.
+        only = len(self._copies) + len(self._elsewhere) == 1
+        told = [copy.alone and (envelope.perRecipient or only) for copy in copies]
         results: Sequence[Exception | None]
         if target.spool is None:
             results = await self._deliverAll(staged, placements, now)
         else:
-            # Who is told by a reply of their own needs none.
-            several = len(self._copies) + len(self._elsewhere) > 1
-            fallbacks = [
-                self._fallback(copy, number)
-                if several and not (envelope.perRecipient and copy.alone)
-                else None
-                for number, copy in enumerate(copies, len(queued.recipients))
-            ]
             results = await target.spool.accept(
-                staged, placements, now, queued, fallbacks=fallbacks
+                staged,
+                placements,
+                now,
+                queued._replace(recipients=waiting),
+                fallbacks=[
+                    None if each else fallback
+                    for each, fallback in zip(told, queued.recipients[len(waiting) :], strict=True)
+                ],
             )
-        refused = {
-            copy.via: error
-            for copy, error in zip(copies, results, strict=True)
-            if error is not None
+        outcomes = {
+            copy.account.accountId: result for copy, result in zip(copies, results, strict=True)
         }
-        await self._tellSuccess(staged, queued, copies, results)
+        await self._tellSuccess(staged, queued, outcomes)
+        refused = {
+            copy.via: result
+            for copy, result, each in zip(copies, results, told, strict=True)
+            if each
+        }
         return [refused.get(number) for number in range(len(self._recipients))]
 
     async def _deliverAll(
@@ -247,17 +275,20 @@ class MailDelivery:
             # Removed since RCPT: the next attempt will say so of that recipient alone.
             raise TemporaryFailure() from None
 
-    def _queued(self, added: bytes, held: Sequence[Copy]) -> QueuedMessage:
+    def _queued(self, added: bytes, held: bool) -> QueuedMessage:
+        """
+        @return: the message with all recipients that it may have in the spool, those elsewhere
+            first, then the accounts.
+        """
         envelope, wishes = self._envelope, self._wishes
-        recipients = [(recipient, False) for recipient in self._elsewhere.values()]
-        for copy in held:
-            recipient = self._recipients[copy.via]._replace(address=copy.account.address)
-            recipients.append((recipient, True))
         return self._target.dispatch.queued(
             envelope.queueId,
             envelope.reversePath,
             envelope.parameters,
-            recipients,
+            [
+                *((recipient, False) for recipient in self._elsewhere.values()),
+                *((copy.recipient, True) for copy in self._copies.values()),
+            ],
             added=self._passedOn(held) + added,
             origin=str(envelope.authenticated or envelope.connection.peer),
             notBefore=wishes.notBefore,
@@ -266,26 +297,15 @@ class MailDelivery:
             priority=wishes.priority,
         )
 
-    def _passedOn(self, held: Sequence[Copy]) -> bytes:
+    def _passedOn(self, held: bool) -> bytes:
         # With several recipients it would tell each of another (RFC 5321 §7.2). A loop comes round
         # with one.
-        recipient, *others = self._recipients
-        address = recipient.address
-        if others or held or not self._elsewhere:
+        if len(self._recipients) != 1 or not self._elsewhere or (held and self._copies):
             return b""
+        address = self._recipients[0].address
         if not address.domain or address in self._elsewhere:
             return b""
         return f"Delivered-To: {address}\r\n".encode()
-
-    def _fallback(self, copy: Copy, number: int) -> QueuedRecipient:
-        queued = self._target.dispatch.queued(
-            "",
-            self._envelope.reversePath,
-            {},
-            [(self._recipients[copy.via]._replace(address=copy.account.address), True)],
-            expires=self._wishes.expires,
-        )
-        return queued.recipients[0]._replace(number=number)
 
     def _addressOf(self, copy: Copy) -> Address:
         # As the client named the recipient; the postmaster without domain is nobody's address.
@@ -296,23 +316,30 @@ class MailDelivery:
         self,
         staged: IStagedContent,
         queued: QueuedMessage,
-        copies: Sequence[Copy],
-        results: Sequence[Exception | None],
+        outcomes: Mapping[str, Exception | None],
     ) -> None:
+        """
+        @param outcomes: of the accounts' copies that were to be placed.
+        """
         notifier = self._target.notifier
-        if notifier is None or not any(
-            "NOTIFY" in recipient.parameters for recipient in self._recipients
-        ):
+        if notifier is None or not any("NOTIFY" in each.parameters for each in self._recipients):
             return
-        done = AttemptResult(250, "2.1.5", "Delivered")
         reports = []
-        for copy, error in zip(copies, results, strict=True):
-            given = self._recipients[copy.via]
+        for number, given in enumerate(self._recipients):
+            action = "expanded"
+            if number not in self._expanded:
+                action = "delivered"
+                account = self._accounts.get(number, "")
+                if account not in outcomes or outcomes[account] is not None:
+                    # It is elsewhere, or waits in the spool: whoever takes it out tells.
+                    continue
             recipient = QueuedRecipient(
-                0, self._addressOf(copy), given.parameters, LOCAL, queued.arrived, queued.expires
+                *(number, given.address, given.parameters, LOCAL),
+                *(queued.arrived, queued.expires),
             )
-            if error is None and notifier.wants(queued, recipient, "delivered"):
-                reports.append(Report(recipient, "delivered", done))
+            if notifier.wants(queued, recipient, action):
+                result = AttemptResult(250, "2.1.5", action.capitalize())
+                reports.append(Report(recipient, action, result, queued.arrived))
         if not reports:
             return
         summary = staged.summary
@@ -328,19 +355,26 @@ class MailDelivery:
             self._writer.abort()
 
 
-def _forwarded(recipient: Recipient, address: Address) -> Recipient:
+def _forwarded(recipient: Recipient, address: Address, several: bool) -> Recipient:
     """
-    @return: the recipient that an alias leads to. Who was meant first goes along, so that
-        notifications can name an address that the sender knows (RFC 3461 §5.2.1).
+    @param several: whether this is one of several addresses that the recipient stands for.
+    @return: the recipient that it leads to. Who was meant first goes along, so that notifications
+        can name an address that the sender knows (RFC 3461 §5.2.1 d).
     """
     if address == recipient.address:
         return recipient
     parameters = dict(recipient.parameters)
-    text = str(recipient.address)
-    #   original-recipient-address = atype ";" xtext; RFC 6533 §3 has the type utf-8, which isn't
-    #   encoded so
-    original = f"rfc822;{encodeXtext(text)}"
-    if not text.isascii():
-        original = f"utf-8;{encodeUnitext(text, ascii=True)}"
-    parameters.setdefault("ORCPT", original)
+    notify = parameters.get("NOTIFY")
+    if several and notify is not None:
+        # RFC 3461 §5.2.7.3 (c): "except that ... any SUCCESS keyword is removed".
+        wishes = [each for each in notify.split(",") if each.upper() != "SUCCESS"]
+        parameters["NOTIFY"] = ",".join(wishes) or "NEVER"
+    if recipient.address.domain:
+        text = str(recipient.address)
+        #   original-recipient-address = addr-type ";" xtext; RFC 6533 §3 has the type utf-8, with
+        #   an encoding of its own
+        original = f"rfc822;{encodeXtext(text)}"
+        if not text.isascii():
+            original = f"utf-8;{encodeUnitext(text, ascii=True)}"
+        parameters.setdefault("ORCPT", original)
     return Recipient(address, parameters)

@@ -69,7 +69,6 @@ class MemorySpool:
         for number, fallback in enumerate(fallbacks):
             if fallback is not None and results[number] is not None:
                 waiting.append(fallback)
-                results[number] = None
         if queued is not None and waiting:
             assert content is not None
             spoolId = next(self._ids)

@@ -132,12 +132,10 @@ class SQLSpool:
                 try:
                     placed = store.place(transaction, staged, placement, placed, internalDate, now)
                 except MailError as error:
+                    results.append(error)
                     fallback = fallbacks[number] if fallbacks else None
-                    if fallback is None:
-                        results.append(error)
-                    else:
+                    if fallback is not None:
                         waiting.append(fallback)
-                        results.append(None)
                 else:
                     results.append(None)
             if waiting:
