@@ -190,7 +190,8 @@ class AccountRecord(NamedTuple):
 class AliasRecord(NamedTuple):
     """
     @ivar address: whose mail is passed on; a local-part of C{*} is the domain's catch-all.
-    @ivar targets: where to, addresses here or elsewhere.
+    @ivar targets: where to, addresses here or elsewhere; C{*} there stands for the local-part that
+        the mail came for.
     """
 
     address: Address
