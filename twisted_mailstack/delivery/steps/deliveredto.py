@@ -11,7 +11,6 @@ round.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 
 from twisted_mailstack.delivery.policy import PolicyStep, readHeader
@@ -23,7 +22,6 @@ from twisted_mailstack.model.header import Header, decodeText
 from twisted_mailstack.model.records import Envelope, Recipient
 
 _FIELD = b"delivered-to"
-_ANY = re.compile(rb"(?:\A|\n)[Dd][Ee][Ll][Ii][Vv][Ee][Rr][Ee][Dd]-[Tt][Oo][ \t]*:")
 
 
 class DeliveredTo(PolicyStep):
@@ -36,8 +34,8 @@ class DeliveredTo(PolicyStep):
     ) -> bytes:
         """See L{IPolicyStep}."""
         header = await readHeader(content)
-        # Few messages have such a field.
-        if _ANY.search(header) is None:
+        # Few messages have such a field, and this is a tenth of looking for lines.
+        if _FIELD not in header.lower():
             return b""
         had = {_key(address) for address in _addresses(Header(header))}
         for recipient in recipients:
