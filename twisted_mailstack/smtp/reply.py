@@ -30,20 +30,25 @@ def reply(code: int, text: str, enhancedStatus: str | None = None, utf8: bool = 
         shown by escapes.
     """
     head = f"{enhancedStatus} " if enhancedStatus else ""
-    if len(text) <= _SHORT and text.isascii() and text.isprintable():
-        return f"{code} {head}{text}\r\n".encode("ascii")
+    if len(text) <= _SHORT and text.isascii():
+        if text.isprintable():
+            return f"{code} {head}{text}\r\n".encode("ascii")
+        *first, final = text.split("\n")
+        if final.isprintable() and all(map(str.isprintable, first)):
+            lines = "".join([f"{code}-{head}{line}\r\n" for line in first])
+            return f"{lines}{code} {head}{final}\r\n".encode("ascii")
     room = MAX_LINE - len(f"{code}-{head}\r\n")
-    lines = [
+    pieces = [
         piece
         for line in text.split("\n")
         for piece in _cut(
             _CONTROLS.sub(" ", line).encode("utf-8" if utf8 else "ascii", "backslashreplace"), room
         )
     ]
-    last = len(lines) - 1
+    last = len(pieces) - 1
     return b"".join(
         f"{code}{'-' if number < last else ' '}{head}".encode("ascii") + line + b"\r\n"
-        for number, line in enumerate(lines)
+        for number, line in enumerate(pieces)
     )
 
 
