@@ -162,7 +162,7 @@ class CrashTests(Stepped, SynchronousTestCase):
         execute = self.store._writing.execute
         self.assertEqual(execute("PRAGMA synchronous").fetchone(), (2,))
         self.assertEqual(execute("PRAGMA journal_mode").fetchone(), ("wal",))
-        self.assertEqual(execute("PRAGMA page_size").fetchone(), (8192,))
+        self.assertEqual(execute("PRAGMA page_size").fetchone(), (4096,))
 
     def test_group(self) -> None:
         """Of a group everything is there or nothing."""
