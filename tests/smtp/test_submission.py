@@ -134,6 +134,17 @@ class SubmissionTests(SMTPTestCase):
             [self.stored_(b"Subject: x\r\nA: 1\r\n" + DATE + MESSAGE_ID)],
         )
 
+    def test_normalised(self) -> None:
+        """Where bare line ends become CRLF, that comes first, so that no Bcc hides behind one."""
+        server = self.serve(submission=True, bareNewlines="normalise")
+        conversation = self.begin(server)
+        for chunk, last in ((b"A: 1\nBcc: a\rDa", b""), (b"te: 2\r\n\nbody\r", b" LAST")):
+            conversation.send(b"BDAT %d%b\r\n%b" % (len(chunk), last, chunk))
+        self.assertEqual(
+            server.inbox("bob"),
+            [self.stored_(b"A: 1\r\nDate: 2\r\n" + MESSAGE_ID + b"\r\nbody\r\n")],
+        )
+
     def test_relayed(self) -> None:
         """What is relayed is completed, too."""
         server = self.serve(submission=True, queue=True)
