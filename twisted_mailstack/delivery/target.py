@@ -181,6 +181,8 @@ class MailDelivery:
             self._copies.setdefault(account.accountId, copy)
 
     async def _checkRoom(self, account: AccountRecord) -> None:
+        if not account.limited:
+            return
         quota = await (await self._target.store.openAccount(account.accountId)).quota()
         size = max(1, int(self._envelope.parameters.get("SIZE") or 0))
         if quota.octetLimit is not None and size > quota.octetLimit:

@@ -179,12 +179,15 @@ class AccountRecord(NamedTuple):
     @ivar address: the address that names it.
     @ivar passwordHash: in PHC string format (C{$argon2id$...}), or C{None}: no login.
     @ivar enabled: a disabled account takes mail, nobody logs in.
+    @ivar limited: whether it may have a quota. Who wants to know how much room there is needn't ask
+        an account that has none.
     """
 
     accountId: str
     address: Address
     passwordHash: str | None
     enabled: bool = True
+    limited: bool = True
 
 
 class AliasRecord(NamedTuple):

@@ -23,12 +23,15 @@ from twisted_mailstack.storage.sql.writer import Transaction
 if TYPE_CHECKING:
     from twisted_mailstack.storage.sql.store import SQLMailStore
 
-_ACCOUNT = "SELECT account, local_part, domain, password, enabled FROM account "
+_ACCOUNT = (
+    "SELECT account, local_part, domain, password, enabled,"
+    " octet_limit IS NOT NULL OR message_limit IS NOT NULL FROM account "
+)
 _ALIAS = "SELECT local_part, domain, targets FROM alias "
 
 
 def _account(row: Sequence[Any]) -> AccountRecord:
-    return AccountRecord(f"A{row[0]}", Address(row[1], row[2]), row[3], bool(row[4]))
+    return AccountRecord(f"A{row[0]}", Address(row[1], row[2]), row[3], bool(row[4]), bool(row[5]))
 
 
 def _alias(row: Sequence[Any]) -> AliasRecord:
@@ -149,7 +152,8 @@ class SQLDirectory:
             ).lastrowid
             assert number is not None
             newAccountMailboxes(transaction, number)
-            return AccountRecord(f"A{number}", address, passwordHash)
+            limited = octetLimit is not None or messageLimit is not None
+            return AccountRecord(f"A{number}", address, passwordHash, limited=limited)
 
         record: AccountRecord = await self._change(change)
         return record

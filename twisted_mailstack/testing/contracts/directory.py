@@ -73,7 +73,7 @@ class DirectoryContract(StorageContract):
     def test_accounts(self) -> None:
         """An account is found by its address and by its id."""
         made = self.wait(self.directory.addAccount(self.address("Bob"), "$argon2id$x"))
-        self.assertEqual(made[1:], (self.address("Bob"), "$argon2id$x", True))
+        self.assertEqual(made[1:4], (self.address("Bob"), "$argon2id$x", True))
         self.assertEqual(self.find("Bob"), made)
         self.assertEqual(self.wait(self.directory.findAccountById(made.accountId)), made)
         self.assertEqual(self.wait(self.store.openAccount(made.accountId)).address, made.address)
@@ -152,6 +152,16 @@ class DirectoryContract(StorageContract):
         assert record is not None
         self.assertEqual((record.passwordHash, record.enabled), (None, True))
         self.assertEqual(self.wait(self.account.quota()), Quota(0, 1 << 40, 0, 5))
+
+    def test_limited(self) -> None:
+        """An account with either limit says that it may have one."""
+        for limits in ((1 << 40, None), (None, 5), (0, 0)):
+            self.wait(self.directory.setQuota(self.address("alice"), *limits))
+            record = self.find("alice")
+            assert record is not None
+            self.assertTrue(record.limited)
+            (found,) = [each for each in self.wait(self.directory.listAccounts()) if each == record]
+            self.assertTrue(found.limited)
 
     def test_changeNobody(self) -> None:
         """There must be one."""
