@@ -63,8 +63,14 @@ def checkOriginalRecipient(session: SMTPSession, value: str | None) -> None:
         raise SyntaxProblem(f"ORCPT needs type;address of at most {MAX_ORCPT} characters")
     if kind.lower() == "utf-8" and _isUnitext(address):
         return
-    if not _PRINTABLE.match(decodeXtext(address)):
-        raise SyntaxProblem("ORCPT stands for what is not printable ASCII")
+    # Deviation: RFC 6533 §3 has the type utf-8 for what isn't ASCII. Servers in wide use write the
+    # octets of UTF-8 as an xtext of the type rfc822, and the mail must not be returned for that.
+    try:
+        original = decodeXtext(address).decode("utf-8")
+    except UnicodeDecodeError:
+        original = "\0"
+    if not all(character.isprintable() or character == "\t" for character in original):
+        raise SyntaxProblem("ORCPT stands for what is not printable")
 
 
 def _isUnitext(text: str) -> bool:
