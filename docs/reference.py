@@ -155,12 +155,12 @@ def tree(context: click.Context) -> Iterator[str]:
         inner = click.Context(command, parent=context, info_name=name)
         if isinstance(command, click.Group):
             yield from ("", inner.command_path, "~" * len(inner.command_path), "")
-            yield from paragraph(command.help or "", 0)
+            yield from paragraph(cleandoc(command.help or ""), 0)
             yield from tree(inner)
         else:
             pieces = [each for each in command.collect_usage_pieces(inner) if each != "[OPTIONS]"]
             yield from ("", f"``{' '.join((inner.command_path, *pieces))}``")
-            yield from paragraph(command.help or "", 4)
+            yield from paragraph(cleandoc(command.help or ""), 4)
             yield from parameters(inner, 4)
 
 
