@@ -356,7 +356,9 @@ class LogTests(SynchronousTestCase):
             client.login(ALICE, PASSWORD)
             client.mail(ALICE)
             client.rcpt(BOB)
-            _, reply = client.data(MESSAGE % b"submitted")
+            # The From field must be the sender's own.
+            mine = MESSAGE.replace(b"a@elsewhere.test", ALICE.encode())
+            _, reply = client.data(mine % b"submitted")
         (line,) = self.lines(server, reply.decode().split()[-1])
         self.assertIn(f"user={ALICE}", line)
 
