@@ -124,6 +124,7 @@ class KeyedMemoryContract(StorageContract):
             self.recall(*keys),
             {
                 **{f"t:{number}": number for number in range(300) if number % 2},
-                **{"t:98": 7, "t:96": 5},
+                "t:98": 7,
+                "t:96": 5,
             },
         )
