@@ -368,6 +368,19 @@ class RelayingTests(OutboundTestCase):
             self.assertIsNot(outbound._relayFor(LOCAL), outbound._relayFor("far.test"))
             self.assertEqual(outbound._relayFor(LOCAL).destinationOf(None, ALICE), LOCAL)
 
+    def test_usersAreRefused(self) -> None:
+        """A route with a user is refused at the start: mail never goes there without logging in."""
+        path = self.write("u@hub.test secret\n")
+        for key, value in (
+            ("smarthost", '"smtps://u@hub.test"'),
+            ("routes", '{"a.test" = "smtps://u@hub.test"}'),
+            ("sender-routes", '{"a.test" = "smtps://u@hub.test"}'),
+        ):
+            text = f'relay.enabled = true\nrelay.passwords = "{path}"\nrelay.{key} = {value}'
+            problem = str(self.assertRaises(ConfigurationProblem, self.make, text))
+            self.assertIn(f"relay.{key}: smtps://u@hub.test: ", problem)
+            self.assertNotIn("secret", problem)
+
     def test_times(self) -> None:
         """How long mail waits, and when its sender is told, are configured."""
         outbound = self.make("queue.lifetime = 100\nqueue.warn-after = 30")
@@ -541,9 +554,11 @@ class OrderTests(OutboundTestCase):
             self.assertEqual(order, [7.5])
             if fails:
                 going.errback(ValueError("for once"))
+                self.reactor.turn(lambda stopping=stopping: bool(stopping.called))  # type: ignore
                 self.failureResultOf(stopping).trap(ValueError)
             else:
                 going.callback(None)
+                self.reactor.turn(lambda stopping=stopping: bool(stopping.called))  # type: ignore
                 self.successResultOf(stopping)
             self.assertEqual(order, [7.5, "closed"])
 

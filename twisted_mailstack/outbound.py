@@ -111,6 +111,21 @@ def makeRoutes(configuration: Configuration) -> Routes:
     )
 
 
+def _refuseUsers(configuration: Configuration) -> None:
+    # Said at the start rather than of each message: nothing is sent where a user was wanted.
+    for key, texts in (
+        ("relay.smarthost", (configuration.smarthost,)),
+        ("relay.routes", configuration.routes.values()),
+        ("relay.sender-routes", configuration.senderRoutes.values()),
+    ):
+        for text in texts:
+            if "@" in text:
+                raise ConfigurationProblem(
+                    f"{key}: {text}: this server can't log in to others; use a route without a"
+                    " user, to a host that knows this server by its address"
+                )
+
+
 class Outbound:
     """
     What leaves the server, and what it tells senders.
@@ -135,6 +150,8 @@ class Outbound:
         self._security: RelaySecurity | None = None
         self._stopping = False
         self._routes = makeRoutes(configuration)
+        if configuration.relay:
+            _refuseUsers(configuration)
         self.dns = CachedLookup(
             resolverQuery(reactor, configuration.resolvers, trusted=configuration.trustResolvers),
             reactor,
