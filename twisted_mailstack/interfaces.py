@@ -8,7 +8,7 @@ Who implements what:
     L{IMessageContent}; optionally L{IMovableMailbox}, L{ISearchableMailbox}, L{IDirectory};
   - delivery: L{IDeliveryTarget}, L{IDelivery}, L{IPolicyStep}; the queue: L{ISpool} by a store,
     L{IRelay}, L{IRelayConnection};
-  - authentication: L{IServerMechanism}, L{IPasswordHasher}.
+  - authentication: L{IServerMechanism}, L{IClientMechanism}, L{IPasswordHasher}.
 
 Methods that are C{async} here may be coroutines or return anything awaitable, a fired Deferred
 among them. Everything is called in the reactor's thread. An implementation raises the subclasses
@@ -916,6 +916,49 @@ class IServerMechanism(Interface):
     def begin(info: ConnectionInfo) -> ISASLExchange:
         """
         Start an attempt.
+        """
+
+
+class ISASLClientExchange(Interface):
+    """
+    A client's half of one authentication attempt (RFC 4422 §3).
+    """
+
+    def respond(challenge: bytes | None) -> bytes | None:
+        """
+        Take the server's next message; C{None} at first, when there is none yet. That comes first
+        in each exchange, and only there.
+
+        @return: the response; to C{None} the initial response, or C{None} if it is the server that
+            begins.
+        @raise AuthenticationFailed: if the server asks for what it must not, or has shown that it
+            isn't the right one. The exchange is to be cancelled.
+        """
+
+    def accepted() -> None:
+        """
+        The server says that all is well.
+
+        @raise AuthenticationFailed: if it should have shown first who it is and hasn't; or if it
+            hasn't heard yet who we are. It is not to be trusted.
+        """
+
+
+class IClientMechanism(Interface):
+    """
+    A SASL mechanism's client half.
+    """
+
+    name: bytes = Attribute("As registered: upper case, digits, - and _.")
+    needsTLS: bool = Attribute("Sends a password in the clear, so TLS comes first.")
+
+    def begin(credentials: Any, info: ConnectionInfo) -> ISASLClientExchange:
+        """
+        Start an attempt.
+
+        @param credentials: what the server's half ends in for the same exchange; with a password
+            L{PasswordCredentials<twisted_mailstack.sasl.credentials.PasswordCredentials>}.
+        @raise SyntaxProblem: if the mechanism has no way of saying that.
         """
 
 

@@ -6,10 +6,15 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_mailstack.errors import SyntaxProblem
-from twisted_mailstack.interfaces import IServerMechanism
-from twisted_mailstack.sasl.login import Login
-from twisted_mailstack.testing.contracts.mechanism import MechanismContract
+from twisted_mailstack.errors import AuthenticationFailed, SyntaxProblem
+from twisted_mailstack.interfaces import IClientMechanism, IServerMechanism
+from twisted_mailstack.sasl.credentials import PasswordCredentials
+from twisted_mailstack.sasl.login import Login, LoginClient
+from twisted_mailstack.testing.contracts.mechanism import (
+    INFO,
+    ClientMechanismContract,
+    MechanismContract,
+)
 
 
 class LoginTests(MechanismContract, SynchronousTestCase):
@@ -51,3 +56,48 @@ class LoginTests(MechanismContract, SynchronousTestCase):
             for message in messages[:-1]:
                 exchange.respond(message)
             self.assertRaises(SyntaxProblem, exchange.respond, messages[-1])
+
+
+class LoginClientTests(ClientMechanismContract, SynchronousTestCase):
+    """
+    The client's half.
+    """
+
+    secrets = (b"tanstaaftanstaaf",)
+
+    def makeClient(self) -> IClientMechanism:
+        """See L{ClientMechanismContract}."""
+        return LoginClient()
+
+    def makeServer(self) -> IServerMechanism:
+        """See L{ClientMechanismContract}."""
+        return Login()
+
+    def makeCredentials(self) -> PasswordCredentials:
+        """See L{ClientMechanismContract}."""
+        return PasswordCredentials(b"tim", b"tanstaaftanstaaf")
+
+    def test_serverBegins(self) -> None:
+        """The name comes behind a challenge, then the password, whatever the challenges say."""
+        for challenges in ((b"Username:", b"Password:"), (b"User Name\0", b""), (b"?", b"\xff")):
+            exchange = self.begin()
+            self.assertIs(exchange.respond(None), None)
+            responses = [exchange.respond(challenge) for challenge in challenges]
+            self.assertEqual(responses, [b"tim", b"tanstaaftanstaaf"])
+            self.assertRaises(AuthenticationFailed, exchange.respond, b"Password:")
+
+    def test_half(self) -> None:
+        """A server that is content with the name alone isn't to be trusted."""
+        exchange = self.begin()
+        exchange.respond(None)
+        exchange.respond(b"Username:")
+        self.assertRaises(AuthenticationFailed, exchange.accepted)
+
+    def test_unsayable(self) -> None:
+        """No empty name or password, and nobody else to act as."""
+        for credentials in (
+            PasswordCredentials(b"", b"x"),
+            PasswordCredentials(b"x", b""),
+            PasswordCredentials(b"x", b"y", b"z"),
+        ):
+            self.assertRaises(SyntaxProblem, LoginClient().begin, credentials, INFO)

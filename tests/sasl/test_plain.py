@@ -6,11 +6,15 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_mailstack.errors import SyntaxProblem
-from twisted_mailstack.interfaces import IServerMechanism
+from twisted_mailstack.errors import AuthenticationFailed, SyntaxProblem
+from twisted_mailstack.interfaces import IClientMechanism, IServerMechanism
 from twisted_mailstack.sasl.credentials import PasswordCredentials
-from twisted_mailstack.sasl.plain import Plain
-from twisted_mailstack.testing.contracts.mechanism import MechanismContract
+from twisted_mailstack.sasl.plain import Plain, PlainClient
+from twisted_mailstack.testing.contracts.mechanism import (
+    INFO,
+    ClientMechanismContract,
+    MechanismContract,
+)
 
 
 class PlainTests(MechanismContract, SynchronousTestCase):
@@ -80,3 +84,47 @@ class PlainTests(MechanismContract, SynchronousTestCase):
             *(b"\0tim\0\xff", b"\0\xc3\0secret", b"\xed\xa0\x80\0tim\0secret"),
         ):
             self.assertRaises(SyntaxProblem, self.begin().respond, message)
+
+
+class PlainClientTests(ClientMechanismContract, SynchronousTestCase):
+    """
+    The client's half.
+    """
+
+    secrets = (b"tanstaaftanstaaf",)
+
+    def makeClient(self) -> IClientMechanism:
+        """See L{ClientMechanismContract}."""
+        return PlainClient()
+
+    def makeServer(self) -> IServerMechanism:
+        """See L{ClientMechanismContract}."""
+        return Plain()
+
+    def makeCredentials(self) -> PasswordCredentials:
+        """See L{ClientMechanismContract}."""
+        return PasswordCredentials(b"tim", b"tanstaaftanstaaf", b"Ursel")
+
+    def test_example(self) -> None:
+        """The examples of RFC 4616 §4, in the initial response."""
+        for credentials, message in (
+            (PasswordCredentials(b"tim", b"tanstaaftanstaaf"), b"\0tim\0tanstaaftanstaaf"),
+            (PasswordCredentials(b"Kurt", b"xipj3plmq", b"Ursel"), b"Ursel\0Kurt\0xipj3plmq"),
+        ):
+            exchange = PlainClient().begin(credentials, INFO)
+            self.assertEqual(exchange.respond(None), message)
+
+    def test_once(self) -> None:
+        """The password is sent once, whatever the server asks then."""
+        exchange = self.begin()
+        exchange.respond(None)
+        self.assertRaises(AuthenticationFailed, exchange.respond, b"")
+
+    def test_unsayable(self) -> None:
+        """What would be read as another message isn't sent."""
+        for credentials in (
+            *(PasswordCredentials(b"", b"x"), PasswordCredentials(b"x", b"")),
+            *(PasswordCredentials(b"a\0b", b"x"), PasswordCredentials(b"x", b"a\0")),
+            PasswordCredentials(b"x", b"y", b"\0z"),
+        ):
+            self.assertRaises(SyntaxProblem, PlainClient().begin, credentials, INFO)

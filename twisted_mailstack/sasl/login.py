@@ -1,15 +1,20 @@
 # -*- test-case-name: tests.sasl.test_login -*-
 """
 LOGIN: not standardised (draft-murchison-sasl-login), but what some clients know best. A password in
-two messages. Only under TLS.
+two messages. Only under TLS. Both halves.
 """
 
 from __future__ import annotations
 
 from zope.interface import implementer
 
-from twisted_mailstack.errors import SyntaxProblem
-from twisted_mailstack.interfaces import ISASLExchange, IServerMechanism
+from twisted_mailstack.errors import AuthenticationFailed, SyntaxProblem
+from twisted_mailstack.interfaces import (
+    IClientMechanism,
+    ISASLClientExchange,
+    ISASLExchange,
+    IServerMechanism,
+)
 from twisted_mailstack.model.records import ConnectionInfo
 from twisted_mailstack.sasl.credentials import PasswordCredentials
 
@@ -46,3 +51,41 @@ class Login:
     def begin(self, info: ConnectionInfo) -> ISASLExchange:
         """See L{IServerMechanism}."""
         return LoginExchange()
+
+
+@implementer(ISASLClientExchange)
+class LoginClientExchange:
+    """One attempt. What the server asks isn't read: servers put it in many ways."""
+
+    def __init__(self, *messages: bytes) -> None:
+        self._messages = list(messages)
+
+    def respond(self, challenge: bytes | None) -> bytes | None:
+        """See L{ISASLClientExchange}."""
+        if challenge is None:
+            # Some servers know no initial response.
+            return None
+        if not self._messages:
+            raise AuthenticationFailed("The server asks for more than LOGIN has")
+        return self._messages.pop(0)
+
+    def accepted(self) -> None:
+        """See L{ISASLClientExchange}."""
+        if self._messages:
+            raise AuthenticationFailed("The server hasn't asked who we are")
+
+
+@implementer(IClientMechanism)
+class LoginClient:
+    """See the module."""
+
+    name = b"LOGIN"
+    needsTLS = True
+
+    def begin(self, credentials: PasswordCredentials, info: ConnectionInfo) -> ISASLClientExchange:
+        """See L{IClientMechanism}."""
+        if not credentials.username or not credentials.password:
+            raise SyntaxProblem("LOGIN has no empty name or password")
+        if credentials.authorizationIdentity:
+            raise SyntaxProblem("LOGIN can't say whom to act as")
+        return LoginClientExchange(credentials.username, credentials.password)

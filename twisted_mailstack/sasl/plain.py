@@ -1,14 +1,19 @@
 # -*- test-case-name: tests.sasl.test_plain -*-
 """
-PLAIN (RFC 4616): a password in one message. Only under TLS.
+PLAIN (RFC 4616): a password in one message. Only under TLS. Both halves.
 """
 
 from __future__ import annotations
 
 from zope.interface import implementer
 
-from twisted_mailstack.errors import SyntaxProblem
-from twisted_mailstack.interfaces import ISASLExchange, IServerMechanism
+from twisted_mailstack.errors import AuthenticationFailed, SyntaxProblem
+from twisted_mailstack.interfaces import (
+    IClientMechanism,
+    ISASLClientExchange,
+    ISASLExchange,
+    IServerMechanism,
+)
 from twisted_mailstack.model.records import ConnectionInfo
 from twisted_mailstack.sasl.credentials import PasswordCredentials
 
@@ -43,3 +48,40 @@ class Plain:
     def begin(self, info: ConnectionInfo) -> ISASLExchange:
         """See L{IServerMechanism}."""
         return PlainExchange()
+
+
+@implementer(ISASLClientExchange)
+class PlainClientExchange:
+    """One attempt."""
+
+    def __init__(self, message: bytes) -> None:
+        self._message: bytes | None = message
+
+    def respond(self, challenge: bytes | None) -> bytes | None:
+        """See L{ISASLClientExchange}."""
+        message, self._message = self._message, None
+        if message is None:
+            raise AuthenticationFailed("The server asks for more than PLAIN has")
+        return message
+
+    def accepted(self) -> None:
+        """See L{ISASLClientExchange}."""
+        if self._message is not None:
+            raise AuthenticationFailed("The server hasn't asked who we are")
+
+
+@implementer(IClientMechanism)
+class PlainClient:
+    """See the module."""
+
+    name = b"PLAIN"
+    needsTLS = True
+
+    def begin(self, credentials: PasswordCredentials, info: ConnectionInfo) -> ISASLClientExchange:
+        """See L{IClientMechanism}."""
+        name, password = credentials.username, credentials.password
+        parts = (credentials.authorizationIdentity or b"", name, password)
+        # RFC 4616 §2: SAFE, which NUL is not.
+        if not name or not password or any(b"\0" in part for part in parts):
+            raise SyntaxProblem("PLAIN has no empty name or password, and none with a NUL")
+        return PlainClientExchange(b"\0".join(parts))

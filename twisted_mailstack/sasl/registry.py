@@ -1,19 +1,25 @@
+# -*- test-case-name: tests.sasl.test_registry -*-
 """
-The mechanisms that servers offer, the preferred ones first: one line each.
+The mechanisms that servers offer and that clients use, the preferred ones first: one line each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from twisted_mailstack.interfaces import IServerMechanism
+from twisted_mailstack.interfaces import IClientMechanism, IServerMechanism
 from twisted_mailstack.model.records import ConnectionInfo
-from twisted_mailstack.sasl.login import Login
-from twisted_mailstack.sasl.plain import Plain
+from twisted_mailstack.sasl.login import Login, LoginClient
+from twisted_mailstack.sasl.plain import Plain, PlainClient
 
 MECHANISMS: tuple[IServerMechanism, ...] = (
     Plain(),
     Login(),
+)
+
+CLIENT_MECHANISMS: tuple[IClientMechanism, ...] = (
+    PlainClient(),
+    LoginClient(),
 )
 
 
@@ -29,3 +35,21 @@ def offered(
         for mechanism in mechanisms
         if info.secure or allowPlaintext or not mechanism.needsTLS
     }
+
+
+def usable(
+    mechanisms: Sequence[IClientMechanism],
+    names: Collection[bytes],
+    info: ConnectionInfo,
+    allowPlaintext: bool,
+) -> list[IClientMechanism]:
+    """
+    @param names: of the mechanisms that the server offers, upper case.
+    @param allowPlaintext: passwords may be sent without TLS on this connection.
+    @return: the mechanisms that may be used with it, the preferred ones first.
+    """
+    return [
+        mechanism
+        for mechanism in mechanisms
+        if mechanism.name in names and (info.secure or allowPlaintext or not mechanism.needsTLS)
+    ]

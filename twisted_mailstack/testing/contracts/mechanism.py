@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.sasl.test_plain -*-
 """
-What every SASL mechanism keeps to: L{IServerMechanism} and L{ISASLExchange}.
+What every SASL mechanism keeps to: L{IServerMechanism} and L{ISASLExchange}, and with a half for
+clients L{IClientMechanism} and L{ISASLClientExchange}.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from twisted.cred.credentials import ICredentials
 from zope.interface.verify import verifyObject
 
 from twisted_mailstack.errors import AuthenticationFailed, SyntaxProblem
-from twisted_mailstack.interfaces import ISASLExchange, IServerMechanism
+from twisted_mailstack.interfaces import (
+    IClientMechanism,
+    ISASLClientExchange,
+    ISASLExchange,
+    IServerMechanism,
+)
 from twisted_mailstack.model.records import ConnectionInfo
 
 if TYPE_CHECKING:
@@ -126,5 +132,126 @@ class MechanismContract(Base):
                     break
                 self.assertIsInstance(answer, bytes)
                 message = b"".join(random.choices(pieces, k=random.randrange(4)))
+            else:
+                self.fail("the exchange doesn't end")
+
+
+class ClientMechanismContract(Base):
+    """
+    Mix into a test case, for a client's half whose server's half is there too.
+
+    @ivar secrets: as of L{MechanismContract}.
+    """
+
+    secrets: Sequence[bytes]
+
+    def makeClient(self) -> IClientMechanism:
+        """
+        Implement this.
+        """
+        raise NotImplementedError("makeClient")
+
+    def makeServer(self) -> IServerMechanism:
+        """
+        Implement this.
+        """
+        raise NotImplementedError("makeServer")
+
+    def makeCredentials(self) -> Any:
+        """
+        Implement this.
+
+        @return: what the client begins with and the server's half ends in.
+        """
+        raise NotImplementedError("makeCredentials")
+
+    def begin(self) -> ISASLClientExchange:
+        """
+        @return: a new exchange.
+        """
+        return self.makeClient().begin(self.makeCredentials(), INFO)
+
+    def converse(self, client: ISASLClientExchange) -> tuple[Any, list[bytes]]:
+        """
+        @return: what the server's half ends in, and its challenges.
+        """
+        server = self.makeServer().begin(INFO)
+        challenges = []
+        answer = server.respond(client.respond(None))
+        while isinstance(answer, bytes):
+            challenges.append(answer)
+            self.assertLess(len(challenges), LONGEST, "the exchange doesn't end")
+            response = client.respond(answer)
+            self.assertIsInstance(response, bytes)
+            answer = server.respond(response)
+        return answer, challenges
+
+    def test_client(self) -> None:
+        """It is a mechanism, and the two halves are of the same."""
+        client, server = self.makeClient(), self.makeServer()
+        verifyObject(IClientMechanism, client)
+        verifyObject(ISASLClientExchange, self.begin())
+        self.assertEqual((client.name, client.needsTLS), (server.name, server.needsTLS))
+
+    def test_halves(self) -> None:
+        """The server ends in what the client began with, and the client takes that for success."""
+        client = self.begin()
+        found, _ = self.converse(client)
+        self.assertEqual(vars(found), vars(self.makeCredentials()))
+        client.accepted()
+
+    def test_withoutInitialResponse(self) -> None:
+        """
+        A protocol without initial responses sends that behind the first challenge, which then is
+        empty (RFC 4422 §5.1 3).
+        """
+        client, server = self.begin(), self.makeServer().begin(INFO)
+        initial = client.respond(None)
+        answer = server.respond(None)
+        self.assertIsInstance(answer, bytes)
+        if initial is not None:
+            self.assertEqual(answer, b"")
+            answer = server.respond(initial)
+        while isinstance(answer, bytes):
+            answer = server.respond(client.respond(answer))
+        self.assertEqual(vars(answer), vars(self.makeCredentials()))
+
+    def test_clientsIndependent(self) -> None:
+        """Attempts that go on at the same time have nothing to do with one another."""
+        mechanism = self.makeClient()
+        first = mechanism.begin(self.makeCredentials(), INFO)
+        second = mechanism.begin(self.makeCredentials(), INFO)
+        first.respond(None)
+        for client in (second, mechanism.begin(self.makeCredentials(), INFO)):
+            self.assertEqual(vars(self.converse(client)[0]), vars(self.makeCredentials()))
+
+    def test_clientNothingSecret(self) -> None:
+        """What is shown of an attempt in a log or a traceback isn't secret."""
+        client = self.begin()
+        for shown in (repr(client), repr(self.converse(client)), repr(client)):
+            for secret in self.secrets:
+                self.assertNotIn(secret.decode("utf-8", "replace"), shown)
+
+    def test_accepted(self) -> None:
+        """A server that is content before it knows who we are isn't to be trusted."""
+        self.assertRaises(AuthenticationFailed, self.begin().accepted)
+
+    def test_anyServer(self) -> None:
+        """
+        Whatever the server says, it is answered or L{AuthenticationFailed}; and in a few messages
+        the client is at its end.
+        """
+        random = Random(4422)
+        pieces = [b"", b"\0", b"\xff", b",", b"r=a,s=b,i=1", b"a", b"\r\n", b"x" * 10_000]
+        pieces += self.converse(self.begin())[1]
+        for _ in range(500):
+            client = self.begin()
+            client.respond(None)
+            for _ in range(LONGEST):
+                challenge = b"".join(random.choices(pieces, k=random.randrange(4)))
+                try:
+                    self.assertIsInstance(client.respond(challenge), bytes)
+                except AuthenticationFailed:
+                    break
             else:
                 self.fail("the exchange doesn't end")
