@@ -138,8 +138,10 @@ def commands() -> Iterator[str]:
         yield from paragraph(" ".join(doc.split()), 4)
     yield from ("", "mailstack", "---------", "")
     yield from paragraph(mailstack.help or "", 0)
-    yield from parameters(click.Context(mailstack, info_name="mailstack"), 0)
-    yield from tree(click.Context(mailstack, info_name="mailstack"))
+    # With its settings: click keeps what it makes of them, for who runs the command later.
+    context = click.Context(mailstack, info_name="mailstack", **mailstack.context_settings)
+    yield from parameters(context, 0)
+    yield from tree(context)
 
 
 def tree(context: click.Context) -> Iterator[str]:
