@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, float, str], ...] = (
             *(
                 ("session", 4),
                 ("clientsession", 4),
+                ("clientauth", 4),
                 ("downgrade", 4),
                 ("view", 4),
                 ("selected", 4),

@@ -232,9 +232,12 @@ class SMTPClientSession:
         except (ConnectionClosed, SessionEnded, MalformedReply):
             pass
         finally:
-            self._leave()
+            self.leave()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """
+        Close without a word, since nobody would know what the answer is to.
+        """
         self.usable = False
         self._inStep = False
         self.stream.close()
@@ -265,7 +268,7 @@ class SMTPClientSession:
             return None
         reply = await self._reply(self.timeouts.command)
         if reply.code != 421:
-            self._leave()
+            self.leave()
             raise MalformedReply(f"it said {reply.code} {reply.text[:80]!r} without being asked")
         return reply
 
@@ -275,7 +278,7 @@ class SMTPClientSession:
             reply = await readReply(self.stream)
         except BaseException:
             # What came next would be taken for another command's reply.
-            self._leave()
+            self.leave()
             raise
         if reply.code == 421:
             # RFC 5321 §3.8: the server closes.
@@ -310,13 +313,13 @@ class SMTPClientSession:
             # Our own finding, before anything was sent.
             rest = AttemptResult(error.smtpCode, error.enhancedStatus, error.text[:MAX_TEXT])
         except _Broken as broken:
-            self._leave()
+            self.leave()
             rest = broken.result
         except (ConnectionClosed, SessionEnded, MalformedReply) as problem:
-            self._leave()
+            self.leave()
             rest = self._problem(problem)
         except BaseException:
-            self._leave()
+            self.leave()
             raise
         found = [result or rest for result in results]
         assert None not in found
