@@ -625,6 +625,7 @@ class ISpool(Interface):
     def earliest(destination: str) -> Awaitable[int | None]:
         """
         @return: the earliest C{nextAttempt} of a destination, C{None} if nothing waits for it.
+            Held messages are left out.
         """
 
     def waiting(spoolId: int, destination: str) -> Awaitable[Collection[int]]:
@@ -691,7 +692,8 @@ class ISpool(Interface):
 
     def delete(wanted: QueueFilter) -> Awaitable[int]:
         """
-        Remove messages, telling nobody.
+        Remove messages, telling nobody; and forget which destinations could not be reached, if
+        nobody waits for them any more.
 
         @return: how many.
         """

@@ -63,6 +63,8 @@ OVERDUE = 500
 #: Seconds after which an overdue recipient is looked at again that is just being tried, or is
 #: about to be.
 CHECK_AGAIN = 300
+#: How many times as long as it took to read what there is it is not read again.
+PAUSE = 10
 #: Messages that a connection may send while others wait for one.
 QUANTUM = 20
 #: Seconds after which the spool is asked again that has failed.
@@ -148,8 +150,8 @@ class Destination:
     @ivar active: connections that it has.
     @ivar loading: whether the spool is being asked for messages.
     @ivar resting: whether the spool is being asked what comes next; C{restAgain}: once more.
-    @ivar writing: changes of C{retryAt} that aren't in the spool yet; C{outdated}: it changed there
-        meanwhile.
+    @ivar writing: changes of C{retryAt} that aren't in the spool yet; C{written}: which reading of
+        the spool may not have seen the last one.
     @ivar alarm: when it is looked at again, in any case.
     @ivar jobs: messages that are loaded.
     @ivar taken: recipients that are loaded, being sent or being settled.
@@ -170,7 +172,7 @@ class Destination:
     resting: bool = False
     restAgain: bool = False
     writing: int = 0
-    outdated: bool = False
+    written: int = 0
     alarm: int | None = None
     jobs: deque[QueuedMessage] = field(default_factory=deque)
     taken: set[tuple[int, int]] = field(default_factory=set)
@@ -226,6 +228,7 @@ class QueueRunner:
         self._active = self._probing = 0
         self._hungry = False
         self._looking = self._learning = self._outdated = False
+        self._readings = 0
         # What sends, which may be cut short, and what writes results, which may not.
         self._sending: set[Deferred[None]] = set()
         self._settling: set[Deferred[None]] = set()
@@ -375,23 +378,33 @@ class QueueRunner:
         try:
             while self._outdated and not self._stopping:
                 self._outdated = False
+                self._readings += 1
+                began = self._clock.seconds()
                 try:
                     states = await self._spool.destinations()
                 except BaseException:
                     self._outdated = True
                     raise
+                if self._stopping:
+                    return
+                pause = PAUSE * (self._clock.seconds() - began)
                 for state in states:
                     destination = self._known(state.name)
                     if destination.due is None or destination.due > state.due:
                         destination.due = state.due
-                    if destination.writing:
-                        # What was read is older than what is known here.
-                        destination.outdated = True
+                    if destination.writing or destination.written == self._readings:
+                        # What was read may be older than what is known here.
+                        self._outdated = True
+                        pause = max(pause, 0.1)
                     else:
                         destination.retryAt = state.retryAt
                         destination.failures = state.failures
                         destination.lastReply = state.lastReply
                     self._consider(destination)
+                # However many destinations there are, and however often others change something,
+                # this is a small part of what is done.
+                if pause:
+                    await self._sleep(pause)
         finally:
             self._learning = False
 
@@ -787,9 +800,7 @@ class QueueRunner:
             self.log.failure("{destination}: can't be noted", destination=destination.name)
         finally:
             destination.writing -= 1
-            if not destination.writing and destination.outdated:
-                destination.outdated = False
-                self._changed(None)
+            destination.written = self._readings
 
     def _take(self, destination: Destination, message: QueuedMessage) -> None:
         keys = [(message.spoolId, each.number) for each in message.recipients]

@@ -275,6 +275,11 @@ class MemorySpool:
         messages = self._wanted(wanted)
         for message in messages:
             self._remove(message.spoolId)
+        left = {
+            each.destination for message in self._queued.values() for each in message.recipients
+        }
+        for name in self._postponed.keys() - left:
+            del self._postponed[name]
         if messages:
             self._tell(None)
         return len(messages)

@@ -8,12 +8,14 @@ Octets, and what was found in them, have checksums.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from typing import Any
 from zlib import crc32
 
+from twisted_mailstack.model.address import foldLocalPart
 from twisted_mailstack.model.flags import DELETED, SEEN, canonicalFlag
 from twisted_mailstack.model.records import Damage
 from twisted_mailstack.storage.sql.content import SUMMARY, summaryChecksum
@@ -244,11 +246,37 @@ def _queue(connection: sqlite3.Connection) -> Iterator[Damage]:
             yield Damage(where, "its content is missing")
         elif octets != size:
             yield Damage(where, f"says {octets} octets, its content {size}")
-    for message, address in connection.execute(
-        "SELECT r.message, r.local_part || '@' || r.domain FROM queued_recipient r"
-        " LEFT JOIN queued q ON q.message = r.message WHERE q.message IS NULL"
+    for queueId, sender, folded, domain, parameters, prefix in connection.execute(
+        "SELECT queue_id, sender, sender_folded, sender_domain, parameters, prefix FROM queued"
     ):
-        yield Damage(f"queued recipient {address}", f"its message {message} is missing")
+        where = f"queued message {queueId}"
+        if (domain is None and sender) or folded != foldLocalPart(sender):
+            yield Damage(where, "its sender is not what it is found by")
+        if not _areParameters(parameters) or not isinstance(prefix, bytes):
+            yield Damage(where, "its parameters or first header lines can't be read")
+    for queueId, message, localPart, folded, domain, parameters, differs in connection.execute(
+        "SELECT q.queue_id, r.message, r.local_part, r.folded, r.domain, r.parameters,"
+        " r.held <> q.held OR r.priority <> q.priority"
+        " FROM queued_recipient r LEFT JOIN queued q ON q.message = r.message"
+    ):
+        address = f"{localPart}@{domain}"
+        if queueId is None:
+            yield Damage(f"queued recipient {address}", f"its message {message} is missing")
+            continue
+        where = f"queued message {queueId}, recipient {address}"
+        if differs:
+            yield Damage(where, "is not held, or not as urgent, as its message is")
+        if folded != foldLocalPart(localPart):
+            yield Damage(where, "is not what it is found by")
+        if not _areParameters(parameters):
+            yield Damage(where, "its parameters can't be read")
+
+
+def _areParameters(text: str) -> bool:
+    try:
+        return not text or isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def _contents(

@@ -6,7 +6,8 @@ A queued message refers to a C{content} as an account's message does, so a messa
 other recipients is stored once and accepted in one step. What waits is found by destination: each
 question is an indexed read whose cost does not grow with the queue.
 
-The spool is account 0 to L{Watchers<twisted_mailstack.storage.sql.watchers.Watchers>}.
+The spool is account 0 to L{Watchers<twisted_mailstack.storage.sql.watchers.Watchers>}: each
+destination that has new recipients is a mailbox of it, and 0 stands for any other change.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_mailstack.errors import MailError, MessageExpunged, NoSuchAccount, NoSuchMailbox
@@ -44,8 +46,11 @@ if TYPE_CHECKING:
 
     from twisted_mailstack.storage.sql.store import SQLMailStore
 
-#: The spool's key among accounts.
-SPOOL = (0, 0)
+log = Logger()
+
+#: The spool among accounts, and what stands for changes by an operator, or another process.
+SPOOL = 0
+ANYTHING = (SPOOL, 0)
 #: Messages that one step of an operator's change works on.
 STEP = 500
 
@@ -56,6 +61,52 @@ _MESSAGE = (
 _RECIPIENT = (
     "r.number, r.local_part, r.domain, r.parameters, r.destination, r.next_attempt, r.check_at,"
     " r.attempts, r.last_reply, r.delay_notified"
+)
+
+# What the queue asks all the time; each is answered by an index alone (tests/storage/
+# test_sqlspool.py).
+POSTPONED = "SELECT name, retry_at, failures, last_reply FROM destination"
+#: From one name to the next: a GROUP BY would read all of the index.
+NAMES = (
+    "WITH RECURSIVE each(name) AS ("
+    " SELECT min(destination) FROM queued_recipient WHERE held = 0"
+    " UNION ALL SELECT (SELECT min(destination) FROM queued_recipient"
+    "  WHERE held = 0 AND destination > each.name) FROM each WHERE each.name IS NOT NULL"
+    ") SELECT name FROM each WHERE name IS NOT NULL"
+)
+PRIORITIES = (
+    "WITH RECURSIVE each(value) AS ("
+    " SELECT max(priority) FROM queued_recipient WHERE held = 0 AND destination = ?1"
+    " UNION ALL SELECT (SELECT max(priority) FROM queued_recipient WHERE held = 0"
+    "  AND destination = ?1 AND priority < each.value) FROM each"
+    "  WHERE each.value IS NOT NULL"
+    ") SELECT value FROM each WHERE value IS NOT NULL"
+)
+EARLIEST = (
+    "SELECT min(next_attempt) FROM queued_recipient"
+    " WHERE held = 0 AND destination = ? AND priority = ?"
+)
+_ROWS = (
+    f"SELECT {_MESSAGE}, {_RECIPIENT} FROM queued_recipient r"
+    " JOIN queued m ON m.message = r.message"
+)
+DUE = (
+    f"{_ROWS} WHERE r.held = 0 AND r.destination = ? AND r.priority = ? AND r.next_attempt <= ?"
+    " ORDER BY r.next_attempt, r.message, r.number LIMIT ?"
+)
+OVERDUE = (
+    f"{_ROWS} WHERE r.held = 0 AND r.check_at <= ? ORDER BY r.check_at, r.message, r.number LIMIT ?"
+)
+#: By its message: + hides what else there is from SQLite, which would take all of a destination.
+WAITING = "SELECT number FROM queued_recipient WHERE message = ? AND +destination = ? AND +held = 0"
+CONTENT = (
+    "SELECT m.content, m.prefix, m.octets, c.structure FROM queued m"
+    " JOIN content c ON c.content = m.content WHERE m.message = ?"
+)
+ALL = f"{_ROWS} WHERE (r.message, r.number) > (?, ?) ORDER BY r.message, r.number LIMIT ?"
+FORGET = (
+    "DELETE FROM destination WHERE NOT EXISTS (SELECT 1 FROM queued_recipient r"
+    " WHERE r.held IN (0, 1) AND r.destination = destination.name)"
 )
 
 
@@ -89,9 +140,28 @@ def _message(row: Sequence[Any], recipients: Iterable[QueuedRecipient]) -> Queue
 def _messages(rows: Iterable[Sequence[Any]]) -> list[QueuedMessage]:
     # Rows of _MESSAGE and _RECIPIENT; a message is where its first recipient is.
     found: dict[int, tuple[Sequence[Any], list[QueuedRecipient]]] = {}
+    messages = []
     for row in rows:
-        found.setdefault(row[0], (row, []))[1].append(_recipient(row[12:]))
-    return [_message(row, recipients) for row, recipients in found.values()]
+        try:
+            recipient = _recipient(row[12:])
+        except (TypeError, ValueError):
+            _damaged(row)
+        else:
+            found.setdefault(row[0], (row, []))[1].append(recipient)
+    for row, recipients in found.values():
+        try:
+            messages.append(_message(row, recipients))
+        except (TypeError, ValueError):
+            _damaged(row)
+    return messages
+
+
+def _damaged(row: Sequence[Any]) -> None:
+    # It stays where it is until somebody looks; all others go on.
+    log.error(
+        "{queueId}: queued data is damaged, see mailstack check; what it is of stays in the queue",
+        queueId=row[1],
+    )
 
 
 @implementer(ISpool)
@@ -102,8 +172,6 @@ class SQLSpool:
 
     def __init__(self, store: SQLMailStore) -> None:
         self._store = store
-        # Destinations of what was accepted here, a hint for those who watch.
-        self._fresh: set[str] = set()
 
     # --- putting in ----------------------------------------------------------------------------
 
@@ -148,7 +216,6 @@ class SQLSpool:
                     )
                 complete = queued._replace(recipients=tuple(waiting))
                 _insert(transaction, complete, placed, staged.summary.size)
-                self._fresh.update(recipient.destination for recipient in waiting)
             return results
 
         size = len(placements) + len(settled) + (len(queued.recipients) if queued else 0)
@@ -180,62 +247,31 @@ class SQLSpool:
 
     async def destinations(self) -> Sequence[DestinationState]:
         """See L{ISpool}."""
-        read = self._store.reader.execute
-        postponed = {
-            row[0]: row[1:]
-            for row in read("SELECT name, retry_at, failures, last_reply FROM destination")
-        }
-        # From one name to the next by the index: a GROUP BY would read all of it.
-        names = read(
-            "WITH RECURSIVE each(name) AS ("
-            " SELECT min(destination) FROM queued_recipient WHERE held = 0"
-            " UNION ALL SELECT (SELECT min(destination) FROM queued_recipient"
-            "  WHERE held = 0 AND destination > each.name) FROM each WHERE each.name IS NOT NULL"
-            ") SELECT name FROM each WHERE name IS NOT NULL"
-        ).fetchall()
-        return [
-            DestinationState(name, self._earliest(name) or 0, *postponed.get(name, (0, 0, "")))
-            for (name,) in names
-        ]
 
-    def _priorities(self, destination: str) -> list[int]:
-        rows = self._store.reader.execute(
-            "WITH RECURSIVE each(value) AS ("
-            " SELECT max(priority) FROM queued_recipient WHERE held = 0 AND destination = ?1"
-            " UNION ALL SELECT (SELECT max(priority) FROM queued_recipient WHERE held = 0"
-            "  AND destination = ?1 AND priority < each.value) FROM each"
-            "  WHERE each.value IS NOT NULL"
-            ") SELECT value FROM each WHERE value IS NOT NULL",
-            (destination,),
-        ).fetchall()
-        return [row[0] for row in rows]
+        def read(connection: sqlite3.Connection) -> list[DestinationState]:
+            postponed = {row[0]: row[1:] for row in connection.execute(POSTPONED)}
+            found = []
+            for (name,) in connection.execute(NAMES).fetchall():
+                due = _earliest(connection, name)
+                if due is not None:
+                    found.append(DestinationState(name, due, *postponed.get(name, (0, 0, ""))))
+            return found
 
-    def _earliest(self, destination: str) -> int | None:
-        found: list[int] = [
-            self._store.reader.execute(
-                "SELECT min(next_attempt) FROM queued_recipient"
-                " WHERE held = 0 AND destination = ? AND priority = ?",
-                (destination, priority),
-            ).fetchone()[0]
-            for priority in self._priorities(destination)
-        ]
-        return min(found, default=None)
+        # Tens of microseconds for each of them, of which there may be many.
+        found: list[DestinationState] = await self._store.readInThread(read)
+        return found
 
     async def earliest(self, destination: str) -> int | None:
         """See L{ISpool}."""
-        return self._earliest(destination)
+        return _earliest(self._store.reader, destination)
 
     async def due(self, destination: str, now: int, limit: int) -> Sequence[QueuedMessage]:
         """See L{ISpool}."""
         rows: list[Any] = []
-        for priority in self._priorities(destination):
-            rows += self._store.reader.execute(
-                f"SELECT {_MESSAGE}, {_RECIPIENT} FROM queued_recipient r"
-                " JOIN queued m ON m.message = r.message"
-                " WHERE r.held = 0 AND r.destination = ? AND r.priority = ?"
-                " AND r.next_attempt <= ?"
-                " ORDER BY r.next_attempt, r.message, r.number LIMIT ?",
-                (destination, priority, now, limit - len(rows)),
+        connection = self._store.reader
+        for priority in _priorities(connection, destination):
+            rows += connection.execute(
+                DUE, (destination, priority, now, limit - len(rows))
             ).fetchall()
             if len(rows) >= limit:
                 break
@@ -243,23 +279,11 @@ class SQLSpool:
 
     async def waiting(self, spoolId: int, destination: str) -> Collection[int]:
         """See L{ISpool}."""
-        rows = self._store.reader.execute(
-            "SELECT number FROM queued_recipient"
-            " WHERE message = ? AND destination = ? AND held = 0",
-            (spoolId, destination),
-        )
-        return {number for (number,) in rows}
+        return {row[0] for row in self._store.reader.execute(WAITING, (spoolId, destination))}
 
     async def overdue(self, now: int, limit: int) -> Sequence[QueuedMessage]:
         """See L{ISpool}."""
-        rows = self._store.reader.execute(
-            f"SELECT {_MESSAGE}, {_RECIPIENT} FROM queued_recipient r"
-            " JOIN queued m ON m.message = r.message"
-            " WHERE r.held = 0 AND r.check_at <= ?"
-            " ORDER BY r.check_at, r.message, r.number LIMIT ?",
-            (now, limit),
-        ).fetchall()
-        return _messages(rows)
+        return _messages(self._store.reader.execute(OVERDUE, (now, limit)).fetchall())
 
     async def place(
         self, spoolId: int, placements: Sequence[tuple[int, Placement]], internalDate: int
@@ -331,11 +355,7 @@ class SQLSpool:
     async def openContent(self, spoolId: int) -> MessageContent:
         """See L{ISpool}."""
         connection = self._store.reader
-        row = connection.execute(
-            "SELECT m.content, m.prefix, m.octets, c.structure FROM queued m"
-            " JOIN content c ON c.content = m.content WHERE m.message = ?",
-            (spoolId,),
-        ).fetchone()
+        row = connection.execute(CONTENT, (spoolId,)).fetchone()
         if row is None:
             raise MessageExpunged()
         return MessageContent(connection, row)
@@ -361,12 +381,10 @@ class SQLSpool:
     def watch(self, changed: Callable[[Collection[str] | None], None]) -> Callable[[], None]:
         """See L{ISpool}."""
 
-        def somethingChanged(_: int) -> None:
-            # Empty when it was another process, or an operator's change.
-            fresh, self._fresh = self._fresh, set()
-            changed(fresh or None)
+        def somethingChanged(destination: int | str) -> None:
+            changed({destination} if isinstance(destination, str) else None)
 
-        return self._store.watchers.addAccount(SPOOL[0], somethingChanged)
+        return self._store.watchers.addAccount(SPOOL, somethingChanged)
 
     # --- operators -----------------------------------------------------------------------------
 
@@ -433,6 +451,8 @@ class SQLSpool:
             for message in messages:
                 transaction.execute("DELETE FROM queued_recipient WHERE message = ?", (message,))
                 _removeMessage(transaction, message)
+            # Nobody who runs the queue may be there to forget them.
+            transaction.execute(FORGET)
             return len(messages)
 
         return await self._each(wanted, step)
@@ -454,7 +474,7 @@ class SQLSpool:
                 ).fetchall()
                 messages = [row[0] for row in rows]
                 if messages:
-                    transaction.changed.add(SPOOL)
+                    transaction.changed.add(ANYTHING)
                 return step(transaction, messages), messages
 
             count, messages = await self._store.writer.submit(change, long=True)
@@ -487,33 +507,47 @@ class SQLSpool:
         """See L{ISpool}."""
         last, done = (0, -1), 0
         while True:
-            rows = self._store.reader.execute(
-                f"SELECT {_MESSAGE}, {_RECIPIENT} FROM queued_recipient r"
-                " JOIN queued m ON m.message = r.message"
-                " WHERE (r.message, r.number) > (?, ?) ORDER BY r.message, r.number LIMIT ?",
-                (*last, STEP),
-            ).fetchall()
+
+            def read(
+                connection: sqlite3.Connection, last: tuple[int, int] = last
+            ) -> list[tuple[Any, ...]]:
+                return connection.execute(ALL, (*last, STEP)).fetchall()
+
+            rows: list[tuple[Any, ...]] = await self._store.readInThread(read)
             changes = []
             for row in rows:
                 recipient = _recipient(row[12:])
                 wanted = route(_message(row, (recipient,)), recipient.destination)
                 if wanted != recipient.destination:
-                    changes.append((wanted, row[0], recipient.number))
+                    changes.append((wanted, row[0], recipient.number, recipient.destination))
             if changes:
 
-                def change(transaction: Transaction, changes: list[Any] = changes) -> None:
-                    transaction.executemany(
+                def change(transaction: Transaction, changes: list[Any] = changes) -> int:
+                    transaction.changed.add(ANYTHING)
+                    # Some may be gone meanwhile.
+                    return transaction.executemany(
                         "UPDATE queued_recipient SET destination = ?"
-                        " WHERE message = ? AND number = ?",
+                        " WHERE message = ? AND number = ? AND destination = ?",
                         changes,
-                    )
-                    transaction.changed.add(SPOOL)
+                    ).rowcount
 
-                await self._store.writer.submit(change, long=True)
-                done += len(changes)
+                done += await self._store.writer.submit(change, long=True)
             if len(rows) < STEP:
                 return done
             last = rows[-1][0], rows[-1][12]
+
+
+def _priorities(connection: sqlite3.Connection, destination: str) -> list[int]:
+    return [row[0] for row in connection.execute(PRIORITIES, (destination,))]
+
+
+def _earliest(connection: sqlite3.Connection, destination: str) -> int | None:
+    found = [
+        connection.execute(EARLIEST, (destination, priority)).fetchone()[0]
+        for priority in _priorities(connection, destination)
+    ]
+    # One that was the last of its priority may be gone meanwhile.
+    return min((each for each in found if each is not None), default=None)
 
 
 def _condition(wanted: QueueFilter) -> tuple[str, list[Any]]:
@@ -578,7 +612,7 @@ def _insert(transaction: Transaction, queued: QueuedMessage, content: int, octet
             for each in queued.recipients
         ],
     )
-    transaction.changed.add(SPOOL)
+    transaction.changed.update((SPOOL, each.destination) for each in queued.recipients)
 
 
 def _settle(transaction: Transaction, outcomes: Sequence[Outcome]) -> int:

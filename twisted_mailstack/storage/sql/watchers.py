@@ -5,7 +5,7 @@ Who is to be called when a mailbox has changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.logger import Logger
 
@@ -21,8 +21,8 @@ class Watchers:
     log = Logger()
 
     def __init__(self) -> None:
-        self._mailboxes: dict[tuple[int, int], dict[object, Callable[[], None]]] = {}
-        self._accounts: dict[int, dict[object, Callable[[int], None]]] = {}
+        self._mailboxes: dict[tuple[int, int | str], dict[object, Callable[[], None]]] = {}
+        self._accounts: dict[int, dict[object, Callable[[Any], None]]] = {}
 
     def add(self, key: tuple[int, int], changed: Callable[[], None]) -> Callable[[], None]:
         """
@@ -30,13 +30,13 @@ class Watchers:
         """
         return _register(self._mailboxes, key, changed)
 
-    def addAccount(self, account: int, changed: Callable[[int], None]) -> Callable[[], None]:
+    def addAccount(self, account: int, changed: Callable[[Any], None]) -> Callable[[], None]:
         """
         @return: call it to stop.
         """
         return _register(self._accounts, account, changed)
 
-    def tell(self, changed: Iterable[tuple[int, int]]) -> None:
+    def tell(self, changed: Iterable[tuple[int, int | str]]) -> None:
         """
         These C{(account, mailbox)} changed.
         """
@@ -55,7 +55,7 @@ class Watchers:
             for each in list(callbacks.values()):
                 self._call(each, 0)
 
-    def _call(self, callback: Callable[..., None], *arguments: int) -> None:
+    def _call(self, callback: Callable[..., None], *arguments: int | str) -> None:
         try:
             callback(*arguments)
         except Exception:

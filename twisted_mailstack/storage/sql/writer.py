@@ -41,6 +41,7 @@ class Transaction:
     What a change works on.
 
     @ivar changed: C{(account, mailbox)} of the mailboxes it changed; C{mailbox} 0 is the list.
+        Account 0 is the spool; it has destinations for mailboxes.
     @ivar unplaced: whether a content may have lost its last copy.
     """
 
@@ -50,7 +51,7 @@ class Transaction:
         self.connection = connection
         self.execute = connection.execute
         self.executemany = connection.executemany
-        self.changed: set[tuple[int, int]] = set()
+        self.changed: set[tuple[int, int | str]] = set()
         self.unplaced = False
 
 
@@ -69,7 +70,7 @@ class Writer:
         self,
         connection: sqlite3.Connection,
         runInThread: RunInThread,
-        committed: Callable[[set[tuple[int, int]], bool], None],
+        committed: Callable[[set[tuple[int, int | str]], bool], None],
     ) -> None:
         """
         @param connection: in autocommit mode, for this writer alone.

@@ -15,8 +15,8 @@ provides, next to a C{SynchronousTestCase} of trial's, and say how a store is ma
 
 A store that does work in threads reports to C{self.calls.callFromThread}; its clock is
 C{self.clock} and the time C{self.now}. C{makeStore} may be called again within a test, and then
-makes another object for the same store; only L{DurableStoreContract} and L{SharedStoreContract}
-do that.
+makes another object for the same store; only L{DurableStoreContract}, L{SharedStoreContract} and
+the same of the spool do that.
 """
 
 from twisted_mailstack.testing.contracts.account import AccountContract
@@ -29,6 +29,11 @@ from twisted_mailstack.testing.contracts.mailbox import (
     SearchableMailboxContract,
 )
 from twisted_mailstack.testing.contracts.memory import KeyedMemoryContract
+from twisted_mailstack.testing.contracts.spool import (
+    DurableSpoolContract,
+    SharedSpoolContract,
+    SpoolContract,
+)
 from twisted_mailstack.testing.contracts.store import (
     DurableStoreContract,
     SharedStoreContract,
@@ -40,12 +45,15 @@ __all__ = [
     "CallQueue",
     "ContentContract",
     "DirectoryContract",
+    "DurableSpoolContract",
     "DurableStoreContract",
     "KeyedMemoryContract",
     "MailboxContract",
     "MovableMailboxContract",
     "SearchableMailboxContract",
+    "SharedSpoolContract",
     "SharedStoreContract",
+    "SpoolContract",
     "StorageContract",
     "StoreContract",
 ]
