@@ -134,6 +134,7 @@ class MailService(Service):
             self.store.directory,
             configuration.separator,
             Address.parse(postmaster) if postmaster else None,
+            configuration.name,
         )
         try:
             self.outbound = Outbound(configuration, reactor, self.store, resolver)

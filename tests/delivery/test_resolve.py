@@ -381,6 +381,19 @@ class ResolverTests(DirectoryTestCase):
         self.alias("postmaster@example.test", "bob@example.test")
         self.assertEqual(self.reached(bare), ["bob@example.test"])
 
+    def test_hostname(self) -> None:
+        """The server's own postmaster has an address (RFC 3461 §9.3), and nobody else there."""
+        name = {"hostname": "MX.test"}
+        for address in ("postmaster@mx.test", "Postmaster+x@MX.test"):
+            self.assertEqual(self.reached(address, **name), ["alice@example.test"])
+        self.alias("postmaster@example.test", "bob@example.test")
+        self.assertEqual(self.reached("postmaster@mx.test", **name), ["bob@example.test"])
+        self.assertRaises(NoSuchDomain, self.reached, "alice@mx.test", **name)
+        self.assertRaises(NoSuchDomain, self.reached, "postmaster@mx.test")
+        now(self.directory.addDomain("mx.test"))
+        self.addAccount("postmaster@mx.test")
+        self.assertEqual(self.reached("postmaster@mx.test", **name), ["postmaster@mx.test"])
+
     def test_nobodyAtAll(self) -> None:
         """Where there is no account there is no postmaster."""
         empty = WatchedStore().directory

@@ -55,17 +55,22 @@ class Resolver:
         directory: IDirectoryAdmin,
         separator: str | Sequence[str] = "+",
         postmaster: Address | None = None,
+        hostname: str = "",
     ) -> None:
         """
         @param separator: of user and tag, or several that do; empty for no subaddresses.
         @param postmaster: who gets the mail of a postmaster that is neither account nor alias;
             C{None}: the domain's first account, or if it has none the first of any domain.
+        @param hostname: what the server calls itself. Its postmaster is reachable under that name,
+            too, which stands in notifications (RFC 3461 §9.3), whether it is a domain of ours or
+            not.
         """
         self._directory = directory
         separators = (separator,) if isinstance(separator, str) else tuple(separator)
         either = "|".join(re.escape(each) for each in separators if each)
         self._separators = re.compile(either) if either else None
         self._postmaster = postmaster
+        self._hostname = hostname.lower()
 
     async def isLocal(self, domain: str) -> bool:
         """
@@ -166,6 +171,8 @@ class Resolver:
             accounts[account.accountId] = account
             return ()
         if await directory.findDomain(address.domain) is None:
+            if address.domain == self._hostname and self._isPostmaster(address):
+                return await self._postmasters("")
             return None
         alias = await self._findAlias(address, planned)
         if alias is None:
