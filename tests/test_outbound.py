@@ -5,23 +5,28 @@ configuration changes, and how it starts and stops.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.test_service import Reactor, ServiceTestCase
 from twisted_mailstack.config import Configuration, ConfigurationProblem, load
 from twisted_mailstack.delivery.resolve import Resolver
-from twisted_mailstack.errors import DestinationUnavailable, MailError
+from twisted_mailstack.errors import DestinationUnavailable, EncryptionRequired, MailError
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.queue import LOCAL, QueuedMessage, QueuedRecipient, QueueFilter
 from twisted_mailstack.model.records import ConnectionInfo, Envelope, Recipient
-from twisted_mailstack.outbound import ROUTES_FILE, Outbound, makeRoutes, readPasswords
+from twisted_mailstack.outbound import ROUTES_FILE, Outbound, logIn, makeRoutes, readPasswords
 from twisted_mailstack.relay.routes import Route
 from twisted_mailstack.relay.security import RECORDS_FILE
+from twisted_mailstack.smtp.clientsession import SMTPClientSession
 from twisted_mailstack.storage.sql.store import SQLMailStore
+from twisted_mailstack.testing.conversation import FakeWire
+from twisted_mailstack.wire.stream import Stream
 
 ALICE = Address.parse("alice@example.test")
 
@@ -368,18 +373,29 @@ class RelayingTests(OutboundTestCase):
             self.assertIsNot(outbound._relayFor(LOCAL), outbound._relayFor("far.test"))
             self.assertEqual(outbound._relayFor(LOCAL).destinationOf(None, ALICE), LOCAL)
 
-    def test_usersAreRefused(self) -> None:
-        """A route with a user is refused at the start: mail never goes there without logging in."""
-        path = self.write("u@hub.test secret\n")
-        for key, value in (
-            ("smarthost", '"smtps://u@hub.test"'),
-            ("routes", '{"a.test" = "smtps://u@hub.test"}'),
-            ("sender-routes", '{"a.test" = "smtps://u@hub.test"}'),
+    def test_users(self) -> None:
+        """
+        A route's user is logged in with its password, which goes out in the clear only where the
+        route says that there is to be no TLS.
+        """
+        for tls, secure, sent in (
+            ("verified", True, True),
+            ("verified", False, False),
+            ("none", False, True),
         ):
-            text = f'relay.enabled = true\nrelay.passwords = "{path}"\nrelay.{key} = {value}'
-            problem = str(self.assertRaises(ConfigurationProblem, self.make, text))
-            self.assertIn(f"relay.{key}: smtps://u@hub.test: ", problem)
-            self.assertNotIn("secret", problem)
+            wire = FakeWire("relay", secure)
+            session = SMTPClientSession(Stream(wire, Clock()), "mx.a.test")
+            session.offered = {"AUTH": "PLAIN"}
+            route = Route("x", host="hub.test", tls=tls, username="u", password="secret")
+            done = Deferred.fromCoroutine(logIn(session, route))
+            expected = b"AUTH PLAIN " + b64encode(b"\0u\0secret") + b"\r\n"
+            self.assertEqual(wire.take(), expected if sent else b"")
+            if sent:
+                session.stream.received(b"235 2.7.0 yes\r\n")
+                self.successResultOf(done)
+                self.assertTrue(session.authenticated)
+            else:
+                self.failureResultOf(done, EncryptionRequired)
 
     def test_times(self) -> None:
         """How long mail waits, and when its sender is told, are configured."""

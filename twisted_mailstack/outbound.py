@@ -33,6 +33,8 @@ from twisted_mailstack.relay.records import RecordsProblem
 from twisted_mailstack.relay.relay import SMTPRelay
 from twisted_mailstack.relay.routes import Route, RouteProblem, Routes, parseRoute
 from twisted_mailstack.relay.security import RelaySecurity, Security, makeSecurity
+from twisted_mailstack.smtp.clientauth import authenticate
+from twisted_mailstack.smtp.clientsession import SMTPClientSession
 from twisted_mailstack.smtp.registry import EXTENSIONS
 from twisted_mailstack.storage.sql.store import SQLMailStore
 
@@ -111,19 +113,14 @@ def makeRoutes(configuration: Configuration) -> Routes:
     )
 
 
-def _refuseUsers(configuration: Configuration) -> None:
-    # Said at the start rather than of each message: nothing is sent where a user was wanted.
-    for key, texts in (
-        ("relay.smarthost", (configuration.smarthost,)),
-        ("relay.routes", configuration.routes.values()),
-        ("relay.sender-routes", configuration.senderRoutes.values()),
-    ):
-        for text in texts:
-            if "@" in text:
-                raise ConfigurationProblem(
-                    f"{key}: {text}: this server can't log in to others; use a route without a"
-                    " user, to a host that knows this server by its address"
-                )
+async def logIn(session: SMTPClientSession, route: Route) -> None:
+    """
+    Log in to a route's host.
+
+    @raise MailError: if it refuses.
+    """
+    # Where the route says that there is to be no TLS, its operator has said so.
+    await authenticate(session, route.username, route.password, allowPlaintext=route.tls == "none")
 
 
 class Outbound:
@@ -150,8 +147,6 @@ class Outbound:
         self._security: RelaySecurity | None = None
         self._stopping = False
         self._routes = makeRoutes(configuration)
-        if configuration.relay:
-            _refuseUsers(configuration)
         self.dns = CachedLookup(
             resolverQuery(reactor, configuration.resolvers, trusted=configuration.trustResolvers),
             reactor,
@@ -168,6 +163,7 @@ class Outbound:
             self._routes,
             self,
             EXTENSIONS,
+            authenticate=logIn,
             port=configuration.relayPort,
         )
         self._relay: IRelay = relay if configuration.relay else _NoRelay()
