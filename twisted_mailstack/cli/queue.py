@@ -14,10 +14,10 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from twisted_mailstack.cli.context import Context, passContext
+from twisted_mailstack.cli.context import ADDRESS, DOMAIN, Context, passContext
 from twisted_mailstack.errors import MessageExpunged
 from twisted_mailstack.interfaces import ISpool
-from twisted_mailstack.model.address import formatPath
+from twisted_mailstack.model.address import Address, formatPath
 from twisted_mailstack.model.queue import QueuedMessage, QueueFilter
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,7 +49,20 @@ class SenderType(click.ParamType[str]):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
         """See L{click.ParamType}."""
-        return "" if value == "<>" else str(value).strip("<>")
+        text = str(value)
+        if text == "<>":
+            return ""
+        # As it stands in lists.
+        if text.startswith("<") and text.endswith(">"):
+            text = text[1:-1]
+        kind: Any = ADDRESS if "@" in text else DOMAIN
+        found = kind.convert(text, param, ctx)
+        return _plain(found) if isinstance(found, Address) else str(found)
+
+
+def _plain(address: Address) -> str:
+    # Not as text: L{QueueFilter} has local-parts without their quotes.
+    return f"{address.localPart}@{address.domain}"
 
 
 def filtered(command: F) -> F:
@@ -60,8 +73,15 @@ def filtered(command: F) -> F:
     for option in (
         click.option("--held/--not-held", default=None, help="Held by an operator, or not."),
         click.option("--older", type=AgeType(), help="Accepted longer ago, as 30m, 4h or 2d."),
-        click.option("--domain", help="With a waiting recipient of that domain."),
-        click.option("--recipient", metavar="ADDRESS", help="With that waiting recipient."),
+        click.option(
+            "--domain",
+            type=DOMAIN,
+            metavar="DOMAIN",
+            help="With a waiting recipient of that domain.",
+        ),
+        click.option(
+            "--recipient", type=ADDRESS, metavar="ADDRESS", help="With that waiting recipient."
+        ),
         click.option(
             "--sender",
             type=SenderType(),
@@ -77,13 +97,14 @@ def filtered(command: F) -> F:
 def _wanted(
     queue_ids: tuple[str, ...],
     sender: str | None,
-    recipient: str | None,
+    recipient: Address | None,
     domain: str | None,
     older: int | None,
     held: bool | None,
 ) -> QueueFilter:
     before = None if older is None else int(time.time()) - older
-    return QueueFilter(queue_ids, sender, recipient, domain, before, held)
+    plain = None if recipient is None else _plain(recipient)
+    return QueueFilter(queue_ids, sender, plain, domain, before, held)
 
 
 def _spool(context: Context) -> ISpool:
@@ -234,8 +255,11 @@ def _say(count: int, what: str) -> None:
 @everything
 @passContext
 def retry(context: Context, /, all_: bool, **options: Any) -> None:
-    """Try messages again at once, and their destinations too."""
+    """Try messages again at once, and their destinations too; not those that are held."""
     wanted = _chosen(all_, options)
+    if wanted.held:
+        raise click.UsageError("what is held is not tried: release it")
+    wanted = wanted._replace(held=False)
     _say(context.run(_spool(context).retry(wanted)), "to be tried now")
 
 

@@ -275,7 +275,7 @@ class OutageTests(SynchronousTestCase):
         b.start()
         # The next attempt is an hour away.
         self.assertEqual(
-            a.tool("queue", "retry", "--domain", "b.test"), "3 messages to be tried now.\n"
+            a.tool("queue", "retry", "--domain", "b.test"), "1 message to be tried now.\n"
         )
         b.mail(1)
         self.assertEqual(a.tool("queue", "release", first), "1 message released.\n")
