@@ -293,12 +293,14 @@ smtpd_client_connection_count_limit = 0
     services = [
         f"127.0.0.1:{port} inet n - n - - smtpd",
         "pickup unix n - n 60 1 pickup",
+        "cleanup unix n - n - 0 cleanup",
+        "flush unix n - n - 0 flush",
         "qmgr unix n - n 300 1 qmgr",
         "postlog unix-dgram n - n - 1 postlogd",
     ]
     # name, limit of processes, program
     for name, limit, program in (
-        *(("cleanup", 0, "cleanup"), ("rewrite", "-", "trivial-rewrite"), ("smtp", "-", "smtp")),
+        *(("rewrite", "-", "trivial-rewrite"), ("smtp", "-", "smtp")),
         *(("relay", "-", "smtp"), ("bounce", 0, "bounce"), ("defer", 0, "bounce")),
         *(("trace", 0, "bounce"), ("error", "-", "error"), ("retry", "-", "error")),
         *(("anvil", 1, "anvil"), ("scache", 1, "scache"), ("proxymap", "-", "proxymap")),
