@@ -52,6 +52,13 @@ class SteppedStore(SQLMailStore):
         else:
             super()._runInWriter(function, callback)
 
+    def _soon(self, function: Callable[[], None]) -> None:
+        if self.stepping:
+            # Nothing more is waited for.
+            function()
+        else:
+            super()._soon(function)
+
     def step(self, between: Callable[[], None] = lambda: None) -> None:
         """
         Let the thread do what it has to, and tell the reactor's.
@@ -830,7 +837,7 @@ class CostTests(Stepped, SynchronousTestCase):
         for each in waiting:
             self.wait(each)
         self.assertTrue(len(found) <= 50 * 16 + 10, len(found))
-        self.assertEqual(found.count("COMMIT"), 2)
+        self.assertEqual(found.count("COMMIT"), 1)
 
     def test_costDoesNotGrow(self) -> None:
         """

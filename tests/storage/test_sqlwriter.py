@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_mailstack.errors import OverQuota, StoreDamaged, TemporaryFailure
-from twisted_mailstack.storage.sql.writer import MAX_GROUP, Transaction, Writer
+from twisted_mailstack.storage.sql.writer import MAX_GROUP, MAX_TURNS, Transaction, Writer
 
 
 class Recording(sqlite3.Connection):
@@ -141,6 +141,67 @@ class WriterTests(SynchronousTestCase):
         )
         # The first went alone.
         self.assertEqual(self.count("COMMIT"), 4)
+
+    def gathering(self) -> list[Callable[[], None]]:
+        """
+        A writer that gathers.
+
+        @return: what is to run in the reactor's next turn.
+        """
+        turns: list[Callable[[], None]] = []
+        self.writer = Writer(
+            self.connection,
+            lambda function, callback: self.thread.append((function, callback)),
+            lambda changed, unplaced: self.committed.append((changed, unplaced)),
+            turns.append,
+        )
+        return turns
+
+    def test_gathers(self) -> None:
+        """What comes in the next turns is in the same group; it begins when one brings nothing."""
+        turns = self.gathering()
+        results = [self.insert(0)]
+        self.assertTrue(self.writer.busy)
+        for number in (1, 2):
+            results.append(self.insert(number))
+            turns.pop(0)()
+            self.assertEqual((self.thread, len(turns)), ([], 1))
+        turns.pop(0)()
+        self.assertEqual((len(self.thread), turns), (1, []))
+        # Also behind a COMMIT.
+        results.append(self.insert(3))
+        self.runThread()
+        self.assertEqual([self.successResultOf(each) for each in results[:3]], [0, 1, 2])
+        self.assertEqual(self.thread, [])
+        results.append(self.insert(4))
+        turns.pop(0)()
+        turns.pop(0)()
+        self.runThread()
+        self.assertEqual([self.successResultOf(each) for each in results[3:]], [3, 4])
+        self.assertEqual(self.count("COMMIT"), 2)
+        turns.pop(0)()
+        self.assertEqual((self.writer.busy, turns, self.thread), (False, [], []))
+
+    def test_gathersNotForEver(self) -> None:
+        """However many keep coming, the first doesn't wait for more than some turns."""
+        turns = self.gathering()
+        first = self.insert(0)
+        for number in range(1, MAX_TURNS + 1):
+            self.assertEqual(self.thread, [])
+            self.insert(number)
+            turns.pop(0)()
+        self.runThread()
+        self.assertEqual(self.successResultOf(first), 0)
+
+    def test_finishWhileGathering(self) -> None:
+        """What was submitted before the end is done, also if its group hasn't begun."""
+        turns = self.gathering()
+        result = self.insert(0)
+        finished = self.writer.finish()
+        while turns or self.thread:
+            turns.pop(0)() if turns else self.runThread()
+        self.assertEqual(self.successResultOf(result), 0)
+        self.successResultOf(finished)
 
     def test_submittedByACallback(self) -> None:
         """Who is answered may submit the next change at once."""

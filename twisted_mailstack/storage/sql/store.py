@@ -131,7 +131,7 @@ class SQLMailStore:
             raise
         self._threads = ThreadPoolExecutor(1, "mailstack-writer")
         self._readers = ThreadPoolExecutor(2, "mailstack-reader")
-        self.writer = Writer(self._writing, self._runInWriter, self._committed)
+        self.writer = Writer(self._writing, self._runInWriter, self._committed, self._soon)
         self._started = True
         self._dataVersion = _dataVersion(self._writing)
         self._poll = self._clock.callLater(POLL_SECONDS, self._lookAround)
@@ -191,6 +191,10 @@ class SQLMailStore:
             self._callFromThread(callback, result)
 
         self._threads.submit(work)
+
+    def _soon(self, function: Callable[[], None]) -> None:
+        # Of the reactor's own thread, too, it runs in the next turn.
+        self._callFromThread(function)
 
     def readInThread(self, function: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
         """

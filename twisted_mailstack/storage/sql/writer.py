@@ -3,11 +3,12 @@
 Group commit: every change that waits goes into one transaction, and all are answered after its
 COMMIT.
 
-What arrives while a COMMIT runs is the next group, so under load many changes share one sync of the
-disk and nobody waits for a timer. The COMMIT runs in a thread. The statements of short changes run
-in the reactor's thread: each costs a few microseconds, while from another thread every statement
-would have to wait for the interpreter's lock, 5 ms at a time when the reactor is busy. A group with
-a long change (C{long=True}) runs in the thread as a whole.
+What arrives while a COMMIT runs is in the next group, and so is what arrives in the reactor's next
+turns, as long as each of them brings something: under load many changes share one sync of the disk,
+and nobody waits for a timer. The COMMIT runs in a thread. The statements of short changes run in
+the reactor's thread: each costs a few microseconds, while from another thread every statement would
+have to wait for the interpreter's lock, 5 ms at a time when the reactor is busy. A group with a
+long change (C{long=True}) runs in the thread as a whole.
 
 A change that fails is undone alone. Most fail before they have written anything, and there is
 nothing to undo. For one that has written, the transaction is rolled back and the others of its
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 #: Changes of one group: bounds how long the first of them waits for the last.
 MAX_GROUP = 500
+#: Turns of the reactor that a group may gather, each of which brought something.
+MAX_TURNS = 4
 
 
 class Transaction:
@@ -56,6 +59,7 @@ class Transaction:
 
 
 Change = Callable[[Transaction], Any]
+Soon = Callable[[Callable[[], None]], None]
 RunInThread = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 
 
@@ -71,6 +75,7 @@ class Writer:
         connection: sqlite3.Connection,
         runInThread: RunInThread,
         committed: Callable[[set[tuple[int, int | str]], bool], None],
+        soon: Soon | None = None,
     ) -> None:
         """
         @param connection: in autocommit mode, for this writer alone.
@@ -78,10 +83,12 @@ class Writer:
             thread, then the callback with its result in the reactor's.
         @param committed: called after each COMMIT with what changed, and whether contents may be
             left without a copy.
+        @param soon: runs a function in the reactor's next turn; C{None}: nothing is waited for.
         """
         self.connection = connection
         self._runInThread = runInThread
         self._committed = committed
+        self._soon = soon
         self._waiting: deque[tuple[Change, bool, Deferred[Any]]] = deque()
         self._busy = False
         self._idle: list[Deferred[None]] = []
@@ -105,7 +112,7 @@ class Writer:
             return result
         self._waiting.append((change, long, cast("Deferred[Any]", result)))
         if not self._busy:
-            self._next()
+            self._gather()
         return result
 
     def finish(self) -> Deferred[None]:
@@ -120,6 +127,21 @@ class Writer:
         if not self._busy:
             self._next()
         return idle
+
+    def _gather(self, turns: int = MAX_TURNS) -> None:
+        """
+        Begin the next group, as soon as a turn of the reactor brings nothing for it.
+        """
+        soon, gathered = self._soon, len(self._waiting)
+        if soon is None or not turns:
+            self._next()
+            return
+
+        def nextTurn() -> None:
+            self._gather(turns - 1 if len(self._waiting) > gathered else 0)
+
+        self._busy = True
+        soon(nextTurn)
 
     def _next(self) -> None:
         if not self._waiting:
@@ -259,8 +281,8 @@ class Writer:
                 self.log.failure("a transaction failed", failure=failure)
                 told = TemporaryFailure()
             outcomes = [Failure(told) for _ in group]
-        # The next group's transaction begins before this one's people are answered.
-        self._next()
+        # The next group is under way before this one's people are answered.
+        self._gather()
         if failure is None:
             # First: who made a change finds its watchers told (IMailbox.watch).
             self._committed(transaction.changed, transaction.unplaced)
