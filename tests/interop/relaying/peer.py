@@ -9,7 +9,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from socket import SO_LINGER, SOL_SOCKET
+from socket import AF_INET, AF_INET6, SO_LINGER, SOL_SOCKET
 from typing import Any, NamedTuple
 
 #: What a script may say instead of a reply: close without one; and behind the last octet of a
@@ -50,6 +50,7 @@ class Peer:
     """
     See the module.
 
+    @ivar address: where it listens.
     @ivar always: what it says whenever its scripts say nothing.
     @ivar taken: messages it has taken, whether it said so or not.
     @ivar heard: the command lines of each connection.
@@ -76,7 +77,8 @@ class Peer:
         self.name = name
         self.extensions = list(extensions) + (["STARTTLS"] if tls is not None else [])
         self.tls = tls
-        self._where = (address, port)
+        self.address = address
+        self._port = port
         self._scripts = list(scripts)
         self.always = always or {}
         self._lock = threading.Lock()
@@ -98,11 +100,12 @@ class Peer:
                 _Session(peer, self.request, dict(script), heard).run()
 
         class Listener(socketserver.ThreadingTCPServer):
+            address_family = AF_INET6 if ":" in peer.address else AF_INET
             allow_reuse_address = True
             daemon_threads = True
             request_queue_size = 100
 
-        self._server = Listener(self._where, Connection)
+        self._server = Listener((self.address, self._port), Connection)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:

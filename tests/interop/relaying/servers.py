@@ -11,6 +11,7 @@ import email
 import email.policy
 import imaplib
 import json
+import re
 import smtplib
 import sqlite3
 import time
@@ -369,12 +370,12 @@ class Notification:
             "message/global-delivery-status",
         )
         self.text = human.get_content()
-        groups = [
-            {name.lower(): str(value) for name, value in group.items()}
-            for group in status.get_payload()
-        ]
-        self.fields = groups[0]
-        self.recipients = groups[1:]
+        # The library knows no message/global-delivery-status.
+        boundary = message.get_boundary()
+        assert boundary is not None
+        part = octets.replace(b"\r\n", b"\n").split(b"\n--" + boundary.encode())[2]
+        groups = re.sub(r"\n[ \t]+", " ", part.decode()).strip("\n").split("\n\n")[1:]
+        self.fields, *self.recipients = map(_fields, groups)
         self.returned = returned
 
     @property
@@ -384,6 +385,11 @@ class Notification:
         """
         (recipient,) = self.recipients
         return recipient
+
+
+def _fields(group: str) -> dict[str, str]:
+    lines = [line.partition(":") for line in group.split("\n")]
+    return {name.lower(): value.strip() for name, _, value in lines}
 
 
 def notifications(octets: Sequence[bytes]) -> dict[str, list[dict[str, str]]]:

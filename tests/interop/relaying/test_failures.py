@@ -11,9 +11,10 @@ import ssl
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.interop.relaying.peer import DROP, KEEP, Peer, Script
 from tests.interop.relaying.servers import (
@@ -43,7 +44,7 @@ def shared() -> MailHost:
     """
     network = Network()
     atexit.register(network.close)
-    host = network.server("a.test")
+    host = network.server("a.test", relay__address_families=["ipv6", "ipv4"])
     host.start()
     return host
 
@@ -312,6 +313,67 @@ class RecipientTests(FailureTestCase):
         for label in scripts:
             self.assertEqual(len(self.peers[f"{label}-{self.name}.test"].heard), 1, label)
 
+    def test_families(self) -> None:
+        """
+        A host with addresses of both kinds is reached by the one that works (RFC 5321 §5.1), and
+        one that has only IPv6 by that.
+        """
+        dns = self.network.dns
+        both = self.peer("both")
+        dns.host(f"mx.both-{self.name}.test", "::1", self.at(both).address)
+        message = self.submit([both])
+        self.assertEqual(self.drained(), {})
+        self.assertTaken(both, message)
+        try:
+            six = Peer("::1", self.network.port)
+        except OSError:
+            raise SkipTest("no IPv6 here") from None
+        self.addCleanup(six.stop)
+        dns.host(f"six-{self.name}.test", "::1")
+        self.submit([f"x@six-{self.name}.test", "x@[IPv6:::1]"])
+        self.assertEqual(self.drained(), {})
+        self.assertEqual(sorted(six.recipients), ["x@[IPv6:::1]", f"x@six-{self.name}.test"])
+
+    def test_literal(self) -> None:
+        """An address literal is its own host; the DNS has no say (§4.1.3)."""
+        to = self.peer("literal")
+        literal = f"x@[{self.at(to).address}]"
+        self.submit([literal])
+        self.assertEqual(self.drained(), {})
+        self.assertEqual(self.at(to).recipients, [literal])
+
+    def test_together(self) -> None:
+        """What fails together is told together: one notification for a message and a server."""
+        domain = f"{self.name}-{self.name}.test"
+        self.peer(self.name, always={"end": "554 5.6.0 no"})
+        to = [f"{user}@{domain}" for user in ("one", "two", "three")]
+        self.submit(to)
+        told = self.drained()
+        self.assertEqual(sorted(told), sorted(to))
+        (octets,) = self.a.inbox(self.sender)
+        notification = Notification(octets)
+        self.assertEqual(len(notification.recipients), 3)
+        for address in to:
+            self.assertIn(address, notification.text)
+
+    def test_utf8(self) -> None:
+        """
+        A message that needs SMTPUTF8 goes back where the next server doesn't have it (RFC 6531
+        §3.5), and the notification is one that its sender can read.
+        """
+        self.peer(self.name)
+        self.peer("able", extensions=["PIPELINING", "8BITMIME", "SMTPUTF8"])
+        to = f"žofie@{self.name}-{self.name}.test"
+        other = f"žofie@able-{self.name}.test"
+        self.submit([to, other], mail=["SMTPUTF8", "BODY=8BITMIME"])
+        told = self.drained()
+        self.assertEqual(list(told), [to])
+        self.assertEqual((told[to][0]["action"], told[to][0]["status"]), ("failed", "5.6.7"))
+        self.assertEqual(self.at(to).taken, [])
+        (taken,) = self.at(other).taken
+        self.assertIn("SMTPUTF8", taken.mail)
+        self.assertEqual(taken.rcpts, (f"<{other}>",))
+
     def test_wishes(self) -> None:
         """
         Who asks to be told of success is told when the mail goes to a server that can't take that
@@ -362,6 +424,68 @@ class RecipientTests(FailureTestCase):
         (heard,) = self.at(told).heard
         self.assertIn("MAIL FROM:<>", heard[1])
         self.assertEqual(self.at(told).taken, [])
+
+
+class LoadTests(FailureTestCase):
+    """
+    Many messages at once.
+    """
+
+    def load(self, *numbers: int) -> list[str]:
+        """
+        Submit messages to all peers.
+
+        @return: their subjects.
+        """
+        subjects = [f"{self.name}-{number}" for number in numbers]
+        to = [f"someone@{domain}" for domain in self.peers]
+        for subject in subjects:
+            self.a.submit(to, text(subject, self.sender), sender=self.sender)
+        return subjects
+
+    def assertAll(self, subjects: Sequence[str]) -> None:
+        """Each peer has each message, once."""
+        for domain, peer in self.peers.items():
+            found = [
+                line.removeprefix(b"Subject: ").decode()
+                for each in peer.taken
+                for line in each.octets.split(b"\r\n")
+                if line.startswith(b"Subject: ")
+            ]
+            self.assertEqual(sorted(found), sorted(subjects), domain)
+
+    def test_chaos(self) -> None:
+        """Peers at which anything may go wrong get each message once, and nobody is told."""
+        chance = Random(7)
+        wrong = [DROP, "421 4.3.2 closing", "451 4.3.0 later"]
+        for kind, extensions in OFFERS.items():
+            places = [stage for _, stage, offered in stages() if offered == extensions]
+            scripts = [
+                {
+                    stage: DROP if stage == "text" else chance.choice(wrong)
+                    for stage in chance.sample(places, 2)
+                }
+                for _ in range(15)
+            ]
+            self.peer(kind, *scripts, extensions=extensions)
+        subjects = self.load(*range(40))
+        self.assertEqual(self.drained(), {})
+        self.assertAll(subjects)
+
+    def test_restart(self) -> None:
+        """
+        The server is stopped and started again while mail goes out: nothing is lost, and nothing
+        is sent twice, since what is on its way is finished first.
+        """
+        for kind, extensions in OFFERS.items():
+            self.peer(kind, extensions=extensions)
+        subjects = self.load(*range(20))
+        waitFor(lambda: all(peer.taken for peer in self.peers.values()), "some are through")
+        self.a.stop()
+        self.a.start()
+        subjects += self.load(*range(20, 40))
+        self.assertEqual(self.drained(), {})
+        self.assertAll(subjects)
 
 
 class TimeTests(SynchronousTestCase):
