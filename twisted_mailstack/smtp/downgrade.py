@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable
 from tempfile import SpooledTemporaryFile
 from typing import IO, NamedTuple
 
-from twisted_mailstack.errors import MailError
+from twisted_mailstack.errors import MailError, StoreDamaged
 from twisted_mailstack.model.header import Header
 from twisted_mailstack.model.mime import MAX_HEADER, MAX_PARTS, Part, StructureScanner
 from twisted_mailstack.smtp.clientsession import WINDOW, Readable
@@ -45,7 +45,8 @@ _BLANK = re.compile(rb"(?:\A|(?<=\n))\r?\n\Z")
 _NOT_BASE64 = bytes(
     set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
 )
-_NOT_SEVEN_BIT = re.compile(rb"[\0\x80-\xff]")
+#: A "=" before it isn't one of an encoded octet.
+_NOT_SEVEN_BIT = re.compile(rb"(?<!=)=*[\0\x80-\xff]")
 
 
 class _Encoder:
@@ -112,7 +113,7 @@ class QuotedPrintable(_Encoder):
 
 
 def _escape(match: re.Match[bytes]) -> bytes:
-    return b"=%02X" % match.group()[0]
+    return b"".join(b"=%02X" % octet for octet in match.group())
 
 
 def _uncut(text: bytes, cut: int) -> int:
@@ -179,11 +180,13 @@ class _Look:
 
     @ivar eightBit: whether there are some that 7-bit data has not: above 127, or NUL.
     @ivar long: whether a line is too long.
+    @ivar bare: whether a CR or LF is no part of a CRLF; not said of what has long lines.
     """
 
     def __init__(self) -> None:
         self.eightBit = False
         self.long = False
+        self.bare = False
         self._held = b""
 
     def feed(self, data: bytes) -> None:
@@ -191,11 +194,23 @@ class _Look:
             self.eightBit = True
         if self.long:
             return
-        lines = (self._held + data).split(b"\n")
+        data = self._held + data
+        ends = data.count(b"\r\n")
+        if (
+            data.count(b"\n") != ends
+            or data.count(b"\r", 0, -1 if data[-1:] == b"\r" else None) != ends
+        ):
+            self.bare = True
+        lines = data.split(b"\n")
         if max(map(len, lines)) > MAX_LINE:
             # The last one's CR may be half of its end.
             self.long = any(len(line.removesuffix(b"\r")) > MAX_LINE for line in lines)
         self._held = lines[-1]
+
+    @property
+    def isSevenBit(self) -> bool:
+        """Whether they are 7-bit data (RFC 2045 §2.7)."""
+        return not (self.eightBit or self.long or self.bare or self._held.endswith(b"\r"))
 
 
 class _Segment(NamedTuple):
@@ -278,7 +293,7 @@ class _Plan:
                     await self._part(child, part, inner)
             return
         look = await self._look(part.bodyOffset, part.endOffset)
-        if not (look.eightBit or look.long):
+        if look.isSevenBit or (encoding not in _IDENTITIES and not (look.eightBit or look.long)):
             await self._label(part, headerIndex, signed)
             return
         if signed:
@@ -388,7 +403,8 @@ async def _windows(content: Readable, start: int, end: int) -> AsyncIterator[byt
     while start < end:
         data = await content.read(start, min(WINDOW, end - start))
         if not data:
-            break
+            # A message that is cut must not pass for a whole one.
+            raise StoreDamaged
         yield data
         start += len(data)
 
@@ -416,6 +432,7 @@ async def toSevenBit(content: Readable) -> Readable:
     @return: the message with its parts in 7-bit transfer encodings; C{content} itself if nothing
         has to be changed.
     @raise MailError: if that can't be done: 5.6.7 for a header that isn't ASCII, 5.6.3 for others.
+    @raise StoreDamaged: if there are fewer octets than C{content.size}.
     """
     scanner = StructureScanner()
     look = _Look()
@@ -423,7 +440,7 @@ async def toSevenBit(content: Readable) -> Readable:
         scanner.feed(data)
         look.feed(data)
     root = scanner.finish()
-    if not (look.eightBit or look.long):
+    if look.isSevenBit:
         return content
     plan = _Plan(content, root)
     await plan.make()
