@@ -7,9 +7,11 @@ from __future__ import annotations
 import atexit
 import re
 from functools import cache
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.interop.harness import PASSWORD
 from tests.interop.relaying.servers import (
     OCTETS,
     MailHost,
@@ -29,7 +31,8 @@ def shared() -> tuple[MailHost, MailHost, MailHost]:
     """
     network = Network()
     atexit.register(network.close)
-    hosts = tuple(network.server(f"{name}.test") for name in "abc")
+    # Who submits may say that the mail is anybody's.
+    hosts = tuple(network.server(f"{name}.test", submission__policies=[]) for name in "abc")
     for each in hosts:
         each.start()
     a, b, c = hosts
@@ -96,6 +99,31 @@ class MXTests(SynchronousTestCase):
         self.b.mail(1, "someone@backup.test")
         settle(self.a)
         self.assertEqual(self.c.lines("backup.test"), [])
+
+    def test_smarthost(self) -> None:
+        """
+        A server that may not send by itself hands all of its mail to one that lets it in by name
+        and password, and that one finds the way.
+        """
+        to = fresh(self.c, "smarthost")
+        host = f"127.0.0.1:{self.b.ports['submission']}"
+        passwords = Path(self.mktemp()).absolute()
+        passwords.write_text(f"alice%40b.test@{host} {PASSWORD}\n")
+        inside = self.a.network.server(
+            "inside.test",
+            relay__smarthost=f"smtp://alice%40b.test@{host}?tls=required",
+            relay__passwords=str(passwords),
+        )
+        inside.start()
+        inside.submit(to, text("smarthost", inside.user()))
+        (octets,) = self.c.mail(1, to)
+        settle(inside, self.b, self.c)
+        self.assertEqual(len(self.c.inbox(to)), 1)
+        received = re.findall(rb"by (\S+) with (\S+)", octets)
+        self.assertEqual(
+            received,
+            [(b"mx.c.test", b"ESMTPS"), (b"mx.b.test", b"ESMTPSA"), (b"mx.inside.test", b"ESMTPA")],
+        )
 
     def test_truncated(self) -> None:
         """An answer that is too large for UDP is asked for by TCP (RFC 7766)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import ssl
 from collections.abc import Iterator, Sequence
+from email import message_from_bytes
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -373,6 +374,28 @@ class RecipientTests(FailureTestCase):
         (taken,) = self.at(other).taken
         self.assertIn("SMTPUTF8", taken.mail)
         self.assertEqual(taken.rcpts, (f"<{other}>",))
+
+    def test_sevenBit(self) -> None:
+        """
+        A text in UTF-8 is written in ASCII for a server that takes no other, and is the same when
+        it is read (RFC 6152 §3); a server that takes 8-bit text gets it as it is.
+        """
+        plain = self.peer("plain", extensions=())
+        able = self.peer("able")
+        body = "Grüße, žluťoučký kůň\r\n.\r\n".encode() * 50
+        message = text(self.name, self.sender).removesuffix(b"\r\ntext\r\n") + (
+            b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            b"Content-Transfer-Encoding: 8bit\r\n\r\n" + body
+        )
+        self.a.submit([plain, able], message, sender=self.sender, mail=["BODY=8BITMIME"])
+        self.assertEqual(self.drained(), {})
+        self.assertTaken(able, message)
+        (taken,) = self.at(plain).taken
+        self.assertTrue(taken.octets.isascii())
+        read = message_from_bytes(taken.octets).get_payload(decode=True)
+        assert isinstance(read, bytes)
+        self.assertEqual(read.replace(b"\r\n", b"\n"), body.replace(b"\r\n", b"\n"))
+        self.assertEqual(taken.mail, f"<{self.sender}>")
 
     def test_wishes(self) -> None:
         """

@@ -215,7 +215,7 @@ class MTATests:
         self.assertEqual(len(theirs.inbox("outage")), 1)
         ours.stop()
         self.send("outage@p.test", mine, text("outage", "outage@p.test"))
-        waitFor(lambda: "refused" in theirs.output(), "it has tried")
+        waitFor(lambda: "Connection refused" in theirs.output(), "it has tried")
         ours.start()
         ours.mail(1, mine)
         self.assertEqual(len(ours.inbox(mine)), 1)
