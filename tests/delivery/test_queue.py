@@ -504,6 +504,22 @@ class FairnessTests(QueueTestCase):
         self.pass_(20)
         self.assertEqual(sum(self.network.delivered.values()), 50)
 
+    def test_manyRecover(self) -> None:
+        """
+        Those of them that can be reached again don't count among them any more, however much they
+        have to send.
+        """
+        for number in range(8):
+            for _ in range(100):
+                self.queue(f"a@dead{number}.test")
+            self.takeDown(f"dead{number}.test")
+        self.start(maxConnections=8, delays=[60], maxPerDestination=1)
+        self.pass_(10)
+        self.network.down.clear()
+        self.network.sending["*"] = 1.0
+        self.pass_(60)
+        self.assertEqual(sum(self.network.open.values()), 8)
+
     def test_idleMakeRoom(self) -> None:
         """Connections that wait for the next message are closed when others want to connect."""
         self.start(maxConnections=2, linger=1000.0)
@@ -1307,6 +1323,22 @@ class StopTests(QueueTestCase):
             runner.start()
             self.pass_()
             self.assertEqual(self.waiting(), [])
+        self.assertEqual(set(self.network.delivered.values()), {1})
+
+    def test_whileItStops(self) -> None:
+        """It can be started while it still stops, and then runs as before."""
+        self.network.sending["far.test"] = 3.0
+        runner = self.start()
+        self.queue("a@far.test")
+        self.pass_()
+        stopped = self.stop(runner)
+        runner.start()
+        self.pass_(10)
+        self.successResultOf(stopped)
+        self.assertTrue(runner.running)
+        self.queue("a@far.test")
+        self.pass_(5)
+        self.assertEqual(self.waiting(), [])
         self.assertEqual(set(self.network.delivered.values()), {1})
 
     def test_oneAtATime(self) -> None:

@@ -148,6 +148,7 @@ class Destination:
     @ivar proven: whether it has answered since it last could not be reached.
     @ivar broken: connections in a row that broke before anything got through.
     @ivar active: connections that it has.
+    @ivar probing: whether its one connection finds out whether it can be reached again.
     @ivar loading: whether the spool is being asked for messages.
     @ivar resting: whether the spool is being asked what comes next; C{restAgain}: once more.
     @ivar writing: changes of C{retryAt} that aren't in the spool yet; C{written}: which reading of
@@ -168,6 +169,7 @@ class Destination:
     proven: bool = False
     broken: int = 0
     active: int = 0
+    probing: bool = False
     loading: bool = False
     resting: bool = False
     restAgain: bool = False
@@ -318,6 +320,7 @@ class QueueRunner:
                 self.log.failure("it can't be found out who runs the queue")
             if self._release is None:
                 return
+        if self._stopWatching is None:
             self._outdated = True
             self._stopWatching = self._spool.watch(self._changed)
         if self._outdated:
@@ -491,9 +494,10 @@ class QueueRunner:
             if self._mayStart(destination):
                 destination.active += 1
                 self._active += 1
-                suspect = destination.suspect
-                self._probing += suspect
-                self._spawn(self._work(destination, suspect), self._sending)
+                if destination.suspect:
+                    destination.probing = True
+                    self._probing += 1
+                self._spawn(self._work(destination), self._sending)
                 if destination.jobs and self._mayStart(destination):
                     self._ready[destination] = None
             elif destination.idle or destination.retryAt > self._now():
@@ -517,7 +521,7 @@ class QueueRunner:
 
     # --- sending -------------------------------------------------------------------------------
 
-    async def _work(self, destination: Destination, suspect: bool) -> None:
+    async def _work(self, destination: Destination) -> None:
         connection: IRelayConnection | None = None
         stumbled = False
         try:
@@ -582,8 +586,8 @@ class QueueRunner:
         finally:
             destination.active -= 1
             self._active -= 1
-            self._probing -= suspect
             if not destination.active:
+                self._probed(destination)
                 # Nobody works on it: nothing of it is kept in memory.
                 while destination.jobs:
                     self._putBack(destination, destination.jobs.popleft())
@@ -594,6 +598,13 @@ class QueueRunner:
             if connection is not None:
                 await self._close(connection)
             await self._rest(destination)
+
+    def _probed(self, destination: Destination) -> None:
+        # It is known whether it can be reached: another may be tried.
+        if destination.probing:
+            destination.probing = False
+            self._probing -= 1
+            self._shareOut()
 
     async def _next(self, destination: Destination, mayWait: bool) -> QueuedMessage | None:
         while not self._stopping and destination.retryAt <= self._now():
@@ -747,6 +758,7 @@ class QueueRunner:
             if not destination.proven:
                 destination.proven = True
                 destination.window = min(float(self._settings.firstPerDestination), most)
+                self._probed(destination)
                 self._consider(destination)
             if any(each.delivered for each in results):
                 window = destination.window
