@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, float, str], ...] = (
                 ("search", 4),
             ),
             *(("maildrop", 4), ("commands", 5), ("extensions", 5), ("registry", 5.5)),
-            *(("server", 6), ("lmtp", 6)),
+            *(("client", 6), ("server", 6), ("lmtp", 6)),
         )
     ),
     ("net", 5.9, "net"),

@@ -1123,6 +1123,22 @@ class ContentTests(SynchronousTestCase):
         self.assertEqual(codes(results), [250])
         self.assertEqual(dialogue.server.delivered, [("a@far.test", text)])
 
+    def test_notPrepared(self) -> None:
+        """
+        A message that can't be read when the server's needs are looked at: nothing is said, and the
+        connection can be used for another.
+        """
+
+        async def prepare(*given: Any) -> OutgoingMessage:
+            raise OSError(5, "disk")
+
+        dialogue = Dialogue(extensions=[Extension("X", None, clientPrepare=prepare)])
+        results = dialogue.send(*NAMES)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual([shown(each)[:9] for each in results], ["451 4.3.0"] * 3)
+        self.assertEqual(dialogue.sent, b"")
+        self.assertTrue(dialogue.session.usable)
+
 
 class TooManyTests(SynchronousTestCase):
     """

@@ -352,11 +352,7 @@ class SMTPClientSession:
     async def _send(self, message: OutgoingMessage, results: list[AttemptResult | None]) -> None:
         if not self.usable:
             raise _Broken(self._broken("The connection can't be used any more"))
-        for extension in self.extensions:
-            if extension.clientPrepare is not None:
-                message = await extension.clientPrepare(
-                    self, message, self.offered.get(extension.keyword)
-                )
+        message = await self._prepared(message)
         mail, parameters = self._mailLine(message)
         waiting = self._rcptLines(message, "SMTPUTF8" in parameters, results)
         while waiting:
@@ -375,6 +371,21 @@ class SMTPClientSession:
             waiting = [*again, *waiting[count:]]
             if not self._atOnce(()):
                 self.usable = False
+
+    async def _prepared(self, message: OutgoingMessage) -> OutgoingMessage:
+        try:
+            for extension in self.extensions:
+                if extension.clientPrepare is not None:
+                    message = await extension.clientPrepare(
+                        self, message, self.offered.get(extension.keyword)
+                    )
+        except (MailError, ConnectionClosed, SessionEnded):
+            raise
+        except Exception as error:
+            # A disk, for one. Nothing was said yet, so the connection is as good as before.
+            self.log.failure("a message can't be read")
+            raise TemporaryFailure("The message can't be read") from error
+        return message
 
     def _atOnce(self, recipients: Sequence[Recipient]) -> int:
         """
