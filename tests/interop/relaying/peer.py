@@ -19,8 +19,9 @@ KEEP = "keep"
 #: Octets of a message that are read before the connection is dropped in its midst.
 MIDST = 40_000
 
-#: By stage (C{greeting}, a command's verb, C{text} for the midst of a message, C{end} for its end):
-#: a reply, L{DROP} or L{KEEP}. For C{RCPT} also a table of replies by address.
+#: By stage (C{greeting}, a command's verb, C{text} for the midst of a message, C{end} for its end,
+#: C{after} for when that was answered): a reply, L{DROP} or L{KEEP}. For C{RCPT} also a table of
+#: replies by address.
 Script = Mapping[str, Any]
 
 
@@ -186,13 +187,13 @@ class _Session:
 
     def _play(self, stage: str, reply: str) -> bool:
         """
-        @return: whether the reply was the usual one.
+        @return: whether the reply has the usual code.
         """
         said = self._planned(stage, reply)
         if said in (DROP, KEEP):
             raise _Dropped
         self._say(said)
-        return bool(said == reply)
+        return bool(said[:3] == reply[:3])
 
     def _planned(self, stage: str, reply: str) -> Any:
         return self.script.pop(stage, self.peer.always.get(stage, reply))
@@ -289,6 +290,8 @@ class _Session:
         if said in (DROP, KEEP):
             raise _Dropped
         self._say(said)
+        if self._planned("after", "") == DROP:
+            raise _Dropped
 
     def _RSET(self, text: str) -> None:
         self._reset()

@@ -209,6 +209,49 @@ class StageTests(FailureTestCase):
         for address in to:
             self.assertTaken(address, message)
 
+    def test_nonsense(self) -> None:
+        """
+        Replies that mean nothing where they come are no success, and say nothing of the mail: it
+        is tried again.
+        """
+        wrong = {
+            "EHLO": "what do you want",
+            "MAIL": "354 go on",
+            "RCPT": "334 cGFzc3dvcmQ=",
+            "DATA": "250 2.0.0 ok",
+            "end": "354 go on",
+        }
+        to = [
+            self.peer(label, {stage: wrong[stage]}, extensions=extensions)
+            for label, stage, extensions in stages("greeting", "text")
+        ]
+        to += [
+            self.peer("silent", {"end": ""}),
+            self.peer("other", {"greeting": "SSH-2.0-OpenSSH_9.2"}),
+        ]
+        message = self.submit(to)
+        self.assertEqual(self.drained(), {})
+        for address in to:
+            self.assertTaken(address, message)
+
+    def test_wordy(self) -> None:
+        """Replies of several lines, and other good ones than the usual, are as good (§4.2.1)."""
+        wordy = {
+            "greeting": "220-mx.peer.test\r\n220-says\r\n220 hello",
+            "MAIL": "250-2.1.0 it\r\n250 2.1.0 is good",
+            "RCPT": "251 2.1.5 it will be forwarded",
+            "DATA": "354-go\r\n354 on",
+            "end": "250-2.0.0 ok\r\n250",
+        }
+        to = [
+            self.peer(kind, always=wordy, extensions=extensions)
+            for kind, extensions in OFFERS.items()
+        ]
+        message = self.submit(to)
+        self.assertEqual(self.drained(), {})
+        for address in to:
+            self.assertTaken(address, message)
+
     def test_window(self) -> None:
         """
         The connection breaks when the peer has the whole message and hasn't said so: nobody can
@@ -476,6 +519,33 @@ class LoadTests(FailureTestCase):
                 if line.startswith(b"Subject: ")
             ]
             self.assertEqual(sorted(found), sorted(subjects), domain)
+
+    def test_oneByOne(self) -> None:
+        """Peers that take one message and close the connection, without a word."""
+        for kind, extensions in OFFERS.items():
+            self.peer(kind, always={"after": DROP}, extensions=extensions)
+        subjects = self.load(*range(10))
+        self.assertEqual(self.drained(), {})
+        self.assertAll(subjects)
+
+    def test_limits(self) -> None:
+        """What a server says that it takes at most is not exceeded (RFC 9422, RFC 1870)."""
+        offers = ["PIPELINING", "LIMITS RCPTMAX=2 MAILMAX=2"]
+        domain = self.peer("limits", extensions=offers).partition("@")[2]
+        small = self.peer("small", extensions=["SIZE 1000"])
+        to = [f"{user}@{domain}" for user in "abcde"]
+        self.submit([*to, small])
+        told = self.drained()
+        self.assertEqual(list(told), [small])
+        # RFC 3463 §3.4: message too big for system
+        self.assertEqual(told[small][0]["status"], "5.3.4")
+        self.assertEqual(self.at(small).taken, [])
+        peer = self.peers[domain]
+        self.assertEqual(sorted(peer.recipients), to)
+        for each in peer.taken:
+            self.assertLessEqual(len(each.rcpts), 2)
+        for heard in peer.heard:
+            self.assertLessEqual(sum(line.startswith("MAIL") for line in heard), 2)
 
     def test_chaos(self) -> None:
         """Peers at which anything may go wrong get each message once, and nobody is told."""
