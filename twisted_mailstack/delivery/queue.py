@@ -966,17 +966,23 @@ class QueueRunner:
         outcome: Outcome,
         now: int,
     ) -> None:
+        told = "deferred" if not outcome.final else "sent" if result.delivered else "failed"
+        reversePath = formatPath(message.reversePath)
+        delay, attempts, reply = now - message.arrived, recipient.attempts + 1, result.line
         self.log.info(
-            "{queueId}: {outcome}: from={reversePath} to=<{recipient}> destination={destination}"
-            " delay={delay} attempts={attempts} reply={reply!r}",
+            # One field: each takes a microsecond or two to format, and there is such a line for
+            # each recipient of each message.
+            "{line}",
+            line=f"{message.queueId}: {told}: from={reversePath} to=<{recipient.address}>"
+            f" destination={destination.name} delay={delay} attempts={attempts} reply={reply!r}",
             queueId=message.queueId,
-            outcome=("deferred" if not outcome.final else "sent" if result.delivered else "failed"),
-            reversePath=formatPath(message.reversePath),
-            recipient=str(recipient.address),
+            outcome=told,
+            reversePath=reversePath,
+            recipient=recipient.address,
             destination=destination.name,
-            delay=now - message.arrived,
-            attempts=recipient.attempts + 1,
-            reply=result.line,
+            delay=delay,
+            attempts=attempts,
+            reply=reply,
         )
 
     # --- what waits for long -------------------------------------------------------------------
