@@ -147,6 +147,9 @@ class BeginningTests(SynchronousTestCase):
         client.hear(b"SSH-2.0-OpenSSH")
         self.failureResultOf(greeted, MalformedReply)
         self.assertTrue(client.wire.lost)
+        self.successResultOf(Deferred.fromCoroutine(client.session.quit()))
+        client.stream.flush()
+        self.assertEqual(client.wire.take(), b"")
         client, greeted = self.begin()
         client.stream.received(b"220 far.te")
         client.stream.lost()
@@ -663,6 +666,9 @@ class LMTPTests(SynchronousTestCase):
         dialogue.stream.received(b"421 4.3.2 Down\r\n250 OK\r\n")
         dialogue.lose()
         self.assertEqual(codes(self.successResultOf(sending)), [421, 250, 421])
+        dialogue = Dialogue({"END": [OK["END"], b"421 4.3.2 Down\r\n"]}, lmtp=True)
+        self.assertEqual(codes(dialogue.send(*NAMES[:2])), [250, 421])
+        self.assertFalse(dialogue.session.usable)
 
     def test_nobody(self) -> None:
         """
@@ -671,6 +677,7 @@ class LMTPTests(SynchronousTestCase):
         """
         dialogue = Dialogue({"RCPT": b"550 No\r\n"}, lmtp=True)
         self.assertEqual(codes(dialogue.send(*NAMES)), [550] * 3)
+        self.assertTrue(dialogue.sent.endswith(b"\r\nDATA\r\n"))
         self.assertFalse(dialogue.session.usable)
         self.assertTrue(dialogue.wire.lost)
 
@@ -740,6 +747,10 @@ class RefusalTests(SynchronousTestCase):
         dialogue.send()
         self.assertTrue(dialogue.sent.endswith(b"DATA\r\n.\r\n"))
         self.assertEqual(dialogue.server.delivered, [])
+        # Where DATA isn't sent before that is known, it isn't sent.
+        dialogue = Dialogue({"RCPT": b"550 No\r\n"}, offered=())
+        dialogue.send()
+        self.assertEqual(dialogue.server.commands[-1], "RCPT TO:<a@far.test>")
 
     def test_data(self) -> None:
         """DATA refused is refused for those who were accepted."""
@@ -907,6 +918,17 @@ class OutOfStepTests(SynchronousTestCase):
                 self.assertEqual([shown(each) for each in results], ["421 4.3.2 Down"] * 3)
                 self.assertNotIn("QUIT", dialogue.server.commands)
 
+    def test_twoRepliesBefore(self) -> None:
+        """Nor for that to the text, which was refused."""
+        refused = b"550 5.7.1 No\r\n"
+        for text in (TEXT, b""):
+            script = {"DATA": OK["DATA"] + OK["END"], "END": refused}
+            for _, results in self.broken(script, text):
+                self.assertEqual(codes(results), [451] * 3)
+        dialogue = Dialogue({"BDAT": OK["BDAT"] * 2, "END": refused}, offered=("CHUNKING",))
+        self.assertEqual(codes(dialogue.send(content=b"x" * (CHUNK + 9))), [451])
+        self.assertFalse(dialogue.session.usable)
+
     def test_whose(self) -> None:
         """
         A server that replied too often: whom it refused isn't certain, so nobody is for good.
@@ -993,7 +1015,9 @@ class OutOfStepTests(SynchronousTestCase):
                 )
             )
         )
-        dialogue.stream.received(b"250 OK\r\n" * 2 + b"354 Go\r\n250 OK\r\n")
+        dialogue.stream.received(b"250 OK\r\n" * 2 + b"354 Go\r\n")
+        self.assertTrue(dialogue.wire.blocked)
+        dialogue.stream.received(b"250 OK\r\n")
         dialogue.wire.unblock()
         self.assertEqual(codes(self.successResultOf(sending)), [451])
         self.assertTrue(dialogue.wire.lost)
@@ -1235,6 +1259,8 @@ class TooManyTests(SynchronousTestCase):
         """
         dialogue = Dialogue(self.limited(0))
         self.assertEqual(codes(dialogue.send(*self.names(4))), [452] * 4)
+        self.assertTrue(dialogue.session.usable)
+        self.assertEqual(codes(dialogue.send(*self.names(2))), [452] * 2)
         dialogue = Dialogue(self.limited(0, b"552 5.5.3 Too many\r\n"))
         self.assertEqual(codes(dialogue.send(*self.names(2))), [452] * 2)
         for end in (b"554 5.7.1 No\r\n", b"451 4.3.0 No\r\n"):
