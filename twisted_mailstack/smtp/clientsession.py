@@ -733,7 +733,6 @@ class _Transaction:
         session, stream = self._session, self._stream
         dots = DotWriter()
         offset, size = 0, self._content.size
-        await self._nothingUnasked()
         while offset < size:
             data = await self._read(offset, size)
             offset += len(data)
