@@ -1,14 +1,17 @@
 """
 What relaying costs: a long queue, and mail passing through.
 
-    python -m bench.relay [--messages 100000] [--domains 1000] [--through 10000]
+    python -m bench.relay [--messages 100000] [--domains 1000] [--mx] [--through 10000]
 
-First a queue: an account submits messages of 5 KB for many domains, whose mail exchanger doesn't
-answer; the server is restarted with all of them waiting; then the mail exchanger, Debian's
-``smtp-sink`` (package postfix), comes up, and after ``mailstack queue retry --all`` all of it goes
-out. Then mail that passes through: ``smtp-source``, the server, ``smtp-sink`` as its smarthost,
-counted until the last message is there. The same with Debian's Postfix in between, if this runs as
-root.
+First a queue: messages of 5 KB for many domains are submitted, and the smarthost doesn't answer;
+the server is restarted with all of them waiting; then the smarthost, Debian's ``smtp-sink``
+(package postfix), comes up, and after ``mailstack queue retry --all`` all of it goes out. Then mail
+that passes through: ``smtp-source``, the server, ``smtp-sink`` as its smarthost, counted until the
+last message is there.
+
+Each time the same with Debian's Postfix in between, if this runs as root, and the ratio, ours to
+Postfix's. It isn't asked to log in. With ``--mx`` our server finds each domain's mail exchanger, by
+a name server in the load generator, and connects for each; Postfix still has its ``relayhost``.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import threading
 import time
 from base64 import b64encode
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.floor import CONNECTIONS, SIZE, cpu, memory
 from tests.interop.harness import ALICE, DOMAIN, PASSWORD, Server, freePorts, needs
@@ -91,7 +95,7 @@ def answers(port: int) -> None:
 # --- a queue --------------------------------------------------------------------------------------
 
 
-def submit(port: int, numbers: range, domains: int) -> None:
+def submit(port: int, numbers: range, domains: int, login: bool) -> None:
     """
     Submit messages over one connection, each for one of the domains.
     """
@@ -110,9 +114,10 @@ def submit(port: int, numbers: range, domains: int) -> None:
     reply(b"220")
     connection.sendall(b"EHLO load.test\r\n")
     reply(b"250")
-    plain = b64encode(f"\0{ALICE}\0{PASSWORD}".encode())
-    connection.sendall(b"AUTH PLAIN " + plain + b"\r\n")
-    reply(b"235")
+    if login:
+        plain = b64encode(f"\0{ALICE}\0{PASSWORD}".encode())
+        connection.sendall(b"AUTH PLAIN " + plain + b"\r\n")
+        reply(b"235")
     body = (b"x" * 70 + b"\r\n") * (SIZE // 72)
     for number in numbers:
         recipient = f"someone@d{number % domains}.test"
@@ -131,23 +136,69 @@ def submit(port: int, numbers: range, domains: int) -> None:
     connection.close()
 
 
-def longQueue(count: int, domains: int) -> None:
+def submitAll(port: int, count: int, domains: int, login: bool = True) -> float:
     """
-    Print what becomes of a long queue.
+    Submit messages over several connections.
+
+    @return: messages a second.
+    """
+    started = time.monotonic()
+    senders = [
+        threading.Thread(
+            target=submit, args=(port, range(number, count, CONNECTIONS), domains, login)
+        )
+        for number in range(CONNECTIONS)
+    ]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    return count / (time.monotonic() - started)
+
+
+class Results(NamedTuple):
+    """
+    What becomes of a long queue.
+
+    @ivar accepted: messages a second, C{passedOn} likewise.
+    @ivar acceptedCPU: microseconds for each message, C{passedOnCPU} likewise.
+    @ivar memory: the highest while it is accepted and passed on, MiB.
+    @ivar disk: with all of it waiting, MiB.
+    @ivar restart: seconds until it answers again.
+    """
+
+    accepted: float
+    acceptedCPU: float
+    memory: float
+    disk: float
+    restart: float
+    passedOn: float
+    passedOnCPU: float
+
+
+def longQueue(count: int, domains: int, mx: bool) -> Results:
+    """
+    @param mx: the domains are found by MX.
+    @return: what becomes of one in our server.
     """
     (port,) = freePorts(1)
     dns = NameServer()
     dns.host("mx.sink.test", "127.0.0.1")
     for number in range(domains):
         dns.mx(f"d{number}.test", (10, "mx.sink.test"))
+    way = f'relay.smarthost = "smtp://127.0.0.1:{port}"'
+    if mx:
+        way = f"""\
+relay.resolvers = ["127.0.0.1:{dns.port}"]
+relay.port = {port}
+relay.address-families = ["ipv4"]
+"""
     server = Server(
         config=f"""
 auth.allow-plaintext = true
 relay.enabled = true
-relay.resolvers = ["127.0.0.1:{dns.port}"]
-relay.port = {port}
-relay.address-families = ["ipv4"]
 queue.retry = [7200]
+{way}
 """
     )
     receiver = None
@@ -155,53 +206,129 @@ queue.retry = [7200]
         server.start()
         server.addAccounts(ALICE)
         assert server.process is not None
-        started = time.monotonic()
-        senders = [
-            threading.Thread(
-                target=submit,
-                args=(server.ports["submission"], range(number, count, CONNECTIONS), domains),
-            )
-            for number in range(CONNECTIONS)
-        ]
-        for sender in senders:
-            sender.start()
-        for sender in senders:
-            sender.join()
-        took = time.monotonic() - started
+        accepted = submitAll(server.ports["submission"], count, domains)
         if queued(server) != count:
             raise AssertionError(f"{queued(server)} of {count} are queued:\n{server.output()}")
-        row(f"accept {count} for {domains} domains", f"{count / took:8.0f} messages/s")
-        row("  CPU", f"{cpu(server.process.pid) / count * 1e6:8.0f} µs each")
-        row("  memory, highest", f"{memory(server.process.pid)[1] // 1024:8} MiB")
-        row("  database", f"{(server.data / 'mail.sqlite3').stat().st_size >> 20:8} MiB")
+        acceptedCPU = cpu(server.process.pid)
+        highest = memory(server.process.pid)[1]
+        disk = size(server.data)
 
         server.stop()
         started = time.monotonic()
         server.start()
-        row(
-            "restart with the queue, until all ports answer", f"{time.monotonic() - started:8.2f} s"
-        )
+        restart = time.monotonic() - started
 
         receiver = sink(port)
         before = cpu(server.process.pid)
         started = time.monotonic()
         server.tool("queue", "retry", "--all")
-        row("mailstack queue retry --all", f"{time.monotonic() - started:8.2f} s")
         while waiting := queued(server):
             if time.monotonic() > started + PATIENCE:
                 raise AssertionError(f"{waiting} still wait:\n{server.output()}")
             time.sleep(0.05)
         took = time.monotonic() - started
-        used = cpu(server.process.pid) - before
-        row("pass it on, from the command to an empty queue", f"{count / took:8.0f} messages/s")
-        row("  CPU", f"{used / count * 1e6:8.0f} µs each")
-        row("  memory, highest", f"{memory(server.process.pid)[1] // 1024:8} MiB")
+        return Results(
+            *(accepted, acceptedCPU / count * 1e6),
+            max(highest, memory(server.process.pid)[1]) / 1024,
+            *(disk, restart, count / took),
+            (cpu(server.process.pid) - before) / count * 1e6,
+        )
     finally:
         if receiver is not None:
             receiver.kill()
             receiver.wait()
         server.close()
         dns.close()
+
+
+def longPostfixQueue(count: int, domains: int) -> Results:
+    """
+    @return: what becomes of one in Postfix.
+    """
+    (sinkPort,) = freePorts(1)
+    # What failed isn't tried again before it is told to, as by our server's configuration.
+    postfix = Postfix(sinkPort, "minimal_backoff_time = 7200\nmaximal_backoff_time = 7200\n")
+    receiver = None
+    try:
+        postfix.start()
+        accepted = submitAll(postfix.port, count, domains, login=False)
+        # It goes on for a while: each message is tried, and its failure noted.
+        while postfix.has("incoming", "active", "maildrop"):
+            time.sleep(0.1)
+        acceptedCPU = postfix.cpu()
+        disk = size(postfix.work)
+
+        postfix.stop()
+        started = time.monotonic()
+        postfix.start()
+        restart = time.monotonic() - started
+
+        receiver = sink(sinkPort)
+        before = postfix.cpu()
+        started = time.monotonic()
+        subprocess.run(
+            ["postqueue", "-c", str(postfix.configuration), "-f"], check=True, timeout=60
+        )
+        while postfix.has("incoming", "active", "deferred"):
+            if time.monotonic() > started + PATIENCE:
+                raise AssertionError("messages still wait")
+            time.sleep(0.1)
+        took = time.monotonic() - started
+        return Results(
+            *(accepted, acceptedCPU / count * 1e6, postfix.highest / 1024, disk, restart),
+            *(count / took, (postfix.cpu() - before) / count * 1e6),
+        )
+    finally:
+        if receiver is not None:
+            receiver.kill()
+            receiver.wait()
+        postfix.close()
+
+
+def size(path: Path) -> float:
+    """
+    @return: what is on disk there, MiB.
+    """
+    blocks = 0
+    for directory, _, names in os.walk(path):
+        for name in names:
+            try:
+                blocks += os.lstat(os.path.join(directory, name)).st_blocks
+            except FileNotFoundError:
+                # It moved on.
+                pass
+    return blocks * 512 / 2**20
+
+
+def waitingMail(count: int, domains: int, mx: bool) -> None:
+    """
+    Print what becomes of a long queue, ours and Postfix's.
+    """
+    ours = longQueue(count, domains, mx)
+    theirs = longPostfixQueue(count, domains) if hasPostfix() else None
+    row(f"{count} messages for {domains} domains", "    ours  Postfix   ratio")
+    for name, what, form in (
+        ("accepted", "accepted, messages/s", "8.0f"),
+        ("acceptedCPU", "  CPU for each, µs", "8.0f"),
+        ("disk", "  on disk with all of them waiting, MiB", "8.0f"),
+        ("restart", "restart with the queue, s", "8.2f"),
+        ("passedOn", "passed on, messages/s", "8.0f"),
+        ("passedOnCPU", "  CPU for each, µs", "8.0f"),
+        ("memory", "memory, highest, MiB", "8.0f"),
+    ):
+        mine = getattr(ours, name)
+        text = f"{mine:{form}}"
+        if theirs is not None:
+            other = getattr(theirs, name)
+            text += f" {other:{form}}" + (f"{mine / other:8.2f}" if other else "")
+        row(what, text)
+
+
+def hasPostfix() -> bool:
+    """
+    @return: whether Postfix can be asked.
+    """
+    return os.geteuid() == 0 and shutil.which("postfix") is not None
 
 
 # --- mail that passes through ---------------------------------------------------------------------
@@ -262,19 +389,42 @@ def postfix(count: int) -> tuple[float, float]:
     """
     @return: as L{through}.
     """
-    port, sinkPort = freePorts(2)
-    work = Path(tempfile.mkdtemp(prefix="relay-postfix-"))
-    work.chmod(0o755)
-    configuration, queue, data = work / "etc", work / "queue", work / "data"
-    for each in (configuration, queue, data):
-        each.mkdir()
-    shutil.chown(data, "postfix")
-    (configuration / "main.cf").write_text(f"""\
+    (sinkPort,) = freePorts(1)
+    server = Postfix(sinkPort)
+    try:
+        server.start()
+        return through(server.port, sinkPort, f"someone@{OUTSIDE}", count)
+    finally:
+        server.close()
+
+
+class Postfix:
+    """
+    Debian's, with a configuration of its own on loopback, whose only way out is the sink.
+
+    @ivar highest: KiB of memory that its processes had at their highest, shared pages by shares.
+    """
+
+    def __init__(self, sinkPort: int, more: str = "") -> None:
+        """
+        @param more: lines of main.cf.
+        """
+        (self.port,) = freePorts(1)
+        self.work = Path(tempfile.mkdtemp(prefix="relay-postfix-"))
+        self.work.chmod(0o755)
+        self.highest = 0
+        self._over = threading.Event()
+        self.configuration = self.work / "etc"
+        queue, data = self.work / "queue", self.work / "data"
+        for each in (self.configuration, queue, data):
+            each.mkdir()
+        shutil.chown(data, "postfix")
+        (self.configuration / "main.cf").write_text(f"""\
 compatibility_level = 3.6
 queue_directory = {queue}
 data_directory = {data}
-maillog_file = {work}/log
-maillog_file_prefixes = {work}
+maillog_file = {self.work}/log
+maillog_file_prefixes = {self.work}
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 myhostname = mx.{DOMAIN}
@@ -289,35 +439,95 @@ smtp_host_lookup = native
 smtpd_peername_lookup = no
 smtpd_relay_restrictions = permit_mynetworks, reject
 smtpd_client_connection_count_limit = 0
-""")
-    services = [
-        f"127.0.0.1:{port} inet n - n - - smtpd",
-        "pickup unix n - n 60 1 pickup",
-        "cleanup unix n - n - 0 cleanup",
-        "flush unix n - n - 0 flush",
-        "qmgr unix n - n 300 1 qmgr",
-        "postlog unix-dgram n - n - 1 postlogd",
-    ]
-    # name, limit of processes, program
-    for name, limit, program in (
-        *(("rewrite", "-", "trivial-rewrite"), ("smtp", "-", "smtp")),
-        *(("relay", "-", "smtp"), ("bounce", 0, "bounce"), ("defer", 0, "bounce")),
-        *(("trace", 0, "bounce"), ("error", "-", "error"), ("retry", "-", "error")),
-        *(("anvil", 1, "anvil"), ("scache", 1, "scache"), ("proxymap", "-", "proxymap")),
-        *(("tlsmgr", 1, "tlsmgr"), ("verify", 1, "verify"), ("flush", 0, "flush")),
-    ):
-        services.append(f"{name} unix - - n - {limit} {program}")
-    (configuration / "master.cf").write_text("\n".join(services) + "\n")
-    command = ["postfix", "-c", str(configuration)]
-    try:
-        subprocess.run([*command, "start"], check=True, stderr=subprocess.DEVNULL)
+{more}""")
+        services = [
+            f"127.0.0.1:{self.port} inet n - n - - smtpd",
+            "pickup unix n - n 60 1 pickup",
+            "cleanup unix n - n - 0 cleanup",
+            "flush unix n - n - 0 flush",
+            "qmgr unix n - n 300 1 qmgr",
+            "postlog unix-dgram n - n - 1 postlogd",
+        ]
+        # name, limit of processes, program
+        for name, limit, program in (
+            *(("rewrite", "-", "trivial-rewrite"), ("smtp", "-", "smtp")),
+            *(("relay", "-", "smtp"), ("bounce", 0, "bounce"), ("defer", 0, "bounce")),
+            *(("trace", 0, "bounce"), ("error", "-", "error"), ("retry", "-", "error")),
+            *(("anvil", 1, "anvil"), ("scache", 1, "scache"), ("proxymap", "-", "proxymap")),
+            *(("tlsmgr", 1, "tlsmgr"), ("verify", 1, "verify"), ("flush", 0, "flush")),
+        ):
+            services.append(f"{name} unix - - n - {limit} {program}")
+        (self.configuration / "master.cf").write_text("\n".join(services) + "\n")
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _command(self, what: str, check: bool = True) -> None:
+        subprocess.run(
+            ["postfix", "-c", str(self.configuration), what],
+            check=check,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def start(self) -> None:
+        """
+        Start it, and wait until it answers.
+        """
+        self._command("start")
+        answers(self.port)
+
+    def stop(self) -> None:
+        """
+        Stop it.
+        """
+        self._command("stop", False)
+
+    def close(self) -> None:
+        """
+        Stop it, and remove all of it.
+        """
+        self._over.set()
+        self.stop()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def has(self, *queues: str) -> bool:
+        """
+        @return: whether one of these queues has a message.
+        """
+        return any(names for each in queues for _, _, names in os.walk(self.work / "queue" / each))
+
+    def _processes(self) -> list[int]:
         try:
-            answers(port)
-            return through(port, sinkPort, f"someone@{OUTSIDE}", count)
-        finally:
-            subprocess.run([*command, "stop"], check=False, stderr=subprocess.DEVNULL)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+            master = int((self.work / "queue/pid/master.pid").read_text())
+            children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        except (OSError, ValueError):
+            return []
+        return [master, *map(int, children)]
+
+    def cpu(self) -> float:
+        """
+        @return: seconds of CPU that it has used since it was started.
+        """
+        master, *children = self._processes()
+        fields = Path(f"/proc/{master}/stat").read_text().rpartition(")")[2].split()
+        # Of itself, and of the children that have ended.
+        used = sum(map(int, fields[11:15])) / 100
+        for child in children:
+            try:
+                used += cpu(child)
+            except OSError:
+                # It has ended.
+                pass
+        return used
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.5):
+            total = 0
+            for process in self._processes():
+                try:
+                    text = Path(f"/proc/{process}/smaps_rollup").read_text()
+                except OSError:
+                    continue
+                total += int(text.partition("\nPss:")[2].split()[0])
+            self.highest = max(self.highest, total)
 
 
 def passing(count: int) -> None:
@@ -327,7 +537,7 @@ def passing(count: int) -> None:
     accepted, arrived = ours(count)
     row(f"through the server, {count}: accepted", f"{accepted:8.0f} messages/s")
     row("  arrived", f"{arrived:8.0f} messages/s")
-    if os.geteuid() != 0 or shutil.which("postfix") is None:
+    if not hasPostfix():
         row("through Postfix", "left out: needs root and the package")
         return
     acceptedBy, arrivedBy = postfix(count)
@@ -342,10 +552,11 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     options.add_argument("--messages", type=int, default=100_000, help="0: no queue")
     options.add_argument("--domains", type=int, default=1000)
+    options.add_argument("--mx", action="store_true", help="domains are found by MX")
     options.add_argument("--through", type=int, default=10_000, help="0: none pass through")
     given = options.parse_args()
     if given.messages:
-        longQueue(given.messages, given.domains)
+        waitingMail(given.messages, given.domains, given.mx)
     if given.through:
         passing(given.through)
     return 0

@@ -429,17 +429,28 @@ class SQLSpool:
         now = int(self._store.now())
 
         def step(transaction: Transaction, messages: list[int]) -> int:
+            execute = transaction.execute
+            postponed = {row[0] for row in execute("SELECT name FROM destination")}
+            waited: set[str] = set()
             for message in messages:
-                transaction.execute(
-                    "DELETE FROM destination WHERE name IN"
-                    " (SELECT destination FROM queued_recipient WHERE message = ?)",
-                    (message,),
-                )
-                transaction.execute(
-                    "UPDATE queued_recipient SET next_attempt = min(next_attempt, ?)"
-                    " WHERE message = ?",
+                if postponed:
+                    waited.update(
+                        row[0]
+                        for row in execute(
+                            "SELECT destination FROM queued_recipient WHERE message = ?",
+                            (message,),
+                        )
+                    )
+                # Most are due, if it is their destination that waits.
+                execute(
+                    "UPDATE queued_recipient SET next_attempt = ?1"
+                    " WHERE message = ?2 AND next_attempt > ?1",
                     (now, message),
                 )
+            transaction.executemany(
+                "DELETE FROM destination WHERE name = ?",
+                [(name,) for name in postponed & waited],
+            )
             return len(messages)
 
         return await self._each(wanted, step)
@@ -450,7 +461,10 @@ class SQLSpool:
         def step(transaction: Transaction, messages: list[int]) -> int:
             for message in messages:
                 transaction.execute("DELETE FROM queued_recipient WHERE message = ?", (message,))
-                _removeMessage(transaction, message)
+                (content,) = transaction.execute(
+                    "DELETE FROM queued WHERE message = ? RETURNING content", (message,)
+                ).fetchone()
+                _letGo(transaction, content)
             # Nobody who runs the queue may be there to forget them.
             transaction.execute(FORGET)
             return len(messages)
@@ -620,6 +634,7 @@ def _settle(transaction: Transaction, outcomes: Sequence[Outcome]) -> int:
     @return: how many of the recipients were there.
     """
     known = 0
+    ended: dict[int, int] = {}
     for outcome in outcomes:
         key = (outcome.spoolId, outcome.number)
         if not outcome.final:
@@ -638,18 +653,22 @@ def _settle(transaction: Transaction, outcomes: Sequence[Outcome]) -> int:
             "DELETE FROM queued_recipient WHERE message = ? AND number = ?", key
         ).rowcount:
             known += 1
-            (waiting,) = transaction.execute(
-                "UPDATE queued SET waiting = waiting - 1 WHERE message = ? RETURNING waiting",
-                (outcome.spoolId,),
-            ).fetchone()
-            if not waiting:
-                _removeMessage(transaction, outcome.spoolId)
+            ended[outcome.spoolId] = ended.get(outcome.spoolId, 0) + 1
+    for message, count in ended.items():
+        # Most often these were all that were left.
+        row = transaction.execute(
+            "DELETE FROM queued WHERE message = ? AND waiting = ? RETURNING content",
+            (message, count),
+        ).fetchone()
+        if row is not None:
+            _letGo(transaction, row[0])
+        else:
+            transaction.execute(
+                "UPDATE queued SET waiting = waiting - ? WHERE message = ?", (count, message)
+            )
     return known
 
 
-def _removeMessage(transaction: Transaction, message: int) -> None:
-    (content,) = transaction.execute(
-        "DELETE FROM queued WHERE message = ? RETURNING content", (message,)
-    ).fetchone()
+def _letGo(transaction: Transaction, content: int) -> None:
     transaction.execute("UPDATE content SET copies = copies - 1 WHERE content = ?", (content,))
     transaction.unplaced = True
