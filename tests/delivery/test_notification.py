@@ -373,6 +373,19 @@ class FormTests(NotifierTestCase):
             for character in groups[1]["Diagnostic-Code"].replace("\r\n", ""):
                 self.assertTrue(character.isprintable(), ascii(character))
 
+    def test_hostileInUTF8(self) -> None:
+        """Nor is it more where UTF-8 is allowed; and no text moves the reader's cursor."""
+        for text in ("x\r\nAction: delivered", "\x1b[2J\x07\u202eevil", "a\nb", "a\rb", "a\0b"):
+            message = self.queue("дима@far.test", parameters={"ENVID": text})
+            self.tell(message, result=REFUSED._replace(text=text, remote=f"mx{text}"))
+            octets = self.inbox("alice@example.test")[-1]
+            told = self.read(octets)
+            self.assertEqual(self.types(told)[1], "message/global-delivery-status")
+            (_, one) = self.status(told)
+            self.assertEqual(one.get_all("Action"), ["failed"])
+            for character in octets.decode("utf-8").replace("\r\n", "").replace("\t", ""):
+                self.assertTrue(character.isprintable(), ascii(character))
+
     def test_hostileHost(self) -> None:
         """Nor does what a host calls itself."""
         self.tell(self.queue(), result=REFUSED._replace(remote="mx\r\nAction: x [1]"))
