@@ -9,9 +9,13 @@ from twisted_mailstack.imap.commands import (
     anystate,
     append,
     authentication,
+    copy,
+    expunge,
+    fetch,
     mailboxes,
-    messages,
+    search,
     selection,
+    store,
 )
 from twisted_mailstack.imap.extension import Command, Extension
 from twisted_mailstack.imap.extensions import (
@@ -38,7 +42,11 @@ COMMANDS: tuple[Command, ...] = (
     *mailboxes.COMMANDS,
     *selection.COMMANDS,
     *append.COMMANDS,
-    *messages.COMMANDS,
+    *fetch.COMMANDS,
+    *store.COMMANDS,
+    *search.COMMANDS,
+    *copy.COMMANDS,
+    *expunge.COMMANDS,
 )
 
 #: In the order in which CAPABILITY lists them.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted_mailstack.imap.commands.append import openDestination
-from twisted_mailstack.imap.commands.messages import copyUID, parseCopy, requireSome
+from twisted_mailstack.imap.commands.copy import copyUID, parseCopy, requireSome
 from twisted_mailstack.imap.extension import ONLY_SELECTED, Command, Extension
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.selected import uidsOf
