@@ -4,7 +4,7 @@ Cutting the stream: C{twisted_mailstack.imap.framing}.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -246,7 +246,9 @@ class LinesAndLiteralsTests(SynchronousTestCase):
         sinks: list[Sink] = []
 
         def sinksOf(text: bytes) -> SinkFor | None:
-            async def sinkFor(text: bytes, size: int) -> Sink | None:
+            async def sinkFor(
+                text: bytes, sinks: Sequence[IContentWriter], size: int
+            ) -> Sink | None:
                 if text.endswith(b"name "):
                     return None
                 sinks.append(Sink())
@@ -276,7 +278,9 @@ class SinkTests(SynchronousTestCase):
         self.refuseAt = -1
 
         def sinksOf(text: bytes) -> SinkFor | None:
-            async def sinkFor(text: bytes, size: int) -> Sink | None:
+            async def sinkFor(
+                text: bytes, sinks: Sequence[IContentWriter], size: int
+            ) -> Sink | None:
                 if size == self.refuseAt:
                     raise MessageTooLarge()
                 self.asked.append((text, size))
@@ -291,6 +295,21 @@ class SinkTests(SynchronousTestCase):
         """At the first literal what is to be asked, then about each, with the command so far."""
         self.reader.send(b"a X {2+}\r\nyy (z) {3}\r\n")
         self.assertEqual(self.asked, [(b"a X ", -1), (b"a X ", 2), (b"a X {$0}\n (z) ", 3)])
+
+    def test_literal8(self) -> None:
+        """RFC 3516 §7: only a literal8 may have NULs; the tilde stands before its reference."""
+        self.reader.send(b"a X ~{3}\r\na\0b ~{2+}\r\n\0\0 {1+}\r\nc\r\n")
+        self.assertEqual(
+            self.asked,
+            [
+                *((b"a X ", -1), (b"a X ~", 3), (b"a X ~{$0}\n ~", 2)),
+                (b"a X ~{$0}\n ~{$1}\n ", 1),
+            ],
+        )
+        self.assertEqual(b"".join(self.sink.writes), b"a\0b\0\0c")
+        self.assertFalse(self.sink.aborted)
+        self.reader.send(b"a X {3+}\r\na\0b\r\n")
+        self.assertTrue(self.sink.aborted)
 
     def test_window(self) -> None:
         """However large a literal is, its octets come a bounded window at a time, unaltered."""

@@ -11,7 +11,7 @@ literal is kept: what is too large is read past, in bounded memory.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from twisted_mailstack.errors import CannotDoThat, LimitExceeded, SessionEnded
@@ -19,9 +19,10 @@ from twisted_mailstack.interfaces import IContentWriter
 from twisted_mailstack.wire.stream import LineTooLong, Stream
 
 #   literal = "{" number64 ["+"] "}" CRLF *CHAR8
+#   literal8 = "~{" number64 ["+"] "}" CRLF *OCTET   (RFC 3516 §7, RFC 7888 §6)
 #   "The protocol receiver of an IMAP server MUST check the end of every received line" (RFC 7888
 #   §3), whatever stands before it.
-_LITERAL = re.compile(rb"\{(\d+)(\+?)\}\Z")
+_LITERAL = re.compile(rb"(~?)\{(\d+)(\+?)\}\Z")
 #: Octets of a literal that go to the store at a time.
 WINDOW = 64 * 1024
 #: A refused non-synchronising literal of more octets than this isn't read past: the client, which
@@ -47,9 +48,10 @@ BEFORE_LOGIN = FramingLimits(line=8192, literal=4096, command=16384)
 #: RFC 9051 §4 (RFC 7162 §4): at least 8,192 octets; clients send long UID sets.
 AFTER_LOGIN = FramingLimits(line=128 * 1024, literal=128 * 1024, command=512 * 1024)
 
-#: Given the command up to one of its literals and that one's size: a writer for it, or C{None} to
-#: keep it in memory. Raises to refuse the command.
-SinkFor = Callable[[bytes, int], Awaitable["IContentWriter | None"]]
+#: Given the command up to one of its literals (with the C{~} of one that may have NULs), where its
+#: literals went before, and this one's size: a writer for it, or C{None} to keep it in memory.
+#: Raises to refuse the command.
+SinkFor = Callable[[bytes, Sequence[IContentWriter], int], Awaitable["IContentWriter | None"]]
 #: Given a command up to its first literal: what is to be asked about each of its literals, or
 #: C{None} if all are kept in memory. Raises to refuse the command.
 SinksOf = Callable[[bytes], "SinkFor | None"]
@@ -104,22 +106,25 @@ async def readCommand(
                 size = _size(match)
                 if not command:
                     sinkFor = sinksOf(text)
-                sink = None if sinkFor is None else await sinkFor(bytes(command + text), size)
+                tilde = match.group(1)
+                sink = None
+                if sinkFor is not None:
+                    sink = await sinkFor(bytes(command + text + tilde), sinks, size)
                 if sink is None and (size > limits.literal or length + size > limits.command):
                     raise LimitExceeded("The literal is too long")
             except Exception as error:
                 await _skip(stream, limits, line)
                 raise Refused(bytes(command) or line, error) from None
-            if not match.group(2):
+            if not match.group(3):
                 stream.write(b"+ Ready\r\n")
             if sink is None:
                 command += line + b"\r\n"
                 command += await stream.readExactly(size)
                 length += size
             else:
-                command += text + b"{$%d}\n" % len(sinks)
+                command += text + tilde + b"{$%d}\n" % len(sinks)
                 sinks.append(sink)
-                failed = await _stream(stream, sink, size)
+                failed = await _stream(stream, sink, size, bool(tilde))
                 if failed is not None:
                     await _skip(stream, limits, await _lineEnd(stream, limits))
                     raise Refused(bytes(command), failed)
@@ -131,13 +136,16 @@ async def readCommand(
 
 def _size(match: re.Match[bytes]) -> int:
     # More digits than any size has: int() takes quadratic time for thousands of them.
-    return int(match.group(1)) if len(match.group(1)) <= 18 else 1 << 62
+    return int(match.group(2)) if len(match.group(2)) <= 18 else 1 << 62
 
 
-async def _stream(stream: Stream, sink: IContentWriter, size: int) -> Exception | None:
+async def _stream(
+    stream: Stream, sink: IContentWriter, size: int, binary: bool
+) -> Exception | None:
     """
     Read all of a literal into a sink.
 
+    @param binary: whether it may have NULs.
     @return: what failed, but for the connection itself.
     """
     failed: Exception | None = None
@@ -148,7 +156,7 @@ async def _stream(stream: Stream, sink: IContentWriter, size: int) -> Exception 
             continue
         try:
             # CHAR8 = any OCTET except NUL; nobody could be sent it back (RFC 3501 §4.3.1).
-            if b"\0" in data:
+            if not binary and b"\0" in data:
                 raise CannotDoThat("A literal can't have NUL octets")
             waiting = sink.write(data)
             if waiting is not None:
@@ -167,7 +175,7 @@ async def _skip(stream: Stream, limits: FramingLimits, line: bytes) -> None:
     @param line: the line that was read last, or its end.
     """
     match = _LITERAL.search(line)
-    while match is not None and match.group(2):
+    while match is not None and match.group(3):
         size = _size(match)
         if size > MAX_SKIPPED:
             stream.write(b"* BYE [TOOBIG] refused, and too large to be read past\r\n")

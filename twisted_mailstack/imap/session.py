@@ -276,7 +276,7 @@ class IMAPSession:
         sink = command.literalSink
         if sink is None:
             return None
-        return lambda text, size: sink(self, self._parse(text)[1], size)
+        return lambda text, sinks, size: sink(self, self._parse(text, sinks)[1], size)
 
     def _parse(self, text: bytes, sinks: Sequence[IContentWriter] = ()) -> tuple[Command, Cursor]:
         """
