@@ -63,6 +63,18 @@ def now(awaitable: Awaitable[T]) -> T:
     return result
 
 
+def capabilities(loggedIn: bool) -> str:
+    """
+    @return: what a server lists under TLS, in the state before or after login, without the SASL
+        mechanisms.
+    """
+    server = Server(mechanisms=())
+    client = server.login() if loggedIn else server.connect()
+    client.wire.take()
+    answer = client.send(b"c CAPABILITY\r\n").decode("ascii")
+    return answer.removeprefix("* CAPABILITY ").partition("\r\n")[0]
+
+
 @implementer(IPasswordHasher)
 class ClearPasswords:
     """Passwords that take no time."""

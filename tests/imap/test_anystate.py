@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.imap.support import Server, now
+from tests.imap.support import Server, capabilities, now
 
-ALWAYS = (
-    "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE CHILDREN SPECIAL-USE UIDPLUS UNSELECT MOVE"
-)
+BEFORE = capabilities(False)
+AFTER = capabilities(True)
 
 
 class CapabilityTests(SynchronousTestCase):
@@ -34,25 +33,25 @@ class CapabilityTests(SynchronousTestCase):
 
     def test_plain(self) -> None:
         """Without TLS: STARTTLS, no LOGIN, and no mechanism that shows a password (§11.2)."""
-        self.check(Server(), False, f"{ALWAYS} STARTTLS LOGINDISABLED")
+        self.check(Server(), False, f"{BEFORE} STARTTLS LOGINDISABLED")
 
     def test_secure(self) -> None:
         """Under TLS: no STARTTLS, and the mechanisms."""
-        self.check(Server(), True, f"{ALWAYS} AUTH=PLAIN AUTH=LOGIN")
+        self.check(Server(), True, f"{BEFORE} AUTH=PLAIN AUTH=LOGIN")
 
     def test_noTLS(self) -> None:
         """A server without a certificate offers no STARTTLS."""
-        self.check(Server(hasTLS=False), False, f"{ALWAYS} LOGINDISABLED")
+        self.check(Server(hasTLS=False), False, f"{BEFORE} LOGINDISABLED")
 
     def test_allowed(self) -> None:
         """Where passwords without TLS are configured, both ways are there."""
         self.check(
-            Server(allowPlaintextAuth=True), False, f"{ALWAYS} STARTTLS AUTH=PLAIN AUTH=LOGIN"
+            Server(allowPlaintextAuth=True), False, f"{BEFORE} STARTTLS AUTH=PLAIN AUTH=LOGIN"
         )
 
     def test_noMechanisms(self) -> None:
         """Without mechanisms there is no AUTH=."""
-        self.check(Server(mechanisms=()), True, ALWAYS)
+        self.check(Server(mechanisms=()), True, BEFORE)
 
     def test_afterLogin(self) -> None:
         """After login nothing about logging in or TLS is left, selected or not."""
@@ -61,7 +60,7 @@ class CapabilityTests(SynchronousTestCase):
             client.check(
                 f"""
                 C: abcd CAPABILITY
-                S: * CAPABILITY {ALWAYS}
+                S: * CAPABILITY {AFTER}
                 S: abcd OK CAPABILITY completed
                 """
             )
@@ -73,7 +72,7 @@ class CapabilityTests(SynchronousTestCase):
         client.check(
             f"""
             C: a LOGIN alice@example.test secret
-            S: a OK [CAPABILITY {ALWAYS}] logged in
+            S: a OK [CAPABILITY {AFTER}] logged in
             """
         )
 

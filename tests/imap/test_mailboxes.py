@@ -556,8 +556,8 @@ class ListTests(MailboxesTestCase):
     def test_options(self) -> None:
         """Options that no extension brings are BAD."""
         for arguments in (
-            '(SUBSCRIBED) "" *', '"" * RETURN (CHILDREN)', '"" * RETURN', '"" * RETURN ', '"" * ()',
-            '"" * FOO ()', '( "" *', '(SUBSCRIBED "" *', '"" (a b)', '"" * RETURN () x',
+            '(SPECIAL-USE) "" *', '"" * RETURN (CHILDREN)', '"" * RETURN', '"" * RETURN ',
+            '"" * ()', '"" * FOO ()', '( "" *', '(SUBSCRIBED "" *', '"" * RETURN () x',
         ):  # fmt: skip
             self.assertRegex(self.client.send(f"a LIST {arguments}\r\n".encode()), rb"^a BAD ")
 

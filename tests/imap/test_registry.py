@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import twisted_mailstack
 from tests.imap.support import MESSAGE, Server, now
 from twisted_mailstack.errors import MessageTooLarge
-from twisted_mailstack.imap.extension import ANY, LOGGED_IN, Command, Extension, State
+from twisted_mailstack.imap.extension import ANY, LOGGED_IN, Command, Extension, ListReturn, State
 from twisted_mailstack.imap.fetch import FetchItem
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.registry import COMMANDS, EXTENSIONS, makeRegistry
@@ -152,7 +152,7 @@ MINE = Extension(
     statusItems={b"XDELETED": lambda status: status.deleted, b"XNAME": lambda status: b'"x"'},
     listAttributes=lambda info, hasChildren: (b"\\XMail",) if isMail(info) else (),
     listSelections={b"XMAIL": isMail},
-    listReturns=(b"XMAIL",),
+    listReturns={b"XMAIL": ListReturn()},
     enables=(b"XMINE",),
 )
 

@@ -9,7 +9,7 @@ from base64 import b64encode
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from tests.imap.support import Server
+from tests.imap.support import Server, capabilities
 from twisted_mailstack.interfaces import ISASLExchange, IServerMechanism
 from twisted_mailstack.model.records import ConnectionInfo
 from twisted_mailstack.sasl.credentials import PasswordCredentials
@@ -17,10 +17,7 @@ from twisted_mailstack.sasl.registry import MECHANISMS
 from twisted_mailstack.testing.conversation import Conversation
 
 PLAIN = b64encode(b"\0alice@example.test\0secret").decode("ascii")
-CAPABILITY = (
-    "[CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE CHILDREN SPECIAL-USE UIDPLUS"
-    " UNSELECT MOVE]"
-)
+CAPABILITY = f"[CAPABILITY {capabilities(True)}]"
 
 
 @implementer(IServerMechanism, ISASLExchange)

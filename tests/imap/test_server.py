@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.imap.support import MESSAGE, Server
+from tests.imap.support import MESSAGE, Server, capabilities
 from tests.net.network import WINDOW, Client, NetworkTestCase
 from twisted_mailstack.imap.extension import ANY, Command, Extension
 from twisted_mailstack.imap.grammar import Cursor
@@ -15,10 +15,7 @@ from twisted_mailstack.imap.server import IMAPFactory
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.net.protocol import MailFactory
 
-CAPABILITIES = (
-    b"IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE CHILDREN SPECIAL-USE UIDPLUS UNSELECT "
-    b"MOVE"
-)
+CAPABILITIES = capabilities(False).encode()
 
 
 class ServerTests(NetworkTestCase):

@@ -82,7 +82,7 @@ class SpecialUseTests(SynchronousTestCase):
     def test_unknownOptions(self) -> None:
         """What isn't offered is BAD."""
         for arguments in (
-            '(SUBSCRIBED) "" *', '(SPECIAL-USE REMOTE) "" *', '"" * RETURN (CHILDREN)',
+            '(XUSE) "" *', '(SPECIAL-USE XUSE) "" *', '"" * RETURN (XUSE)',
             '(SPECIAL-USE)"" *', '(SPECIAL-USE ) "" *', '(SPECIAL-USE', '"" * RETURN(SPECIAL-USE)',
             '"" * (SPECIAL-USE)',
         ):  # fmt: skip

@@ -6,7 +6,7 @@ the extensions that bring them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from twisted_mailstack.imap.grammar import Cursor
     from twisted_mailstack.imap.search import SearchKey
     from twisted_mailstack.imap.session import IMAPSession
-    from twisted_mailstack.interfaces import IContentWriter
+    from twisted_mailstack.interfaces import IContentWriter, IMailbox
     from twisted_mailstack.model.records import MailboxInfo, MailboxStatus
 
 
@@ -62,6 +62,46 @@ class Command:
     literalSink: LiteralSink | None = None
 
 
+@dataclass(slots=True)
+class Listed:
+    """
+    A name that LIST is about to tell.
+
+    @ivar info: of the name; its C{mailboxId} is empty if no mailbox has it.
+    @ivar selected: whether it meets the selection criteria; if not, it is there for the sake of
+        names below it that do (RFC 5258 §3.5).
+    @ivar attributes: as they are written.
+    @ivar items: extended data items, as they are written.
+    @ivar responses: whole untagged responses that follow its own.
+    """
+
+    info: MailboxInfo
+    selected: bool
+    attributes: list[bytes]
+    items: list[bytes] = field(default_factory=list)
+    responses: list[bytes] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ListReturn:
+    """
+    A return option of LIST (RFC 5258 §3): what is told of each name.
+
+    @ivar parse: C{parse(session, cursor)}: reads the option's value; the cursor stands behind the
+        option's name.
+    @ivar apply: C{await apply(session, value, listed)}: adds to what is told of each of these
+        names. Called with some hundred names at a time. C{None}: what the option asks for is
+        told always.
+    """
+
+    parse: Callable[[IMAPSession, Cursor], Any] | None = None
+    apply: Callable[[IMAPSession, Any, Sequence[Listed]], Awaitable[None]] | None = None
+
+
+ListSelection = Callable[["MailboxInfo"], bool]
+StatusQuery = Callable[["IMAPSession", "IMailbox"], Awaitable[Any]]
+
+
 @dataclass(frozen=True)
 class Extension:
     """
@@ -72,9 +112,15 @@ class Extension:
     @ivar fetchItems: by name; C{searchKeys} and C{statusItems} likewise.
     @ivar listAttributes: given a mailbox and whether it has children, name attributes for LIST.
     @ivar listSelections: selection options of LIST (RFC 5258 §3) by name: whether a mailbox is
-        selected by it.
-    @ivar listReturns: return options of LIST that may be given; what they ask for is shown
-        always.
+        selected by it; C{None} for one that doesn't narrow what is selected. Each has a return
+        option of the same name, which it implies, in C{listReturns}.
+    @ivar listReturns: return options of LIST by name.
+    @ivar statusQueries: STATUS items that need more than the mailbox's numbers, by name:
+        C{await query(session, mailbox)} gives the value, a number or as it is written.
+    @ivar createParameters: of CREATE (RFC 4466 §2.2) by name: given the cursor, which stands
+        behind the parameter's name, reads the value and gives arguments for C{createMailbox} of
+        L{IAccount<twisted_mailstack.interfaces.IAccount>}.
+    @ivar createCode: a response code for the OK of CREATE, given what was made; C{None} for none.
     @ivar enables: capabilities that ENABLE may name (RFC 5161).
     """
 
@@ -85,6 +131,11 @@ class Extension:
     searchKeys: Mapping[bytes, SearchKey] = field(default_factory=dict)
     statusItems: Mapping[bytes, Callable[[MailboxStatus], Any]] = field(default_factory=dict)
     listAttributes: Callable[[MailboxInfo, bool], tuple[bytes, ...]] | None = None
-    listSelections: Mapping[bytes, Callable[[MailboxInfo], bool]] = field(default_factory=dict)
-    listReturns: tuple[bytes, ...] = ()
+    listSelections: Mapping[bytes, ListSelection | None] = field(default_factory=dict)
+    listReturns: Mapping[bytes, ListReturn] = field(default_factory=dict)
+    statusQueries: Mapping[bytes, StatusQuery] = field(default_factory=dict)
+    createParameters: Mapping[bytes, Callable[[Cursor], Mapping[str, Any]]] = field(
+        default_factory=dict
+    )
+    createCode: Callable[[MailboxInfo], bytes] | None = None
     enables: tuple[bytes, ...] = ()

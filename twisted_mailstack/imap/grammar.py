@@ -167,6 +167,11 @@ class Cursor:
         """mailbox, decoded and normalised"""
         return normaliseName(decodeName(self.astring(), self.utf8))
 
+    def mailboxGiven(self) -> tuple[str, str]:
+        """mailbox, as L{mailbox} gives it and as the client wrote it"""
+        given = decodeName(self.astring(), self.utf8)
+        return normaliseName(given), given
+
     def listMailbox(self) -> str:
         """list-mailbox, decoded"""
         match = _LIST.match(self.text, self.at)

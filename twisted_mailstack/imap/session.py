@@ -28,7 +28,14 @@ from twisted_mailstack.errors import (
     SessionEnded,
     SyntaxProblem,
 )
-from twisted_mailstack.imap.extension import Command, Extension, State
+from twisted_mailstack.imap.extension import (
+    Command,
+    Extension,
+    ListReturn,
+    ListSelection,
+    State,
+    StatusQuery,
+)
 from twisted_mailstack.imap.framing import (
     AFTER_LOGIN,
     BEFORE_LOGIN,
@@ -39,7 +46,6 @@ from twisted_mailstack.imap.framing import (
 from twisted_mailstack.imap.grammar import TAG, Cursor
 from twisted_mailstack.imap.selected import Selected
 from twisted_mailstack.interfaces import IAccount, IContentWriter, IServerMechanism
-from twisted_mailstack.model.records import MailboxInfo
 from twisted_mailstack.wire.stream import Stream
 
 #   text = 1*TEXT-CHAR; TEXT-CHAR = any CHAR but CR and LF; CHAR = %x01-7F
@@ -76,8 +82,9 @@ class Registry:
     The tables of a server, made once.
 
     @ivar commands: by state and name.
-    @ivar fetchItems: by name; C{searchKeys}, C{statusItems} and C{listSelections} likewise.
-    @ivar listAttributes: of all extensions; C{listReturns} likewise.
+    @ivar fetchItems: by name; C{searchKeys}, C{statusItems}, C{statusQueries},
+        C{listSelections}, C{listReturns} and C{createParameters} likewise.
+    @ivar listAttributes: of all extensions; C{createCodes} likewise.
     """
 
     def __init__(
@@ -93,13 +100,19 @@ class Registry:
         self.fetchItems = dict(fetchItems)
         self.searchKeys = dict(searchKeys)
         self.statusItems = dict(statusItems)
-        self.listSelections: dict[bytes, Callable[[MailboxInfo], bool]] = {}
+        self.statusQueries: dict[bytes, StatusQuery] = {}
+        self.listSelections: dict[bytes, ListSelection | None] = {}
+        self.listReturns: dict[bytes, ListReturn] = {}
+        self.createParameters: dict[bytes, Any] = {}
         for extension in self.extensions:
             self.known.update({command.name: command for command in extension.commands})
             self.fetchItems.update(extension.fetchItems)
             self.searchKeys.update(extension.searchKeys)
             self.statusItems.update(extension.statusItems)
+            self.statusQueries.update(extension.statusQueries)
             self.listSelections.update(extension.listSelections)
+            self.listReturns.update(extension.listReturns)
+            self.createParameters.update(extension.createParameters)
         self.commands = {
             state: {n: command for n, command in self.known.items() if state in command.states}
             for state in State
@@ -107,7 +120,9 @@ class Registry:
         self.listAttributes = [
             each.listAttributes for each in self.extensions if each.listAttributes is not None
         ]
-        self.listReturns = {name for each in self.extensions for name in each.listReturns}
+        self.createCodes = [
+            each.createCode for each in self.extensions if each.createCode is not None
+        ]
 
 
 class IMAPSession:

@@ -1,18 +1,21 @@
 # -*- test-case-name: tests.imap.test_mailboxes -*-
 """
-CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE, LIST, LSUB, STATUS (RFC 9051 §6.3, RFC 3501 §6.3.9).
+CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE, STATUS (RFC 9051 §6.3).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted_mailstack.errors import MailError, SyntaxProblem
+from twisted_mailstack.imap.commands.listing import listLine
 from twisted_mailstack.imap.encode import mailbox
-from twisted_mailstack.imap.extension import LOGGED_IN, Command
+from twisted_mailstack.imap.extension import LOGGED_IN, Command, Listed
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
-from twisted_mailstack.model.mailboxname import DELIMITER, compilePattern, parents
+from twisted_mailstack.interfaces import IMailbox
+from twisted_mailstack.model.mailboxname import DELIMITER
 from twisted_mailstack.model.records import MailboxInfo, MailboxStatus
 
 #: STATUS items of RFC 3501 §6.3.10.
@@ -25,12 +28,58 @@ STATUS_ITEMS: dict[bytes, Callable[[MailboxStatus], int]] = {
 }
 
 
-async def create(session: IMAPSession, cursor: Cursor) -> None:
-    """RFC 9051 §6.3.4."""
+def _tellRenamed(session: IMAPSession, given: str, listed: Listed) -> None:
+    """
+    Tell the client, if it speaks IMAP4rev2, that a name it gave is another when normalised
+    (RFC 9051 §6.3.9.7).
+
+    @param given: by the client.
+    @param listed: the name that counts.
+    """
+    given = given.removesuffix(DELIMITER)
+    if b"IMAP4REV2" in session.enabled and given != listed.info.name:
+        listed.items.append(b'"OLDNAME" (%b)' % mailbox(given, True))
+        session.stream.write(listLine(listed, True))
+
+
+async def _tellName(session: IMAPSession, given: str, name: str) -> None:
+    if b"IMAP4REV2" in session.enabled and given.removesuffix(DELIMITER) != name:
+        for info in await session.theAccount().listMailboxes():
+            if info.name == name:
+                attributes = [] if info.selectable else [b"\\Noselect"]
+                _tellRenamed(session, given, Listed(info, True, attributes))
+
+
+async def create(session: IMAPSession, cursor: Cursor) -> bytes | None:
+    """
+    RFC 9051 §6.3.4, with the parameters that extensions bring (RFC 4466 §2.2)::
+
+        create = "CREATE" SP mailbox [create-params]
+        create-params = SP "(" create-param *(SP create-param) ")"
+    """
+    registry = session.registry
     cursor.space()
-    name = cursor.mailbox()
-    cursor.end()
-    await session.theAccount().createMailbox(name)
+    name, given = cursor.mailboxGiven()
+    arguments: dict[str, Any] = {}
+    if not cursor.atEnd:
+        cursor.space()
+        cursor.expect(b"(")
+        seen: set[bytes] = set()
+        while not cursor.skip(b")") or not seen:
+            if seen:
+                cursor.space()
+            parameter = cursor.atom().upper()
+            read = registry.createParameters.get(parameter)
+            # "It is an error to specify any of the parameters more than once".
+            if read is None or parameter in seen:
+                raise SyntaxProblem("Unknown or repeated CREATE parameter")
+            seen.add(parameter)
+            arguments.update(read(cursor))
+        cursor.end()
+    info = await session.theAccount().createMailbox(name, **arguments)
+    await _tellName(session, given, name)
+    codes = [code(info) for code in registry.createCodes]
+    return b"[%b] CREATE completed" % codes[0] if codes else None
 
 
 async def _isSelected(session: IMAPSession, name: str) -> bool:
@@ -47,22 +96,27 @@ async def _isSelected(session: IMAPSession, name: str) -> bool:
 async def delete(session: IMAPSession, cursor: Cursor) -> None:
     """RFC 9051 §6.3.5. Deleting the selected mailbox unselects it."""
     cursor.space()
-    name = cursor.mailbox()
+    name, given = cursor.mailboxGiven()
     cursor.end()
     selected = await _isSelected(session, name)
     await session.theAccount().deleteMailbox(name)
     if selected:
         session.unselect()
+    gone = MailboxInfo(name, "", False, False)
+    _tellRenamed(session, given, Listed(gone, True, [b"\\NonExistent"]))
 
 
 async def rename(session: IMAPSession, cursor: Cursor) -> None:
     """RFC 9051 §6.3.6."""
     cursor.space()
-    old = cursor.mailbox()
+    old, givenOld = cursor.mailboxGiven()
     cursor.space()
-    new = cursor.mailbox()
+    new, givenNew = cursor.mailboxGiven()
     cursor.end()
     await session.theAccount().renameMailbox(old, new)
+    # "If the normalized version of any of these 2 parameters differs": the old one is told.
+    if givenNew.removesuffix(DELIMITER) != new or givenOld.removesuffix(DELIMITER) != old:
+        await _tellName(session, givenOld, new)
 
 
 async def subscribe(session: IMAPSession, cursor: Cursor) -> None:
@@ -81,104 +135,55 @@ async def unsubscribe(session: IMAPSession, cursor: Cursor) -> None:
     await session.theAccount().setSubscribed(name, False)
 
 
-def _pattern(cursor: Cursor) -> tuple[str, str]:
-    reference = cursor.listMailbox()
-    cursor.space()
-    pattern = cursor.listMailbox()
-    return reference, pattern
-
-
-def _full(reference: str, pattern: str) -> str:
-    # RFC 2683 §3.4.9: as "change directory" does, with one delimiter in between; a pattern that
-    # begins at the root ignores the reference.
-    if not reference or pattern.startswith(DELIMITER):
-        return pattern
-    return reference.removesuffix(DELIMITER) + DELIMITER + pattern
-
-
-def _options(cursor: Cursor, known: Container[bytes]) -> list[bytes]:
-    options: list[bytes] = []
-    cursor.expect(b"(")
-    while not cursor.skip(b")"):
-        if options:
-            cursor.space()
-        option = cursor.atom().upper()
-        if option not in known:
-            raise SyntaxProblem("Unknown LIST option")
-        options.append(option)
-    return options
-
-
-async def list_(session: IMAPSession, cursor: Cursor) -> None:
+def parseStatusItems(session: IMAPSession, cursor: Cursor) -> list[bytes]:
     """
-    RFC 3501 §6.3.8, with the options that extensions bring::
+    "(" status-att *(SP status-att) ")"
 
-        list = "LIST" [SP list-select-opts] SP mailbox SP list-mailbox [SP list-return-opts]
-        list-select-opts = "(" [list-select-opt *(SP list-select-opt)] ")"
-        list-return-opts = "RETURN" SP "(" [return-option *(SP return-option)] ")"
+    @return: their names.
     """
     registry = session.registry
-    cursor.space()
-    selections: list[bytes] = []
-    extended = cursor.peek() == b"("
-    if extended:
-        selections = _options(cursor, registry.listSelections)
-        cursor.space()
-    reference, pattern = _pattern(cursor)
-    if cursor.skip(b" "):
-        extended = True
-        if not cursor.skipWord(b"RETURN"):
-            raise SyntaxProblem("RETURN expected")
-        cursor.space()
-        _options(cursor, registry.listReturns)
-    cursor.end()
-    if not pattern:
-        # A question for the delimiter and the root, but with options (RFC 5258 §3) for nothing.
-        if not extended:
-            session.stream.write(b'* LIST (\\Noselect) "/" ""\r\n')
-        return
-    matches = compilePattern(_full(reference, pattern))
-    infos = [each for each in await session.theAccount().listMailboxes() if each.mailboxId]
-    withChildren = {parent for info in infos for parent in parents(info.name)}
-    lines = []
-    for info in infos:
-        if matches(info.name) and all(registry.listSelections[each](info) for each in selections):
-            attributes = _attributes(session, info, info.name in withChildren)
-            name = mailbox(info.name, cursor.utf8)
-            lines.append(b'* LIST (%b) "/" %b\r\n' % (b" ".join(attributes), name))
-    session.stream.write(b"".join(lines))
+    cursor.expect(b"(")
+    items: list[bytes] = []
+    while not cursor.skip(b")"):
+        if items:
+            cursor.space()
+        item = cursor.atom().upper()
+        if item not in registry.statusItems and item not in registry.statusQueries:
+            raise SyntaxProblem("Unknown STATUS item")
+        items.append(item)
+    if not items:
+        raise SyntaxProblem("A STATUS item is needed")
+    # An item that is asked for a thousand times is told once.
+    return list(dict.fromkeys(items))
 
 
-def _attributes(session: IMAPSession, info: MailboxInfo, hasChildren: bool) -> Sequence[bytes]:
-    attributes = [] if info.selectable else [b"\\Noselect"]
-    for more in session.registry.listAttributes:
-        attributes += more(info, hasChildren)
-    return attributes
-
-
-async def lsub(session: IMAPSession, cursor: Cursor) -> None:
-    r"""
-    RFC 3501 §6.3.9: with C{%}, a name that isn't subscribed but has subscribed names below it is
-    shown with C{\Noselect}.
+async def statusResponse(
+    session: IMAPSession,
+    name: bytes,
+    items: Sequence[bytes],
+    opened: IMailbox | None,
+    found: MailboxStatus | None = None,
+) -> bytes:
     """
-    cursor.space()
-    reference, pattern = _pattern(cursor)
-    cursor.end()
-    if not pattern:
-        session.stream.write(b'* LSUB (\\Noselect) "/" ""\r\n')
-        return
-    full = _full(reference, pattern)
-    matches = compilePattern(full)
-    infos = await session.theAccount().listMailboxes()
-    subscribed = [info.name for info in infos if info.subscribed]
-    shown = {name: b"" for name in subscribed if matches(name)}
-    if full.endswith("%"):
-        for name in subscribed:
-            for parent in parents(name):
-                if matches(parent):
-                    shown.setdefault(parent, b"\\Noselect")
-    for name in sorted(shown, key=lambda name: (name != "INBOX", name)):
-        session.stream.write(b'* LSUB (%b) "/" %b\r\n' % (shown[name], mailbox(name, cursor.utf8)))
+    @param name: as it is told.
+    @param opened: the mailbox; needed if C{found} isn't there, or for an item of C{statusQueries}.
+    @param found: its numbers, if they are known.
+    @return: the STATUS response.
+    @raise MailError: if an item can't be found out.
+    """
+    known, queries = session.registry.statusItems, session.registry.statusQueries
+    values = []
+    for item in items:
+        if item in known:
+            if found is None:
+                assert opened is not None
+                found = await opened.status()
+            value = known[item](found)
+        else:
+            assert opened is not None
+            value = await queries[item](session, opened)
+        values.append(b"%b %b" % (item, value if isinstance(value, bytes) else b"%d" % value))
+    return b"* STATUS %b (%b)\r\n" % (name, b" ".join(values))
 
 
 async def status(session: IMAPSession, cursor: Cursor) -> None:
@@ -186,25 +191,10 @@ async def status(session: IMAPSession, cursor: Cursor) -> None:
     cursor.space()
     name = cursor.mailbox()
     cursor.space()
-    cursor.expect(b"(")
-    known = session.registry.statusItems
-    items: list[bytes] = []
-    while not cursor.skip(b")"):
-        if items:
-            cursor.space()
-        item = cursor.atom().upper()
-        if item not in known:
-            raise SyntaxProblem("Unknown STATUS item")
-        items.append(item)
+    items = parseStatusItems(session, cursor)
     cursor.end()
-    if not items:
-        raise SyntaxProblem("A STATUS item is needed")
-    found = await (await session.theAccount().openMailbox(name)).status()
-    values = []
-    for item in items:
-        value = known[item](found)
-        values.append(b"%b %b" % (item, value if isinstance(value, bytes) else b"%d" % value))
-    session.stream.write(b"* STATUS %b (%b)\r\n" % (mailbox(name, cursor.utf8), b" ".join(values)))
+    opened = await session.theAccount().openMailbox(name)
+    session.stream.write(await statusResponse(session, mailbox(name, cursor.utf8), items, opened))
 
 
 COMMANDS = (
@@ -213,7 +203,5 @@ COMMANDS = (
     Command(b"RENAME", LOGGED_IN, rename),
     Command(b"SUBSCRIBE", LOGGED_IN, subscribe),
     Command(b"UNSUBSCRIBE", LOGGED_IN, unsubscribe),
-    Command(b"LIST", LOGGED_IN, list_),
-    Command(b"LSUB", LOGGED_IN, lsub),
     Command(b"STATUS", LOGGED_IN, status),
 )

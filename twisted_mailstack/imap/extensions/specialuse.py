@@ -6,7 +6,7 @@ asked for those alone.
 
 from __future__ import annotations
 
-from twisted_mailstack.imap.extension import Extension
+from twisted_mailstack.imap.extension import Extension, ListReturn
 from twisted_mailstack.model.records import MailboxInfo
 
 
@@ -20,5 +20,5 @@ EXTENSION = Extension(
     6154,
     listAttributes=attributes,
     listSelections={b"SPECIAL-USE": lambda info: info.specialUse is not None},
-    listReturns=(b"SPECIAL-USE",),
+    listReturns={b"SPECIAL-USE": ListReturn()},
 )
