@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from twisted_mailstack.imap.fetch import FetchItem
     from twisted_mailstack.imap.grammar import Cursor
     from twisted_mailstack.imap.search import SearchKey
+    from twisted_mailstack.imap.selected import Selected
     from twisted_mailstack.imap.session import IMAPSession
     from twisted_mailstack.interfaces import IContentWriter, IMailbox
     from twisted_mailstack.model.records import MailboxInfo, MailboxStatus
@@ -120,6 +121,8 @@ class Extension:
     @ivar createParameters: of CREATE (RFC 4466 §2.2) by name: given the cursor, which stands
         behind the parameter's name, reads the value and gives arguments for C{createMailbox} of
         L{IAccount<twisted_mailstack.interfaces.IAccount>}.
+    @ivar selectResponse: C{selectResponse(session, selected)}: untagged responses for SELECT and
+        EXAMINE.
     @ivar createCode: a response code for the OK of CREATE, given what was made; C{None} for none.
     @ivar enables: capabilities that ENABLE may name (RFC 5161).
     """
@@ -137,5 +140,6 @@ class Extension:
     createParameters: Mapping[bytes, Callable[[Cursor], Mapping[str, Any]]] = field(
         default_factory=dict
     )
+    selectResponse: Callable[[IMAPSession, Selected], bytes] | None = None
     createCode: Callable[[MailboxInfo], bytes] | None = None
     enables: tuple[bytes, ...] = ()

@@ -84,7 +84,8 @@ class Registry:
     @ivar commands: by state and name.
     @ivar fetchItems: by name; C{searchKeys}, C{statusItems}, C{statusQueries},
         C{listSelections}, C{listReturns} and C{createParameters} likewise.
-    @ivar listAttributes: of all extensions; C{createCodes} likewise.
+    @ivar listAttributes: of all extensions; C{selectResponses} and C{createCodes}
+        likewise.
     """
 
     def __init__(
@@ -119,6 +120,9 @@ class Registry:
         }
         self.listAttributes = [
             each.listAttributes for each in self.extensions if each.listAttributes is not None
+        ]
+        self.selectResponses = [
+            each.selectResponse for each in self.extensions if each.selectResponse is not None
         ]
         self.createCodes = [
             each.createCode for each in self.extensions if each.createCode is not None

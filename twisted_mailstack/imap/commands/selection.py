@@ -47,6 +47,8 @@ async def _select(session: IMAPSession, cursor: Cursor, readOnly: bool) -> bytes
             view.uidNext,
         )
     )
+    for more in session.registry.selectResponses:
+        session.stream.write(more(session, selected))
     return b"[READ-ONLY] examined" if readOnly else b"[READ-WRITE] selected"
 
 
