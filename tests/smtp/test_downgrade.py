@@ -7,7 +7,8 @@ from __future__ import annotations
 import email
 import gc
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Coroutine
 from email.message import Message
 from typing import Any
 
@@ -18,7 +19,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_mailstack.errors import MailError, StoreDamaged
 from twisted_mailstack.smtp.clientsession import BytesContent, Readable
-from twisted_mailstack.smtp.downgrade import toSevenBit
+from twisted_mailstack.smtp.downgrade import toASCIIHeaders, toSevenBit
+
+Convert = Callable[[Readable], Coroutine[Any, Any, Readable]]
 
 
 class _Short(BytesContent):
@@ -42,9 +45,9 @@ class DowngradeTestCase(SynchronousTestCase):
     Conversions.
     """
 
-    def content(self, content: Readable) -> Readable:
+    def content(self, content: Readable, convert: Convert = toSevenBit) -> Readable:
         """What it becomes."""
-        return self.successResultOf(Deferred.fromCoroutine(toSevenBit(content)))
+        return self.successResultOf(Deferred.fromCoroutine(convert(content)))
 
     def read(self, content: Readable, offset: int, length: int) -> bytes:
         """Octets of it."""
@@ -55,19 +58,25 @@ class DowngradeTestCase(SynchronousTestCase):
         return self.successResultOf(Deferred.fromCoroutine(read()))
 
     def convert(self, data: bytes, step: int = 1 << 20) -> bytes:
-        """What these octets become, read in chunks; it is ASCII and has its size."""
+        """What these octets become, read in chunks; it is 7-bit data and has its size."""
         content = self.content(_Short(data, step))
+        text = self.whole(content)
+        self.assertEqual(len(text), content.size)
+        self.assertTrue(text.isascii())
+        self.assertLessEqual(max(map(len, text.split(b"\r\n"))), 998)
+        return text
+
+    def whole(self, content: Readable) -> bytes:
+        """All of it."""
         text = b""
         while octets := self.read(content, len(text), content.size + 1):
             text += octets
-        self.assertEqual(len(text), content.size)
-        self.assertTrue(text.isascii())
         return text
 
-    def refuse(self, data: bytes, status: str) -> None:
+    def refuse(self, data: bytes, status: str, convert: Convert = toSevenBit) -> None:
         """It can't be converted."""
         failure = self.failureResultOf(
-            Deferred.fromCoroutine(toSevenBit(BytesContent(data))), MailError
+            Deferred.fromCoroutine(convert(BytesContent(data))), MailError
         )
         self.assertEqual((failure.value.smtpCode, failure.value.enhancedStatus), (554, status))
 
@@ -132,19 +141,20 @@ class LeafTests(DowngradeTestCase):
             self.assertIs(self.content(content), content)
 
     def test_header(self) -> None:
-        """Header fields can't be encoded, wherever they are (RFC 6531 §3.1)."""
+        """Header fields can't be encoded, wherever they are (RFC 6531 §3.5: X.6.9)."""
         for data in (
             b"Subject: \xc3\xa9\r\n\r\nx\r\n",
             b"\xc3\xa9",
             b"Content-Type: message/rfc822\r\n\r\nSubject: \xff\r\n\r\n",
             b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nX: \xff\r\n\r\n--b--",
         ):
-            self.refuse(data, "5.6.7")
+            self.refuse(data, "5.6.9")
+            self.refuse(data, "5.6.9", toASCIIHeaders)
 
     def test_encodedAlready(self) -> None:
         """
         In encoded parts wrong octets are encoded, or left out where decoders pass over them
-        (RFC 2045 §6.7, §6.8). Other encodings are unknown: refused.
+        (RFC 2045 §6.7, §6.8). Their headers stay.
         """
         head = b"Content-Transfer-Encoding: %s\r\n\r\n"
         for encoding, body, result in (
@@ -152,7 +162,73 @@ class LeafTests(DowngradeTestCase):
             (b"base64", b"aG\xffk=\r\n", b"aGk=\r\n"),
         ):
             self.assertEqual(self.convert(head % encoding + body), head % encoding + result)
-        self.refuse(head % b"x-uuencode" + b"\xff", "5.6.3")
+
+    def test_slips(self) -> None:
+        """
+        What says an encoding that nobody knows meant none: it is encoded as if it had said 8bit,
+        and says so.
+        """
+        fields = b"MIME-Version: 1.0\r\nContent-Type: %s; charset=x\r\n"
+        for name in (b"8-bit", b"8 bit", b"utf-8", b"", b"none", b"x-uuencode", b"8BITS;", b'""'):
+            for kind, encoding, body in (
+                (b"text/x", b"quoted-printable", b"a=FF"),
+                (b"image/x", b"base64", b"Yf8=\r\n"),
+            ):
+                head = fields % kind
+                field = b"Content-Transfer-Encoding: " + name
+                self.assertEqual(
+                    self.convert(head + field + b"\r\n\r\na\xff"),
+                    head + b"Content-Transfer-Encoding: " + encoding + b"\r\n\r\n" + body,
+                )
+        inner = b"Content-Type: text/x; charset=x\r\n%b\r\n%b"
+        text = self.convert(
+            b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 8-bit\r\n\r\n"
+            + inner % (b"", b"\xff")
+        )
+        self.assertEqual(
+            text,
+            b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit\r\n"
+            b"MIME-Version: 1.0\r\n\r\n"
+            + inner
+            % (b"MIME-Version: 1.0\r\nContent-Transfer-Encoding: quoted-printable\r\n", b"=FF"),
+        )
+
+    def test_charset(self) -> None:
+        """
+        Text of which nobody said what its characters are is UTF-8 if it can be, else unknown
+        (RFC 1428 §3). What was said stays, and what isn't text has none.
+        """
+        for field, body, changed in (
+            (b"text/html", "\xe9".encode(), b"text/html; charset=utf-8"),
+            (b"text/html;", b"\xe9", b"text/html; charset=unknown-8bit"),
+            (b"text/html;\r\n x=y ; ", b"\xe9", b"text/html;\r\n x=y; charset=unknown-8bit"),
+            (b"text/html; charset=", b"\xc3", b"text/html; charset="),
+            (b"text/html; CharSet=us-ascii", b"\xc3", b"text/html; CharSet=us-ascii"),
+            (b"text/html; charset*=''a", b"\xc3", b"text/html; charset*=''a"),
+            (b"text/html", "\u20ac".encode()[:2], b"text/html; charset=unknown-8bit"),
+            (b"text/html", "\u20ac".encode() + b"\0", b"text/html; charset=utf-8"),
+            (b"text/html", b"x" * 999, b"text/html"),
+            (b"image/x", "\xe9".encode(), b"image/x"),
+            (b"application/x", "\xe9".encode(), b"application/x"),
+        ):
+            for step in (1, 1000):
+                text = self.convert(b"Content-Type: " + field + b"\r\n\r\n" + body, step)
+                start = b"Content-Type: " + changed + b"\r\n"
+                self.assertEqual(text[: len(start)], start)
+                self.assertEqual(_leaves(text), [body])
+
+    def test_longHeader(self) -> None:
+        """A header's lines are folded where there is white space, which changes none of it."""
+        for field in (
+            b"To:" + b" a@example.org," * 100,
+            b"To: " + b"x" * 997 + b" \t y " + b"z" * 997,
+            b"A: b\r\nTo: x" + b" " * 90 + b"y" * 900 + b"\r\nC: d",
+        ):
+            text = self.convert(field + b"\r\n\r\nascii\r\n")
+            self.assertEqual(re.sub(rb"\r\n(?=[ \t])", b"", text), field + b"\r\n\r\nascii\r\n")
+            self.assertNotRegex(text.split(b"\r\n\r\n")[0], rb"\n[ \t]*(\r|\Z)")
+        content = BytesContent(b"To:" + b"x" * 1000 + b"\r\n\r\n")
+        self.assertIs(self.content(content), content)
 
     def test_bareLineEnds(self) -> None:
         """CR and LF occur in 7-bit data as CRLF only (RFC 2045 §2.7), else they are encoded."""
@@ -251,13 +327,106 @@ epilogue"""
         self.assertIn(kept, self.convert(around % (kept, b"\xff")))
         self.refuse(around % (signed % b"\xff", b""), "5.6.3")
 
+    def test_signature(self) -> None:
+        """The signature isn't signed, nor is what stands around (RFC 1847 §2.1)."""
+        kept = (
+            b"Content-Type: multipart/signed; boundary=s\r\n%s\r\n%s\r\n--s\r\n"
+            b"Content-Type: multipart/mixed; boundary=i\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+            + b"long "
+            * 300
+            + b"\r\n--i\r\nContent-Transfer-Encoding: 8bit\r\n\r\nascii\r\n--i--\r\n"
+            b"--s\r\nContent-Type: application/x\r\n%s\r\n%s\r\n--s--\r\n"
+        )
+        version = b"MIME-Version: 1.0\r\n"
+        content = BytesContent(kept % (version, b"\xff", b"", b"\xff"))
+        self.assertEqual(
+            self.whole(self.content(content)),
+            kept % (version, b"?", b"Content-Transfer-Encoding: base64\r\n", b"/w==\r\n"),
+        )
+        signed = b"Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n"
+        inside = b"Content-Type: multipart/mixed; boundary=i\r\n\r\n%b\r\n--i\r\n\r\n--i--%b\r\n"
+        for before, behind in ((b"\xff", b""), (b"", b"\r\n\xff")):
+            self.refuse(signed + inside % (before, behind) + b"--s\r\n\r\n--s--", "5.6.3")
+
     def test_between(self) -> None:
-        """What isn't in a part can't be encoded, and a multipart can't be (RFC 2045 §6.4)."""
-        head = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
-        self.refuse(head + b"\xff\r\n--b\r\n\r\nx\r\n--b--\r\n", "5.6.3")
-        self.refuse(head + b"--b\r\n\r\nx\r\n--b--\r\n\xff", "5.6.3")
-        self.refuse(head + b"\xff", "5.6.3")
-        self.refuse(b"Content-Type: multipart/mixed\r\n\r\n\xff", "5.6.3")
+        """
+        What is in no part is nobody's content (RFC 2046 §5.1.1). It doesn't keep a message from
+        being delivered, and its changes make no boundary.
+        """
+        head = b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=?\r\n\r\n"
+        parts = b"\r\n--?\r\n\r\nx\r\n-- \r\n\r\n--?\r\n\r\n--\ty\t\r\n--?--\r\n"
+        for text, changed in (
+            (b"caf\xc3\xa9", b"caf??"),
+            (b"a\r\n\0\r\nb", b"a\r\n?\r\nb"),
+            (b"--\xff\r\n--\0--\r\n-- \xe9", b"?-?\r\n?-?--\r\n?- ?"),
+            (b"\xff\r\n" + b"long " * 300, b"?\r\n" + (b"long " * 300)[:998]),
+            (b"long " * 30_000 + b"\xe9", (b"long " * 300)[:998]),
+            (b"a\rb\nc\r\r", b"a?b\r\nc"),
+        ):
+            for step in (1, 1000):
+                if step == 1 and len(text) > 5000:
+                    continue
+                self.assertEqual(
+                    self.convert(head + text + parts + b"ascii \r\n", step),
+                    head + changed + parts + b"ascii \r\n",
+                )
+                self.assertEqual(
+                    self.convert(head + b"ascii \r\n" + parts + text + b"\r\n", step),
+                    head + b"ascii \r\n" + parts + changed + b"\r\n",
+                )
+
+    def test_withoutBoundary(self) -> None:
+        """What is called a multipart and has no parts is text, as it looks like."""
+        fields = b"Content-Type: text/plain; charset=utf-8\r\nMIME-Version: 1.0\r\n"
+        encoding = b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+        for kind in (b"multipart/mixed", b"multipart/mixed;\r\n boundary=b"):
+            self.assertEqual(
+                self.convert(b"Content-Type: " + kind + b"\r\n\r\n\xc3\xa9 --b"),
+                fields + encoding + b"=C3=A9 --b",
+            )
+
+    def test_global(self) -> None:
+        """
+        A message/global part may be encoded, and is where its headers aren't ASCII (RFC 6532
+        §3.7); the innermost that will do.
+        """
+        head = b"MIME-Version: 1.0\r\nContent-Type: message/global\r\n"
+        inner = b"Subject: \xc3\xa9\r\n\r\n\xe9 \r\n"
+        encoded = b"Content-Transfer-Encoding: base64\r\n\r\n" + b64encode(inner) + b"\r\n"
+        for data, changed in (
+            (head + b"\r\n" + inner, head + encoded),
+            (head + b"Subject: x\r\n\r\n" + head + b"\r\n" + inner,) * 2,
+            (head + b"\r\n" + head + b"\r\n" + inner, head + b"\r\n" + head + encoded),
+        ):
+            changed = changed.replace(b"\r\n\r\n" + inner, b"\r\n" + encoded)
+            for convert in (toSevenBit, toASCIIHeaders):
+                self.assertEqual(self.whole(self.content(BytesContent(data), convert)), changed)
+        outer = head + b"\r\nSubject: \xc3\xa9\r\n" + head + b"\r\n" + inner
+        payload = b64decode(self.convert(outer).split(b"\r\n\r\n", 1)[1])
+        self.assertEqual(payload, outer[len(head) + 2 :])
+        self.refuse(head + b"Subject: \xc3\xa9\r\n\r\n" + inner, "5.6.9")
+        self.refuse(
+            b"Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n"
+            + head
+            + b"\r\n"
+            + inner
+            + b"\r\n--b--",
+            "5.6.9",
+        )
+
+    def test_headersOnly(self) -> None:
+        """For a server that lacks nothing but SMTPUTF8, bodies stay as they are."""
+        data = (
+            b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n"
+            b"Content-Transfer-Encoding: 8bit\r\n\r\n\xff\r\n--b\r\n\r\n\xff\r\n--b\r\n"
+            b"Content-Type: message/global\r\nContent-Transfer-Encoding: %b\r\n\r\n%b"
+            b"\r\n--b--\r\n"
+        )
+        inner = b"Subject: \xff\r\n\r\n\xff"
+        content = self.content(BytesContent(data % (b"8bit", inner)), toASCIIHeaders)
+        self.assertEqual(self.whole(content), data % (b"base64", b64encode(inner) + b"\r\n"))
+        same = BytesContent(data % (b"8bit", b"Subject: x\r\n\r\n\xff"))
+        self.assertIs(self.content(same, toASCIIHeaders), same)
 
     def test_tooDeep(self) -> None:
         """A message too deep to be looked into is refused and not encoded."""
@@ -305,16 +474,22 @@ _TREES: st.SearchStrategy[Any] = st.recursive(
 
 
 def _render(tree: Any, mark: bytes) -> bytes:
-    # In each leaf is something to encode. A list of one is a message in a message.
+    # In each leaf that doesn't begin with an "a" is something to encode, and around parts there is
+    # something that goes. A list of one is a message in a message.
     encoding = b"Content-Transfer-Encoding: 8bit\r\n"
     if isinstance(tree, bytes):
-        return encoding + b"Content-Type: text/plain; charset=x\r\n\r\n\xff" + tree
+        return (
+            encoding
+            + b"Content-Type: text/plain; charset=x\r\n\r\n"
+            + (tree if tree.startswith(b"a") else b"\xff" + tree)
+        )
     inner = [_render(child, mark + b"%d" % number) for number, child in enumerate(tree)]
     if len(inner) == 1:
         return encoding + b"Content-Type: message/rfc822\r\n\r\nMIME-Version: 1.0\r\n" + inner[0]
     head = encoding + b"Content-Type: multipart/mixed; boundary=%s\r\n\r\n" % mark
+    head += b"\xff\r\n--%b\xff\r\n" % mark
     parts = b"".join(b"--%s\r\n%s\r\n" % (mark, part) for part in inner)
-    return head + parts + b"--%s--\r\n" % mark
+    return head + parts + b"--%s--\r\n\0\xff" % mark
 
 
 class PropertyTests(DowngradeTestCase):
@@ -373,4 +548,7 @@ class PropertyTests(DowngradeTestCase):
             [part.get_content_type() for part in after.walk()],
             [part.get_content_type() for part in before.walk()],
         )
-        self.assertNotIn("8bit", [part["content-transfer-encoding"] for part in after.walk()])
+        for part in after.walk():
+            if part["content-transfer-encoding"] == "8bit":
+                self.assertFalse(part.is_multipart())
+                self.assertIn(part.as_bytes().replace(b"\n", b"\r\n"), data)

@@ -4,6 +4,7 @@ SMTPUTF8 (RFC 6531).
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 
 from tests.smtp.support import SMTPTestCase, exchange, now
@@ -203,6 +204,25 @@ class ClientTests(SMTPTestCase):
             sent = exchange("8BITMIME", parameters=self.DECLARED, **arguments)
             self.assertEqual(sent.commands, [])
             self.assertEqual([each[:2] for each in sent.results], [result])
+
+    def test_attached(self) -> None:
+        """
+        A message with such a header inside of another goes to a server that doesn't offer it in
+        base64 (RFC 6532 §3.7).
+        """
+        head = "MIME-Version: 1.0\r\nContent-Type: message/global\r\n"
+        for offered in ("", "8BITMIME"):
+            sent = exchange(
+                offered, parameters=self.DECLARED, text=head.encode() + b"\r\n" + self.HEADER
+            )
+            self.assertEqual(sent.results[0].code, 250)
+            self.assertNotIn("SMTPUTF8", sent.commands[0])
+            encoded = head + "Content-Transfer-Encoding: base64\r\n\r\n"
+            self.assertEqual(sent.text, encoded.encode() + b64encode(self.HEADER) + b"\r\n")
+        sent = exchange(
+            self.OFFERED, parameters=self.DECLARED, text=head.encode() + b"\r\n" + self.HEADER
+        )
+        self.assertEqual(sent.text, head.encode() + b"\r\n" + self.HEADER)
 
     def test_oneRecipient(self) -> None:
         """Where only a recipient's address needs it, the others get the message."""

@@ -1,14 +1,16 @@
 # -*- test-case-name: tests.smtp.test_downgrade -*-
 """
-Messages for servers that take ASCII only (RFC 6152 §3): parts that aren't 7-bit data (RFC 2045
-§2.7) get a transfer encoding.
+Messages for servers that take less than the message is: ASCII only (RFC 6152 §3), which is why
+parts that aren't 7-bit data (RFC 2045 §2.7) get a transfer encoding; or ASCII header fields only
+(RFC 6531 §3.2), which is why messages that are attached to it, and have others, get one.
 
-All else stays octet for octet. The message is read in windows, three times at most: for its
-structure, for what its parts are, and to write the new one.
+All else stays octet for octet, signed parts above all. The message is read in windows, three times
+at most: for its structure, for what its parts are, and to write the new one.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 import weakref
 from base64 import b64encode
@@ -18,7 +20,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, NamedTuple
 
 from twisted_mailstack.errors import MailError, StoreDamaged
-from twisted_mailstack.model.header import Header
+from twisted_mailstack.model.header import Header, decodeParameters
 from twisted_mailstack.model.mime import MAX_HEADER, MAX_PARTS, Part, StructureScanner
 from twisted_mailstack.smtp.clientsession import WINDOW, Readable
 
@@ -36,15 +38,23 @@ _LONG = 64 * 1024
 #: Octets that make a line of base64.
 _BASE64_LINE = 57
 
-_IDENTITIES = (b"7bit", b"8bit", b"binary")
-_ENCODING = re.compile(
-    rb"^content-transfer-encoding[ \t]*:[^\n]*?(?:\n[ \t][^\n]*?)*(\r?\n|\Z)(?![ \t])",
-    re.IGNORECASE | re.MULTILINE,
+#: What a body can be encoded in. All else is taken for an identity (RFC 2045 §6.2): "8-bit" and
+#: other slips of those who meant one are found, and hardly ever an encoding that nobody knows.
+_ENCODINGS = (b"quoted-printable", b"base64")
+_FIELD = rb"^%b[ \t]*:[^\n]*?(?:\n[ \t][^\n]*?)*(\r?\n|\Z)(?![ \t])"
+_ENCODING, _TYPE = (
+    re.compile(_FIELD % name, re.IGNORECASE | re.MULTILINE)
+    for name in (b"content-transfer-encoding", b"content-type")
 )
 _BLANK = re.compile(rb"(?:\A|(?<=\n))\r?\n\Z")
 _NOT_BASE64 = bytes(
     set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
 )
+#: What isn't 7-bit data becomes a question mark, but for the newlines.
+_PLAIN = bytes(0x3F if octet in b"\0\r" or octet > 127 else octet for octet in range(256))
+#: Where a field may be folded (RFC 5322 §2.2.3): there is something on either side.
+_GAP = re.compile(rb"(?<=[^ \t])[ \t](?=[ \t]*[^ \t])")
+_makeDecoder = codecs.getincrementaldecoder("utf-8")
 #: A "=" before it isn't one of an encoded octet.
 _NOT_SEVEN_BIT = re.compile(rb"(?<!=)=*[\0\x80-\xff]")
 
@@ -174,6 +184,40 @@ class CleanBase64(_Encoder):
         return self._held + b"\r\n" if self._held else b""
 
 
+class _Frame(_Encoder):
+    """
+    What stands around the parts of a multipart. It is nobody's content (RFC 2046 §5.1.1), so that
+    what isn't 7-bit data may go. Its lines end where they did, and boundaries stay boundaries.
+    """
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """See L{_Encoder}."""
+        *lines, held = (self._held + data).split(b"\n")
+        # Whatever is left of a line so long is cut off.
+        self._held = held[:_LONG]
+        return b"".join([piece for line in lines for piece in (_frameLine(line), b"\r\n")])
+
+    def finish(self) -> bytes:
+        """See L{_Encoder}."""
+        return _frameLine(self._held)
+
+
+def _frameLine(line: bytes) -> bytes:
+    line = line.rstrip(b"\r")
+    text = line.translate(_PLAIN)
+    if line.startswith(b"--"):
+        # Perhaps a boundary, and white space behind it is none of it.
+        stripped = line.rstrip(b" \t\r")
+        if text.startswith(stripped):
+            return stripped
+        # None must come of what was none.
+        text = b"?" + text[1:]
+    return text[:MAX_LINE]
+
+
 class _Look:
     """
     What octets are.
@@ -188,10 +232,14 @@ class _Look:
         self.long = False
         self.bare = False
         self._held = b""
+        # C{None} once it is clear that it isn't UTF-8.
+        self._decoder: codecs.IncrementalDecoder | None = _makeDecoder()
 
     def feed(self, data: bytes) -> None:
         if not data.isascii() or b"\0" in data:
             self.eightBit = True
+        if self.eightBit:
+            self._decode(data)
         if self.long:
             return
         data = self._held + data
@@ -206,6 +254,20 @@ class _Look:
             # The last one's CR may be half of its end.
             self.long = any(len(line.removesuffix(b"\r")) > MAX_LINE for line in lines)
         self._held = lines[-1]
+
+    def _decode(self, data: bytes, final: bool = False) -> None:
+        # What came before was ASCII.
+        if self._decoder is not None:
+            try:
+                self._decoder.decode(data, final)
+            except UnicodeDecodeError:
+                self._decoder = None
+
+    @property
+    def charset(self) -> bytes:
+        """When all was fed: what to call its characters."""
+        self._decode(b"", final=True)
+        return b"unknown-8bit" if self._decoder is None else b"utf-8"
 
     @property
     def isSevenBit(self) -> bool:
@@ -248,79 +310,131 @@ class _Plan:
     Finds what is to be changed.
 
     @ivar segments: the new message, once L{make} is done.
-    @ivar changed: whether it will differ.
     """
 
-    def __init__(self, content: Readable, root: Part) -> None:
+    def __init__(self, content: Readable, root: Part, headersOnly: bool) -> None:
+        """
+        @param headersOnly: whether bodies may be what they are.
+        """
         self.segments: list[_Segment] = []
-        self.changed = False
         self._content = content
         self._root = root
+        self._headersOnly = headersOnly
         self._tooMany = sum(1 for _ in root.walk()) >= MAX_PARTS
         # What is planned already, in octets of the old message.
         self._done = 0
-        # Headers that are changed only where something else is: (index in segments, text).
-        self._labels: list[tuple[int, bytes]] = []
+        self._headers: dict[Part, _Look] = {}
+        # Parts that are encoded because of headers inside of them.
+        self._global: set[Part] = set()
+        # How many headers, bodies and frames are.
+        self._changes = 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether it will differ."""
+        return self._changes > 0
 
     async def make(self) -> None:
         """
-        @raise MailError: if the message can't be made 7-bit.
+        @raise MailError: if the message can't be made so.
         """
-        await self._part(self._root, None, False)
-        await self._frame(self._content.size)
-        if self.changed:
-            for index, text in self._labels:
-                self.segments[index] = self.segments[index]._replace(text=text)
+        if await self._hasUTF8(self._root):
+            raise _headerProblem()
+        await self._part(self._root, isMessage=True, signed=False)
 
-    async def _part(self, part: Part, parent: Part | None, signed: bool) -> None:
-        await self._frame(part.headerOffset)
-        if (await self._look(part.headerOffset, part.bodyOffset)).eightBit:
-            raise MailError(
-                "The next server does not take headers that are not ASCII",
-                smtpCode=554,
-                enhancedStatus="5.6.7",
-            )
-        headerIndex = len(self.segments)
-        self._copy(part.bodyOffset)
-        encoding = part.encoding.lower()
-        if part.isMultipart or (part.isMessage and encoding in _IDENTITIES):
-            await self._label(part, headerIndex, signed)
-            inner = signed or (part.isMultipart and part.subtype.lower() == b"signed")
+    async def _hasUTF8(self, part: Part) -> bool:
+        # Whether there are headers that aren't ASCII, apart from those that are going to be encoded
+        # with all that is around them.
+        look = self._headers[part] = await self._look(part.headerOffset, part.bodyOffset)
+        inside = False
+        if _isOpen(part):
             for child in part.children:
-                # A multipart in which no boundary is has one child, which begins where it does;
-                # all of it is what stands between parts.
-                if not part.isMultipart or child.headerOffset > part.bodyOffset:
-                    await self._part(child, part, inner)
-            return
-        look = await self._look(part.bodyOffset, part.endOffset)
-        if look.isSevenBit or (encoding not in _IDENTITIES and not (look.eightBit or look.long)):
-            await self._label(part, headerIndex, signed)
-            return
-        if signed:
-            raise _impossible("A signed part of the message has octets that have to be encoded")
-        header = await self._header(part)
-        encoder: _Encoder
-        name = None
-        if encoding == b"quoted-printable":
-            encoder = QuotedPrintable(encoded=True)
-        elif encoding == b"base64":
-            encoder = CleanBase64()
-        elif encoding not in _IDENTITIES:
-            # RFC 2045 §6.4: what is encoded isn't encoded again.
-            raise _impossible("A part of the message has an encoding that is not known here")
-        elif self._tooMany or not _mayBeEncoded(part, header):
-            raise _impossible("A part of the message can't be encoded")
-        elif part.mediaType.lower() in (b"text", b"message"):
-            encoder, name = QuotedPrintable(), b"quoted-printable"
+                inside = await self._hasUTF8(child) or inside
+        isGlobal = part.isMessage and part.subtype.lower() == b"global"
+        if inside and isGlobal and not self._tooMany:
+            # RFC 6532 §3.7: this may have an encoding, as message/rfc822 may not (RFC 2046 §5.2.1).
+            self._global.add(part)
+            inside = False
+        return look.eightBit or inside
+
+    async def _part(self, part: Part, isMessage: bool, signed: bool) -> None:
+        index, before = len(self.segments), self._changes
+        self._copy(part.bodyOffset)
+        # What the header is to say.
+        encoding, charset = None, b""
+        isOpen = _isOpen(part)
+        if part in self._global:
+            if signed:
+                raise _headerProblem()
+            self._encode(part, Base64())
+            encoding, isOpen = b"base64", False
+        elif isOpen:
+            await self._inside(part, signed)
+            if not self._headersOnly:
+                encoding = b"7bit"
+        elif not self._headersOnly:
+            look = await self._look(part.bodyOffset, part.endOffset)
+            encoding = await self._leaf(part, look, signed)
+            if look.eightBit:
+                charset = look.charset
+        self._copy(part.endOffset)
+        if self._changes > before and (isOpen or encoding is not None):
+            header = await self._header(part)
+            if isMessage and Header(header).get(b"mime-version") is None:
+                header = _addField(header, b"MIME-Version: 1.0")
+            if charset:
+                header = _setCharset(part, header, charset)
+            if encoding is not None:
+                header = _setEncoding(header, encoding, isOpen)
+            text = _fold(header)
+        elif self._headers[part].long and not (signed or self._headersOnly):
+            header = await self._header(part)
+            text = _fold(header)
+            if text == header:
+                return
         else:
-            encoder, name = Base64(), b"base64"
-        if name is not None:
-            message = parent is None or parent.isMessage
-            text = _encodedHeader(header, name, message, look.eightBit)
-            self.segments[headerIndex] = _Segment(part.headerOffset, part.bodyOffset, text)
+            return
+        self.segments[index] = _Segment(part.headerOffset, part.bodyOffset, text)
+        self._changes += 1
+
+    async def _inside(self, part: Part, signed: bool) -> None:
+        isSigned = part.isMultipart and part.subtype.lower() == b"signed"
+        for number, child in enumerate(part.children):
+            await self._frame(child.headerOffset, signed)
+            # The signature itself isn't signed (RFC 1847 §2.1).
+            await self._part(child, part.isMessage, signed or (isSigned and not number))
+        await self._frame(part.endOffset, signed)
+
+    async def _leaf(self, part: Part, look: _Look, signed: bool) -> bytes | None:
+        """
+        @return: the encoding that its body gets if it had none.
+        """
+        encoding = part.encoding.lower()
+        encoded = encoding in _ENCODINGS
+        if look.isSevenBit or (encoded and not (look.eightBit or look.long)):
+            return None
+        if signed:
+            if look.eightBit:
+                raise _impossible("A signed part of the message has octets that are not ASCII")
+            return None
+        if encoding == b"quoted-printable":
+            self._encode(part, QuotedPrintable(encoded=True))
+            return None
+        if encoding == b"base64":
+            self._encode(part, CleanBase64())
+            return None
+        if self._tooMany or not _mayBeEncoded(part, await self._header(part)):
+            raise _impossible("A part of the message can't be encoded")
+        if part.mediaType.lower() in (b"text", b"message", b"multipart"):
+            self._encode(part, QuotedPrintable())
+            return b"quoted-printable"
+        self._encode(part, Base64())
+        return b"base64"
+
+    def _encode(self, part: Part, encoder: _Encoder) -> None:
         self.segments.append(_Segment(part.bodyOffset, part.endOffset, None, encoder))
         self._done = part.endOffset
-        self.changed = True
+        self._changes += 1
 
     async def _header(self, part: Part) -> bytes:
         if part.bodyOffset - part.headerOffset > MAX_HEADER:
@@ -329,22 +443,24 @@ class _Plan:
             [data async for data in _windows(self._content, part.headerOffset, part.bodyOffset)]
         )
 
-    async def _label(self, part: Part, index: int, signed: bool) -> None:
-        # What says 8bit will be 7bit. What is signed stays as it is, which does no harm: 7-bit data
-        # is 8-bit data as well.
-        if not signed and part.encoding.lower() in (b"8bit", b"binary"):
-            self._labels.append((index, _setEncoding(await self._header(part), b"7bit")))
-
     def _copy(self, end: int) -> None:
+        # A segment of nothing is one that may yet get a text.
         self.segments.append(_Segment(self._done, end))
         self._done = end
 
-    async def _frame(self, end: int) -> None:
+    async def _frame(self, end: int, signed: bool) -> None:
         # Boundaries, and the text before the first and behind the last.
-        if end > self._done:
-            if (await self._look(self._done, end)).eightBit:
-                raise _impossible("Between the parts of the message are octets that are not ASCII")
+        if end <= self._done:
+            return
+        look = None if self._headersOnly else await self._look(self._done, end)
+        if look is None or look.isSevenBit or (signed and not look.eightBit):
             self._copy(end)
+        elif signed:
+            raise _impossible("A signed part of the message has octets that are not ASCII")
+        else:
+            self.segments.append(_Segment(self._done, end, None, _Frame()))
+            self._done = end
+            self._changes += 1
 
     async def _look(self, start: int, end: int) -> _Look:
         look = _Look()
@@ -357,18 +473,38 @@ def _impossible(text: str) -> MailError:
     return MailError(text, smtpCode=554, enhancedStatus="5.6.3")
 
 
+def _headerProblem() -> MailError:
+    # RFC 6531 §3.5: X.6.9.
+    return MailError(
+        "The next server does not take headers that are not ASCII",
+        smtpCode=554,
+        enhancedStatus="5.6.9",
+    )
+
+
+def _isOpen(part: Part) -> bool:
+    # Whether other parts are to be seen in it as it stands.
+    if part.isMultipart:
+        # One in which no boundary is has one child, which begins where it does. It is what it looks
+        # like: text.
+        return part.children[0].headerOffset > part.bodyOffset
+    return part.isMessage and part.encoding.lower() not in _ENCODINGS
+
+
 def _mayBeEncoded(part: Part, header: bytes) -> bool:
     # RFC 2046 §5.1, §5.2: what consists of parts, and pieces of messages, may not. A multipart that
     # is too deep to be looked into is given as something else.
     declared = (Header(header).get(b"content-type") or b"").lower()
+    kind = part.mediaType.lower()
+    if kind == b"message":
+        return part.subtype.lower() not in (b"partial", b"external-body")
     composite = (b"multipart/", b"message/rfc822", b"message/global")
-    if part.mediaType.lower() != b"message":
-        return not declared.startswith(composite)
-    return part.subtype.lower() not in (b"partial", b"external-body")
+    return kind == b"multipart" or not declared.startswith(composite)
 
 
-def _setEncoding(header: bytes, name: bytes) -> bytes:
-    # The first such field counts; there must not be others that say something else.
+def _setEncoding(header: bytes, name: bytes, ifAny: bool) -> bytes:
+    # The first such field counts; there must not be others that say something else. What consists
+    # of parts needs none.
     field = b"Content-Transfer-Encoding: " + name
     first = True
 
@@ -380,7 +516,23 @@ def _setEncoding(header: bytes, name: bytes) -> bytes:
         return field + match.group(1)
 
     changed = _ENCODING.sub(replacement, header)
-    return _addField(header, field) if first else changed
+    return _addField(header, field) if first and not ifAny else changed
+
+
+def _setCharset(part: Part, header: bytes, charset: bytes) -> bytes:
+    # RFC 1428 §3: it is said as far as it is known, if nobody did.
+    plain = b"Content-Type: text/plain; charset=" + charset
+    match = _TYPE.search(header)
+    if part.isMultipart and match is not None:
+        return header[: match.start()] + plain + header[match.start(1) :]
+    if not part.isText:
+        return header
+    if match is None:
+        return _addField(header, plain)
+    if "charset" in decodeParameters(part.parameters):
+        return header
+    field = header[match.start() : match.start(1)].rstrip(b" \t\r\n;")
+    return header[: match.start()] + field + b"; charset=" + charset + header[match.start(1) :]
 
 
 def _addField(header: bytes, field: bytes) -> bytes:
@@ -389,14 +541,21 @@ def _addField(header: bytes, field: bytes) -> bytes:
     return header[:at] + field + b"\r\n" + header[at:]
 
 
-def _encodedHeader(header: bytes, name: bytes, message: bool, eightBit: bool) -> bytes:
-    fields = Header(header)
-    if message and fields.get(b"mime-version") is None:
-        header = _addField(header, b"MIME-Version: 1.0")
-    if eightBit and fields.get(b"content-type") is None:
-        # RFC 1428 §3: nobody said what characters they are.
-        header = _addField(header, b"Content-Type: text/plain; charset=unknown-8bit")
-    return _setEncoding(header, name)
+def _fold(header: bytes) -> bytes:
+    return b"\r\n".join(
+        line if len(line) <= MAX_LINE else _foldLine(line) for line in header.split(b"\r\n")
+    )
+
+
+def _foldLine(line: bytes) -> bytes:
+    # Without a place to fold at it stays as it is.
+    pieces, start, last = [], 0, 0
+    for end in [*(match.start() for match in _GAP.finditer(line)), len(line)]:
+        if end - start > MAX_LINE and last > start:
+            pieces.append(line[start:last])
+            start = last
+        last = end
+    return b"\r\n".join([*pieces, line[start:]])
 
 
 async def _windows(content: Readable, start: int, end: int) -> AsyncIterator[bytes]:
@@ -425,13 +584,12 @@ async def _write(
 async def toSevenBit(content: Readable) -> Readable:
     """
     Parts that aren't 7-bit data become quoted-printable if they are text, else base64, and say so.
-    What they decode to stays the same octet for octet. Nothing inside of a multipart/signed is
-    changed.
+    What they decode to stays the same octet for octet, and so does all of what is signed. What is
+    in none of the parts of a multipart may be changed.
 
     @param content: with lines ended by CRLF.
-    @return: the message with its parts in 7-bit transfer encodings; C{content} itself if nothing
-        has to be changed.
-    @raise MailError: if that can't be done: 5.6.7 for a header that isn't ASCII, 5.6.3 for others.
+    @return: the message as 7-bit data; C{content} itself if nothing has to be changed.
+    @raise MailError: if that can't be done: 5.6.9 for a header that isn't ASCII, 5.6.3 for others.
     @raise StoreDamaged: if there are fewer octets than C{content.size}.
     """
     scanner = StructureScanner()
@@ -440,9 +598,27 @@ async def toSevenBit(content: Readable) -> Readable:
         scanner.feed(data)
         look.feed(data)
     root = scanner.finish()
-    if look.isSevenBit:
-        return content
-    plan = _Plan(content, root)
+    return content if look.isSevenBit else await _rewrite(content, root, False)
+
+
+async def toASCIIHeaders(content: Readable) -> Readable:
+    """
+    A message/global part with header fields in UTF-8 becomes base64 (RFC 6532 §3.7); bodies stay
+    what they are.
+
+    @param content: with lines ended by CRLF.
+    @return: a message all of whose header fields are ASCII; C{content} itself if they are already.
+    @raise MailError: 5.6.9 if others aren't, or signed ones.
+    @raise StoreDamaged: if there are fewer octets than C{content.size}.
+    """
+    scanner = StructureScanner()
+    async for data in _windows(content, 0, content.size):
+        scanner.feed(data)
+    return await _rewrite(content, scanner.finish(), True)
+
+
+async def _rewrite(content: Readable, root: Part, headersOnly: bool) -> Readable:
+    plan = _Plan(content, root, headersOnly)
     await plan.make()
     if not plan.changed:
         return content

@@ -2,7 +2,7 @@
 """
 SMTPUTF8 (RFC 6531): addresses and header fields in UTF-8. Local delivery keeps every octet, and
 local accounts may have such addresses. A message that was declared so and needs nothing of it goes
-to any server.
+to any server; so does one in which only an attached message needs it, which is encoded.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from twisted_mailstack.smtp.clientsession import (
     Readable,
     SMTPClientSession,
 )
+from twisted_mailstack.smtp.downgrade import toASCIIHeaders
 from twisted_mailstack.smtp.extension import Extension
 from twisted_mailstack.smtp.session import SMTPSession
 
@@ -36,7 +37,7 @@ async def clientPrepare(
     RFC 6531 §3.4: the parameter is given if it is needed, and only then.
 
     @raise MailError: if the sender's address or the header needs it and the server doesn't offer it
-        (§3.2: such a message is rejected).
+        (§3.2: such a message is rejected; §3.5: X.6.7, X.6.9).
     """
     declared = "SMTPUTF8" in message.parameters
     sender = message.reversePath is None or message.reversePath.isASCII
@@ -48,11 +49,8 @@ async def clientPrepare(
             enhancedStatus="5.6.7",
         )
     if offered is None and not header:
-        raise MailError(
-            "The header needs SMTPUTF8, which the server doesn't offer",
-            smtpCode=554,
-            enhancedStatus="5.6.9",
-        )
+        message = replace(message, content=await toASCIIHeaders(message.content))
+        header = True
     needed = not (sender and header and all(each.address.isASCII for each in message.recipients))
     if declared == (needed and offered is not None):
         return message
