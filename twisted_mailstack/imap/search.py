@@ -380,6 +380,22 @@ class Parser:
         return self.cursor.number()
 
 
+def readCharset(cursor: Cursor) -> str:
+    """
+    charset = atom / quoted
+
+    @return: the name of Python's codec.
+    @raise UnsupportedCharset: if Python doesn't know it.
+    """
+    name = cursor.astring().decode("latin-1")
+    codec = findCodec(name)
+    if codec is None:
+        raise UnsupportedCharset()
+    if codec.name not in ("cp1252", "ascii"):
+        return codec.name
+    return "utf-8" if name.lower() in ("us-ascii", "ascii") else "cp1252"
+
+
 def parseSearch(cursor: Cursor, known: Mapping[bytes, SearchKey], view: View) -> Node:
     """
     search = "SEARCH" [SP "CHARSET" SP charset] 1*(SP search-key): what follows the name.
@@ -390,15 +406,8 @@ def parseSearch(cursor: Cursor, known: Mapping[bytes, SearchKey], view: View) ->
     charset = "utf-8"
     if cursor.skipWord(b"CHARSET"):
         cursor.space()
-        name = cursor.astring().decode("latin-1")
+        charset = readCharset(cursor)
         cursor.space()
-        codec = findCodec(name)
-        if codec is None:
-            raise UnsupportedCharset()
-        if codec.name not in ("cp1252", "ascii"):
-            charset = codec.name
-        elif name.lower() not in ("us-ascii", "ascii"):
-            charset = "cp1252"
     return Parser(cursor, known, view, charset).keys()
 
 
