@@ -20,13 +20,13 @@ from tests.smtp.test_data import BARE
 from twisted_mailstack.errors import MailError
 from twisted_mailstack.smtp.clientsession import BytesContent, Readable
 from twisted_mailstack.smtp.extensions import binarymime, chunking
-from twisted_mailstack.smtp.extensions.binarymime import (
+from twisted_mailstack.smtp.registry import EXTENSIONS
+from twisted_mailstack.wire.binary import (
     MAX_DEPTH,
     MAX_HEADER,
     MAX_PARTS,
     BinaryEncoder,
 )
-from twisted_mailstack.smtp.registry import EXTENSIONS
 
 #: Octets of which nearly all look like the end of a part.
 NASTY = st.lists(
