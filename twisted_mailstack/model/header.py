@@ -353,14 +353,28 @@ def parseAddressList(value: bytes) -> list[HeaderAddress]:
         if match is None:
             _AddressReader(result).read(value, at)
             break
-        quoted, phrase, local, domain, bareLocal, bareDomain = match.groups()
-        if bareLocal is not None:
-            result.append(HeaderAddress(None, None, bareLocal, bareDomain))
-        else:
-            name = phrase and _SPACES.sub(b" ", phrase) if quoted is None else quoted
-            result.append(HeaderAddress(name or None, None, local, domain))
+        result.append(_simpleAddress(match))
         at = match.end()
     return result
+
+
+def firstAddress(value: bytes) -> HeaderAddress | None:
+    """
+    @param value: unfolded.
+    @return: the first of L{parseAddressList}'s addresses, C{None} if there is none.
+    """
+    match = _SIMPLE.match(value)
+    if match is None:
+        return next(iter(parseAddressList(value)), None)
+    return _simpleAddress(match)
+
+
+def _simpleAddress(match: re.Match[bytes]) -> HeaderAddress:
+    quoted, phrase, local, domain, bareLocal, bareDomain = match.groups()
+    if bareLocal is not None:
+        return HeaderAddress(None, None, bareLocal, bareDomain)
+    name = phrase and _SPACES.sub(b" ", phrase) if quoted is None else quoted
+    return HeaderAddress(name or None, None, local, domain)
 
 
 class _AddressReader:

@@ -20,6 +20,7 @@ from twisted_mailstack.model.header import (
     parseMessageIds,
 )
 from twisted_mailstack.model.mime import Part, StructureScanner, packStructure
+from twisted_mailstack.model.sorting import SortValues, sortValues, splitSubject
 from twisted_mailstack.model.text import partText, textParts
 
 __all__ = [
@@ -52,6 +53,7 @@ class Summary(NamedTuple):
     @ivar subject: decoded.
     @ivar baseSubject: without Re: and Fwd: (RFC 5256 §2.1), in upper case.
     @ivar sentDate: the Date field in seconds since 1970 UTC, C{None} if it has no valid one.
+    @ivar sorting: what it is sorted and threaded by.
     """
 
     size: int
@@ -67,6 +69,7 @@ class Summary(NamedTuple):
     subject: str
     baseSubject: str
     sentDate: int | None
+    sorting: SortValues
 
 
 class Summariser:
@@ -101,6 +104,7 @@ class Summariser:
         subject = decodeText(value)
         structure, body = renderStructures(root)
         messageIds = parseMessageIds(header.get(b"message-id") or b"")
+        sorting = sortValues(header)
         return Summary(
             self._size,
             root.bodyOffset,
@@ -114,7 +118,8 @@ class Summariser:
             tuple(parseMessageIds(header.get(b"references") or b"")[-MAX_REFERENCES:]),
             subject,
             baseSubject(subject),
-            parseFieldDate(header.get(b"date") or b""),
+            sorting.sentDate,
+            sorting,
         )
 
 
@@ -258,34 +263,10 @@ def _renderLanguage(part: Part) -> bytes:
 
 # --- sorting and threading ---------------------------------------------------------------------
 
-#   subj-refwd = ("re" / ("fw" ["d"])) *WSP [subj-blob] ":"      (RFC 5256 §5)
-#   subj-blob  = "[" *BLOBCHAR "]" *WSP
-_LEADER = re.compile(r"(?:\[[^\[\]]*\]\s*)*(?:re|fwd?)\s*(?:\[[^\[\]]*\]\s*)?:\s*", re.IGNORECASE)
-_BLOB = re.compile(r"\[[^\[\]]*\]\s*")
-
 
 def baseSubject(subject: str) -> str:
     """
     @param subject: decoded.
     @return: the base subject (RFC 5256 §2.1), in upper case so that equal ones are equal.
     """
-    text = " ".join(subject[:1000].split())
-    while True:
-        text = text.rstrip()
-        while text[-5:].lower() == "(fwd)":
-            text = text[:-5].rstrip()
-        while True:
-            leader = _LEADER.match(text)
-            if leader:
-                text = text[leader.end() :]
-                continue
-            blob = _BLOB.match(text)
-            # A blob goes only if something stays.
-            if blob and text[blob.end() :]:
-                text = text[blob.end() :]
-                continue
-            break
-        if text[:5].lower() == "[fwd:" and text.endswith("]"):
-            text = text[5:-1].strip()
-            continue
-        return text.upper()
+    return splitSubject(subject)[0].upper()
