@@ -12,12 +12,13 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from twisted_mailstack.imap.commands.append import MessageReader
     from twisted_mailstack.imap.fetch import FetchItem
     from twisted_mailstack.imap.grammar import Cursor
     from twisted_mailstack.imap.search import SearchKey
     from twisted_mailstack.imap.selected import Selected
     from twisted_mailstack.imap.session import IMAPSession
-    from twisted_mailstack.interfaces import IContentWriter, IMailbox
+    from twisted_mailstack.interfaces import IContentWriter, IMailbox, IStagedContent
     from twisted_mailstack.model.records import MailboxInfo, MailboxStatus
 
 
@@ -100,6 +101,7 @@ class ListReturn:
 
 
 ListSelection = Callable[["MailboxInfo"], bool]
+CheckAppend = Callable[["IMAPSession", "IStagedContent"], Awaitable[None]]
 StatusQuery = Callable[["IMAPSession", "IMailbox"], Awaitable[Any]]
 
 
@@ -124,6 +126,9 @@ class Extension:
     @ivar selectResponse: C{selectResponse(session, selected)}: untagged responses for SELECT and
         EXAMINE.
     @ivar createCode: a response code for the OK of CREATE, given what was made; C{None} for none.
+    @ivar appendData: forms of a new message (RFC 4466 §6: append-data-ext) by name: given a reader
+        whose cursor stands behind the name and a space, reads what the message is made of.
+    @ivar checkAppend: C{await check(session, content)}: raises to refuse a new message.
     @ivar enables: capabilities that ENABLE may name (RFC 5161).
     """
 
@@ -142,4 +147,6 @@ class Extension:
     )
     selectResponse: Callable[[IMAPSession, Selected], bytes] | None = None
     createCode: Callable[[MailboxInfo], bytes] | None = None
+    appendData: Mapping[bytes, Callable[[MessageReader], None]] = field(default_factory=dict)
+    checkAppend: CheckAppend | None = None
     enables: tuple[bytes, ...] = ()

@@ -20,6 +20,7 @@ from twisted_mailstack.imap.commands import (
 )
 from twisted_mailstack.imap.extension import Command, Extension
 from twisted_mailstack.imap.extensions import (
+    appendlimit,
     children,
     enable,
     id,
@@ -27,6 +28,7 @@ from twisted_mailstack.imap.extensions import (
     listextended,
     literalplus,
     move,
+    multiappend,
     namespace,
     sasl,
     specialuse,
@@ -66,6 +68,8 @@ EXTENSIONS: tuple[Extension, ...] = (
     uidplus.EXTENSION,
     unselect.EXTENSION,
     move.EXTENSION,
+    multiappend.EXTENSION,
+    appendlimit.EXTENSION,
     starttls.EXTENSION,
     starttls.LOGINDISABLED,
     sasl.AUTH,

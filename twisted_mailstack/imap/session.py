@@ -84,6 +84,7 @@ class Registry:
     @ivar commands: by state and name.
     @ivar fetchItems: by name; C{searchKeys}, C{statusItems}, C{statusQueries},
         C{listSelections}, C{listReturns} and C{createParameters} likewise.
+    @ivar appendData: by name; C{appendChecks}: of all extensions.
     @ivar listAttributes: of all extensions; C{selectResponses} and C{createCodes}
         likewise.
     """
@@ -105,6 +106,7 @@ class Registry:
         self.listSelections: dict[bytes, ListSelection | None] = {}
         self.listReturns: dict[bytes, ListReturn] = {}
         self.createParameters: dict[bytes, Any] = {}
+        self.appendData: dict[bytes, Any] = {}
         for extension in self.extensions:
             self.known.update({command.name: command for command in extension.commands})
             self.fetchItems.update(extension.fetchItems)
@@ -114,6 +116,7 @@ class Registry:
             self.listSelections.update(extension.listSelections)
             self.listReturns.update(extension.listReturns)
             self.createParameters.update(extension.createParameters)
+            self.appendData.update(extension.appendData)
         self.commands = {
             state: {n: command for n, command in self.known.items() if state in command.states}
             for state in State
@@ -123,6 +126,9 @@ class Registry:
         ]
         self.selectResponses = [
             each.selectResponse for each in self.extensions if each.selectResponse is not None
+        ]
+        self.appendChecks = [
+            each.checkAppend for each in self.extensions if each.checkAppend is not None
         ]
         self.createCodes = [
             each.createCode for each in self.extensions if each.createCode is not None

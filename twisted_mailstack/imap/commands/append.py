@@ -1,28 +1,48 @@
 # -*- test-case-name: tests.imap.test_append -*-
 """
-APPEND (RFC 9051 §6.3.12), with APPENDUID (RFC 4315 §3).
+APPEND (RFC 9051 §6.3.12) of one message or several (MULTIAPPEND, RFC 3502), with APPENDUID
+(RFC 4315 §3).
+
+A message is put together from pieces: one literal, or what an extension's form of it names
+(C{appendData} of L{Extension<twisted_mailstack.imap.extension.Extension>}; RFC 4466 §2.3). Literals
+go straight to the store as they come, and other pieces are written between them, so that nothing of
+a message is held. What is bound to fail is refused before the client sends it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from time import time
+from typing import Protocol
+
+from zope.interface import implementer
 
 from twisted_mailstack.errors import (
+    CannotDoThat,
     MailboxNotSelectable,
     MailError,
     MessageTooLarge,
     NoSuchMailbox,
     OverQuota,
+    SyntaxProblem,
 )
 from twisted_mailstack.imap.extension import LOGGED_IN, Command
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
-from twisted_mailstack.interfaces import IContentWriter, IMailbox
+from twisted_mailstack.interfaces import IContentWriter, IMailbox, IStagedContent
 from twisted_mailstack.model.flags import NO_FLAGS, Flags, KeywordSpelling
+from twisted_mailstack.model.records import SMALL_MESSAGE
+from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.wire.binary import BinaryEncoder
 
 #: Keywords that one mailbox may have: clients make them, and everyone is told all of them.
 MAX_KEYWORDS = 1000
+#: Messages of one command, and octets of those of them that a store may hold in memory.
+MAX_MESSAGES = 1000
+MAX_HELD = 16 * 1024 * 1024
+#: Octets that are read again at a time.
+WINDOW = 64 * 1024
 
 
 def requireRoom(known: Sequence[str], new: Sequence[str]) -> None:
@@ -48,64 +68,378 @@ async def openDestination(session: IMAPSession, name: str) -> IMailbox:
         raise type(error)(imapCode="TRYCREATE") from None
 
 
-def _arguments(cursor: Cursor) -> tuple[str, Flags, tuple[int, int]]:
+class Piece(Protocol):
     """
-    @return: what stands before the message: the mailbox, flags, internal date and its zone.
+    A part of a new message that doesn't come as a literal.
     """
-    name = cursor.mailbox()
-    cursor.space()
-    flags = NO_FLAGS
-    if cursor.peek() == b"(":
-        flags = cursor.flagList()
+
+    async def writeTo(self, session: IMAPSession, writer: MessageWriter) -> None:
+        """
+        Write its octets.
+
+        @raise MailError: if there are none, or too many.
+        """
+
+
+@implementer(IContentWriter)
+class MessageWriter:
+    """
+    Writes one new message.
+
+    @ivar pieces: of its message that are in it, or on their way.
+    @ivar hasNUL: whether a literal8 brought any.
+    """
+
+    def __init__(self, inner: IContentWriter, limit: int) -> None:
+        """
+        @param limit: octets that it may have.
+        """
+        self._inner = inner
+        self._limit = limit
+        self.pieces = 0
+        self.hasNUL = False
+
+    @property
+    def size(self) -> int:
+        """Octets written so far."""
+        return self._inner.size
+
+    def requireRoomFor(self, octets: int) -> None:
+        """
+        @raise MessageTooLarge: if so many more are too many.
+        """
+        if self.size + octets > self._limit:
+            raise MessageTooLarge()
+
+    def write(self, data: bytes) -> Awaitable[None] | None:
+        """See L{IContentWriter}."""
+        self.hasNUL = self.hasNUL or b"\0" in data
+        return self.copy(data)
+
+    def copy(self, data: bytes) -> Awaitable[None] | None:
+        """
+        Write octets that are stored already and are to stay as they are.
+        """
+        self.requireRoomFor(len(data))
+        return self._inner.write(data)
+
+    async def finish(self) -> IStagedContent:
+        """See L{IContentWriter}."""
+        return await self._inner.finish()
+
+    def abort(self) -> None:
+        """See L{IContentWriter}."""
+        self._inner.abort()
+
+
+class NewMessage:
+    """
+    A message as the command describes it.
+
+    @ivar flags: its flags.
+    @ivar date: its internal date and that one's zone.
+    @ivar pieces: what it is made of; a L{MessageWriter} stands for a literal that it has taken.
+    """
+
+    def __init__(self) -> None:
+        self.flags = NO_FLAGS
+        self.date = int(time()), 0
+        self.pieces: list[Piece | MessageWriter] = []
+
+    @property
+    def writer(self) -> MessageWriter | None:
+        """That of its literals, if there was one."""
+        return next((each for each in self.pieces if isinstance(each, MessageWriter)), None)
+
+    async def writePieces(self, session: IMAPSession, writer: MessageWriter) -> None:
+        """
+        Write the pieces that are not yet in the writer; none of them is a literal.
+        """
+        for piece in self.pieces[writer.pieces :]:
+            assert not isinstance(piece, MessageWriter)
+            writer.pieces += 1
+            await piece.writeTo(session, writer)
+
+
+class OrdinaryLiteral(Exception):
+    """The command goes on with a literal that is an argument like others."""
+
+
+class MessageLiteral(Exception):
+    """
+    The command goes on with a literal that is a piece of the last message.
+
+    @ivar mayBeEmpty: whether it may have no octets.
+    """
+
+    def __init__(self, mayBeEmpty: bool) -> None:
+        self.mayBeEmpty = mayBeEmpty
+        super().__init__(mayBeEmpty)
+
+
+class MessageReader:
+    """
+    Reads what follows the mailbox's name (RFC 4466 §6)::
+
+        append          = "APPEND" SP mailbox 1*append-message
+        append-message  = append-opts SP append-data
+        append-opts     = [SP flag-list] [SP date-time] *(SP append-ext)
+        append-data     = literal / literal8 / append-data-ext
+
+    @ivar session: whose command it is.
+    @ivar cursor: where it is.
+    @ivar messages: read so far.
+    """
+
+    def __init__(self, session: IMAPSession, cursor: Cursor, partial: bool) -> None:
+        """
+        @param partial: the cursor is over a command up to one of its literals: that is told by
+            L{OrdinaryLiteral} or L{MessageLiteral}.
+        """
+        self.session = session
+        self.cursor = cursor
+        self.messages: list[NewMessage] = []
+        self._partial = partial
+
+    def mailbox(self) -> str:
+        """SP mailbox"""
+        self.cursor.space()
+        self._mayBeLiteral()
+        return self.cursor.mailbox()
+
+    def astring(self) -> bytes:
+        """astring"""
+        self._mayBeLiteral()
+        return self.cursor.astring()
+
+    def _mayBeLiteral(self) -> None:
+        if self._partial and self.cursor.atEnd:
+            raise OrdinaryLiteral()
+
+    def literal(self, binary: bool = False, mayBeEmpty: bool = False) -> None:
+        """
+        literal, or with C{binary} literal8: the next piece of the message.
+        """
+        if binary:
+            self.cursor.expect(b"~")
+        if self._partial and self.cursor.atEnd:
+            raise MessageLiteral(mayBeEmpty)
+        writer = self.cursor.content()
+        if not isinstance(writer, MessageWriter):
+            raise SyntaxProblem("Literal expected")
+        self.add(writer)
+
+    def add(self, piece: Piece | MessageWriter) -> None:
+        """
+        Something is the next piece of the message.
+        """
+        self.messages[-1].pieces.append(piece)
+
+    def all(self, most: int = MAX_MESSAGES) -> None:
+        """
+        1*append-message, to the end of the command.
+
+        @param most: that there may be.
+        """
+        self._message()
+        while not self.cursor.atEnd:
+            if len(self.messages) >= most:
+                if most == 1:
+                    raise SyntaxProblem("Unexpected text at the end of the command")
+                raise MailError("Too many messages at once", imapCode="LIMIT")
+            self._message()
+
+    def _message(self) -> None:
+        cursor = self.cursor
+        message = NewMessage()
+        self.messages.append(message)
         cursor.space()
-    date = int(time()), 0
-    if cursor.peek() == b'"':
-        date = cursor.dateTime()
+        if cursor.peek() == b"(":
+            message.flags = cursor.flagList()
+            cursor.space()
+        if cursor.peek() == b'"':
+            message.date = cursor.dateTime()
+            cursor.space()
+        following = cursor.peek()
+        if following in (b"{", b"") or following == b"~":
+            self.literal(following == b"~")
+            return
+        read = self.session.registry.appendData.get(cursor.atom().upper())
+        if read is None:
+            raise SyntaxProblem("Literal expected")
         cursor.space()
-    return name, flags, date
+        read(self)
+
+
+async def sinkFor(
+    session: IMAPSession,
+    reader: MessageReader,
+    found: MessageLiteral,
+    name: str,
+    size: int,
+    freed: int = 0,
+) -> MessageWriter:
+    """
+    @param reader: that has found that a message's literal comes next.
+    @param name: of the destination.
+    @param size: of the literal.
+    @param freed: octets that the account will have got rid of.
+    @return: where it goes.
+    @raise MailError: if the message can't be taken.
+    """
+    if not size and not found.mayBeEmpty:
+        # RFC 3502 §6.3.11: also the way to give up in the midst of several.
+        raise _empty()
+    limit = session.settings.maxMessageOctets
+    if size > limit:
+        raise MessageTooLarge()
+    account = session.theAccount()
+    await openDestination(session, name)
+    message = reader.messages[-1]
+    before = [each.writer for each in reader.messages[:-1]]
+    sizes = [each.size for each in before if each is not None]
+    if sum(each for each in sizes if each <= SMALL_MESSAGE) > MAX_HELD:
+        raise MailError("Too many messages at once", imapCode="LIMIT")
+    quota = await account.quota()
+    writer = message.writer
+    isNew = writer is None
+    if writer is None:
+        writer = MessageWriter(account.newContent(size), limit)
+    try:
+        await message.writePieces(session, writer)
+        writer.requireRoomFor(size)
+        octets = sum(sizes) + writer.size + size - freed
+        if quota.octetLimit is not None and quota.octets + octets > quota.octetLimit:
+            raise OverQuota()
+    except BaseException:
+        if isNew:
+            writer.abort()
+        raise
+    writer.pieces += 1
+    return writer
+
+
+def _empty() -> MailError:
+    return MailError("An empty message can't be appended")
+
+
+Staged = tuple[IStagedContent, Flags, int, int]
+
+
+@asynccontextmanager
+async def staged(
+    session: IMAPSession, messages: Sequence[NewMessage]
+) -> AsyncIterator[Sequence[Staged]]:
+    """
+    Have messages written to their end, for as long as they are needed.
+    """
+    done: list[Staged] = []
+    try:
+        for message in messages:
+            done.append((await _stage(session, message), message.flags, *message.date))
+        yield done
+    finally:
+        for content, *_ in done:
+            content.discard()
+
+
+async def _stage(session: IMAPSession, message: NewMessage) -> IStagedContent:
+    account = session.theAccount()
+    writer = message.writer
+    if writer is None:
+        writer = MessageWriter(account.newContent(), session.settings.maxMessageOctets)
+    try:
+        await message.writePieces(session, writer)
+        if not writer.size:
+            raise _empty()
+        content = await writer.finish()
+    except BaseException:
+        writer.abort()
+        raise
+    try:
+        if writer.hasNUL:
+            content, binary = await _encoded(session, content), content
+            binary.discard()
+        for check in session.registry.appendChecks:
+            await check(session, content)
+    except BaseException:
+        content.discard()
+        raise
+    return content
+
+
+async def _encoded(session: IMAPSession, content: IStagedContent) -> IStagedContent:
+    """
+    A message with its binary parts in base64, as NULs can be fetched by BINARY alone: "The server
+    MAY modify the CTE of the appended data" (RFC 3516 §4.4).
+
+    @raise MailError: UNKNOWN-CTE, if there are NULs elsewhere.
+    """
+    encoder = BinaryEncoder()
+    writer = MessageWriter(session.theAccount().newContent(), session.settings.maxMessageOctets)
+    try:
+        at = 0
+        size = content.summary.size
+        while at < size:
+            data = await content.read(at, WINDOW)
+            at += len(data)
+            out = encoder.feed(data)
+            waiting = writer.write(out + encoder.finish() if at >= size else out)
+            if waiting is not None:
+                await waiting
+        if writer.hasNUL:
+            raise CannotDoThat(
+                "NULs are taken in parts whose transfer encoding is binary", imapCode="UNKNOWN-CTE"
+            )
+        return await writer.finish()
+    except BaseException:
+        writer.abort()
+        raise
+
+
+async def requireKeywords(mailbox: IMailbox, messages: Sequence[NewMessage]) -> None:
+    """
+    @raise MailError: as L{requireRoom}, for the flags of all messages.
+    """
+    flags = frozenset().union(*(each.flags for each in messages))
+    if any(flag[0] != "\\" for flag in flags):
+        known = (await mailbox.status()).keywords
+        requireRoom(known, KeywordSpelling(known).apply(flags)[1])
 
 
 async def literalSink(session: IMAPSession, cursor: Cursor, size: int) -> IContentWriter | None:
     """
-    The message goes straight to the store; a mailbox's name may be a literal too. What is bound to
-    fail is refused before the message is sent.
+    Messages go straight to the store; the mailbox's name may be a literal too.
     """
-    cursor.space()
-    if cursor.atEnd:
+    reader = MessageReader(session, cursor, True)
+    name = ""
+    try:
+        name = reader.mailbox()
+        reader.all()
+    except OrdinaryLiteral:
         return None
-    name, _, _ = _arguments(cursor)
-    cursor.end()
-    if size == 0:
-        raise MailError("An empty message can't be appended")
-    if size > session.settings.maxMessageOctets:
-        raise MessageTooLarge()
-    account = session.theAccount()
-    await openDestination(session, name)
-    quota = await account.quota()
-    if quota.octetLimit is not None and quota.octets + size > quota.octetLimit:
-        raise OverQuota()
-    return account.newContent(size)
+    except MessageLiteral as found:
+        return await sinkFor(session, reader, found, name, size)
+    raise SyntaxProblem("Unexpected literal")
 
 
 async def append(session: IMAPSession, cursor: Cursor) -> bytes:
-    """append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal"""
-    cursor.space()
-    name, flags, date = _arguments(cursor)
-    writer = cursor.content()
-    cursor.end()
+    """RFC 3502 §6.3.11: all messages are added, or none."""
+    reader = MessageReader(session, cursor, False)
+    name = reader.mailbox()
+    reader.all()
     mailbox = await openDestination(session, name)
-    if any(flag[0] != "\\" for flag in flags):
-        known = (await mailbox.status()).keywords
-        requireRoom(known, KeywordSpelling(known).apply(flags)[1])
-    staged = await writer.finish()
-    try:
-        result = await mailbox.append([(staged, flags, *date)])
-    except NoSuchMailbox:
-        # Deleted meanwhile.
-        raise NoSuchMailbox(imapCode="TRYCREATE") from None
-    finally:
-        staged.discard()
-    return b"[APPENDUID %d %d] APPEND completed" % (result.uidValidity, result.uids[0])
+    await requireKeywords(mailbox, reader.messages)
+    async with staged(session, reader.messages) as messages:
+        try:
+            result = await mailbox.append(messages)
+        except NoSuchMailbox:
+            # Deleted meanwhile.
+            raise NoSuchMailbox(imapCode="TRYCREATE") from None
+    return b"[APPENDUID %d %b] APPEND completed" % (
+        result.uidValidity,
+        NumberSet.of(result.uids).render(),
+    )
 
 
 COMMANDS = (Command(b"APPEND", LOGGED_IN, append, literalSink=literalSink),)
