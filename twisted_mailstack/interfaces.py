@@ -5,7 +5,8 @@ C{twisted_mailstack.testing.contracts} hold each implementation to it.
 Who implements what:
 
   - storage authors: L{IMailStore}, L{IAccount}, L{IMailbox}, L{IContentWriter},
-    L{IMessageContent}; optionally L{IMovableMailbox}, L{ISearchableMailbox}, L{IDirectory};
+    L{IMessageContent}; optionally L{IMovableMailbox}, L{ISearchableMailbox},
+    L{ISortingMailbox}, L{IDirectory};
   - delivery: L{IDeliveryTarget}, L{IDelivery}, L{IPolicyStep}; the queue: L{ISpool} by a store,
     L{IRelay}, L{IRelayConnection};
   - authentication: L{IServerMechanism}, L{IClientMechanism}, L{IPasswordHasher}.
@@ -57,6 +58,7 @@ from twisted_mailstack.model.records import (
 )
 from twisted_mailstack.model.records import Attribute as MessageAttribute
 from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.model.sorting import SortCriterion, ThreadRow
 
 # --- content -----------------------------------------------------------------------------------
 
@@ -260,6 +262,28 @@ class ISearchableMailbox(Interface):
         @param texts: each has to occur somewhere in a message: header or decoded text, whatever
             the case.
         @return: a set that has every match (and maybe others), or C{None} for "look at all".
+        """
+
+
+class ISortingMailbox(Interface):
+    """
+    Optional: a mailbox that is sorted, and read for threading, by the storage. What it gives is
+    what the library would find in each message's header (L{twisted_mailstack.model.sorting}).
+    """
+
+    def sortMessages(
+        uids: NumberSet, criteria: Sequence[SortCriterion]
+    ) -> Awaitable[Sequence[int]]:
+        """
+        Sort messages (RFC 5256 §3, RFC 5957).
+
+        @param criteria: the first one counts, then the second, and so on.
+        @return: the UIDs of those that are there; equal ones ascending, whatever is reversed.
+        """
+
+    def threadRows(uids: NumberSet) -> Awaitable[Sequence[ThreadRow]]:
+        """
+        @return: what threads these messages, ascending by UID.
         """
 
 

@@ -30,6 +30,7 @@ from twisted_mailstack.model.message import Summariser, Summary
 from twisted_mailstack.model.mime import Part, unpackStructure
 from twisted_mailstack.model.records import SMALL_MESSAGE
 from twisted_mailstack.storage.sql.schema import CHUNK, PIECES
+from twisted_mailstack.storage.sql.sorting import storeValues
 from twisted_mailstack.storage.sql.writer import Transaction, Writer
 
 if TYPE_CHECKING:
@@ -237,10 +238,12 @@ class StagedContent:
             content = transaction.execute(_INSERT, values).lastrowid
             assert content is not None
             transaction.execute("INSERT INTO chunk VALUES (?, ?)", (content * PIECES, self._data))
+            storeValues(transaction, content, summary.sorting)
             return content
         assert self._content is not None
         if not transaction.execute(_COMPLETE, (*values, self._content, self._owner)).rowcount:
             raise StoreDamaged("a staged message is gone")
+        storeValues(transaction, self._content, summary.sorting)
         return self._content
 
     async def read(self, offset: int, length: int) -> bytes:

@@ -27,7 +27,12 @@ from twisted_mailstack.errors import (
     NoSuchMailbox,
     OverQuota,
 )
-from twisted_mailstack.interfaces import IMailbox, IMovableMailbox, IStagedContent
+from twisted_mailstack.interfaces import (
+    IMailbox,
+    IMovableMailbox,
+    ISortingMailbox,
+    IStagedContent,
+)
 from twisted_mailstack.model.flags import (
     DELETED,
     SEEN,
@@ -47,6 +52,8 @@ from twisted_mailstack.model.records import (
     StoreResult,
 )
 from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet
+from twisted_mailstack.model.sorting import SortCriterion, ThreadRow
+from twisted_mailstack.storage.sql import sorting
 from twisted_mailstack.storage.sql.content import MessageContent, StagedContent
 from twisted_mailstack.storage.sql.schema import PIECES
 from twisted_mailstack.storage.sql.thread import threadOf
@@ -386,7 +393,7 @@ def dropCopies(transaction: Transaction, account: int, messages: Iterable[int]) 
             transaction.unplaced = True
 
 
-@implementer(IMailbox, IMovableMailbox)
+@implementer(IMailbox, IMovableMailbox, ISortingMailbox)
 class SQLMailbox:
     """
     See L{IMailbox}.
@@ -518,6 +525,66 @@ class SQLMailbox:
             self._requireMailbox(connection)
             raise MessageExpunged()
         return MessageContent(connection, row)
+
+    async def sortMessages(
+        self, uids: NumberSet, criteria: Sequence[SortCriterion]
+    ) -> Sequence[int]:
+        """See L{ISortingMailbox}."""
+        key = (self._account, self._mailbox)
+        found: list[int] = await self._sorting(
+            uids,
+            lambda connection, known: sorting.sortedUids(connection, key, uids, criteria, known),
+        )
+        return found
+
+    async def threadRows(self, uids: NumberSet) -> Sequence[ThreadRow]:
+        """See L{ISortingMailbox}."""
+        key = (self._account, self._mailbox)
+        found: list[ThreadRow] = await self._sorting(
+            uids, lambda connection, known: sorting.threadRows(connection, key, uids, known)
+        )
+        return found
+
+    async def _sorting(self, uids: NumberSet, read: Callable[[Any, bool], Any]) -> Any:
+        if not uids:
+            self._requireMailbox(self._store.reader)
+            return []
+        for known in (True, False):
+            if len(uids) <= sorting.FEW:
+                found = read(self._store.reader, known)
+            else:
+                found = await self._store.readInThread(
+                    lambda connection, known=known: read(connection, known)
+                )
+            if found is not None:
+                break
+            # The second time there are no rows for contents that aren't there, or are damaged.
+            await self._fillSorting()
+        if not found:
+            self._requireMailbox(self._store.reader)
+        return found
+
+    async def _fillSorting(self) -> None:
+        # An older release stored them.
+        store = self._store
+        missing = await store.readInThread(
+            lambda connection: sorting.missingContents(connection, (self._account, self._mailbox))
+        )
+        for start in range(0, len(missing), sorting.SLICE):
+            some = missing[start : start + sorting.SLICE]
+            found = await store.readInThread(
+                lambda connection, some=some: sorting.findValues(connection, some)
+            )
+
+            def change(transaction: Transaction, found: Any = found) -> None:
+                for content, values in found:
+                    # It may have gone meanwhile.
+                    if transaction.execute(
+                        "SELECT 1 FROM content WHERE content = ?", (content,)
+                    ).fetchone():
+                        sorting.storeValues(transaction, content, values)
+
+            await store.writer.submit(change, long=True)
 
     # --- changing ------------------------------------------------------------------------------
 

@@ -214,8 +214,24 @@ CREATE TABLE remembered (
 CREATE INDEX remembered_expires ON remembered (expires);
 """
 
+_SORTING = """
+CREATE TABLE sorting (
+    content INTEGER PRIMARY KEY,
+    sent_date INTEGER,
+    subject TEXT NOT NULL,
+    is_reply INTEGER NOT NULL,
+    sender TEXT NOT NULL,
+    recipient TEXT NOT NULL,
+    copy TEXT NOT NULL,
+    display_from TEXT NOT NULL,
+    display_to TEXT NOT NULL,
+    identity INTEGER NOT NULL,
+    refs BLOB NOT NULL
+);
+"""
+
 #: The n-th makes version n out of version n - 1.
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SPOOL, _MEMORY)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SPOOL, _MEMORY, _SORTING)
 
 
 def upgrade(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:

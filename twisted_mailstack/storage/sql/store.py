@@ -292,6 +292,7 @@ class SQLMailStore:
                 ).rowcount
                 if removed < left:
                     transaction.execute("DELETE FROM content WHERE content = ?", row)
+                    transaction.execute("DELETE FROM sorting WHERE content = ?", row)
                 left -= max(removed, 1)
             return True
 
