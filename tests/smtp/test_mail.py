@@ -11,6 +11,7 @@ from twisted_mailstack.delivery.policy import PolicyStep
 from twisted_mailstack.errors import MailError
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.records import Envelope, Recipient
+from twisted_mailstack.smtp.registry import EXTENSIONS
 
 
 class OrderTests(SMTPTestCase):
@@ -254,6 +255,66 @@ class ParameterTests(SMTPTestCase):
             C: MAIL FROM:<a@far.test> SIZE=1
             S: 555 5.5.4 SIZE is not a known parameter
         """)
+
+    def test_everyOne(self) -> None:
+        """
+        Each parameter of each extension has values that are wrong, which get 501; and after HELO,
+        and where its extension isn't there, none is known (RFC 5321 §4.1.1.11: 555). A transaction
+        has never begun by that.
+        """
+        wrong = {
+            "SIZE": ("", "=x", "=-1", "=1e3", "=123456789012345678901"),
+            "BODY": ("", "=9BIT", "=8BITMIME,7BIT"),
+            "SMTPUTF8": ("=1", "=yes"),
+            "AUTH": ("", "=a+", "=a+2", "=a+zz"),
+            "RET": ("", "=ALL", "=FULL,HDRS"),
+            "ENVID": ("", "=a+", "=" + "x" * 101),
+            "REQUIRETLS": ("=1",),
+            "MT-PRIORITY": ("", "=10", "=+1", "=-0", "=01"),
+            "BY": ("", "=1", "=1;X", "=;R", "=1234567890;N", "=0;R"),
+            "HOLDFOR": ("", "=x", "=-1"),
+            "HOLDUNTIL": ("", "=tomorrow", "=2023-11-14", "=2023-02-30T00:00:00Z"),
+            "NOTIFY": ("", "=ALWAYS", "=NEVER,DELAY", "=DELAY,,FAILURE"),
+            "ORCPT": ("", "=rfc822", "=;a", "=rfc822;a+", "=a@b;c"),
+        }
+        mail = {keyword: each for each in EXTENSIONS for keyword in each.mailParameters}
+        rcpt = {keyword: each for each in EXTENSIONS for keyword in each.rcptParameters}
+        self.assertEqual(sorted(wrong), sorted({**mail, **rcpt}))
+        begin = b"MAIL FROM:<alice@example.test>"
+        for submission in (False, True):
+            server = self.serve(queue=True, submission=submission, maxErrors=1000)
+            conversation = server.authenticated()
+            for owners, command, before in (
+                (mail, begin, b""),
+                (rcpt, b"RCPT TO:<bob@example.test>", begin + b"\r\n"),
+            ):
+                if before:
+                    conversation.send(before)
+                for keyword in owners:
+                    for value in wrong[keyword]:
+                        line = command + f" {keyword}{value}".encode()
+                        # Held messages are for submission (RFC 4865 §4).
+                        code = b"555" if keyword[:4] == "HOLD" and not submission else b"501"
+                        self.assertEqual(conversation.send(line + b"\r\n")[:3], code, line)
+            self.assertEqual(conversation.send(b"DATA\r\n")[:3], b"554")
+        for keyword in wrong:
+            others = [
+                each
+                for each in EXTENSIONS
+                if keyword not in each.mailParameters and keyword not in each.rcptParameters
+            ]
+            for hello, extensions in (("EHLO", others), ("HELO", EXTENSIONS)):
+                server = self.serve(queue=True, extensions=extensions, login=False)
+                conversation = server.greeted(f"{hello} client.test")
+                if keyword in rcpt:
+                    conversation.send(begin + b"\r\n")
+                    answer = conversation.send(f"RCPT TO:<a@example.test> {keyword}\r\n".encode())
+                else:
+                    answer = conversation.send(begin + f" {keyword}\r\n".encode())
+                self.assertEqual(answer[:3], b"555", (hello, keyword))
+        fresh = self.serve().connect()
+        fresh.wire.take()
+        self.assertEqual(fresh.send(begin + b" FOO\r\n")[:3], b"503")
 
     def test_given(self) -> None:
         """What was given is in the envelope, for policies and delivery."""
