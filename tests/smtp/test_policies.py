@@ -4,6 +4,7 @@ The built-in policies in sessions: what clients see of them, over commands, text
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -17,7 +18,11 @@ from twisted_mailstack.delivery.step import Rate, StepServices
 from twisted_mailstack.delivery.steps.accountlimits import AccountLimitsSettings
 from twisted_mailstack.delivery.steps.dnsbl import BlockList, DNSBLSettings
 from twisted_mailstack.delivery.steps.greylisting import GreylistingSettings
+from twisted_mailstack.delivery.steps.headers import HeaderChecksSettings
+from twisted_mailstack.delivery.steps.helo import HeloSettings
 from twisted_mailstack.delivery.steps.rates import RatesSettings
+from twisted_mailstack.delivery.steps.reversedns import ReverseDNSSettings
+from twisted_mailstack.delivery.steps.sizes import SizesSettings
 
 
 class Later(PolicyStep):
@@ -55,9 +60,12 @@ class PolicyTests(SMTPTestCase):
         self.dns = MadeUpDNS()
         self.seconds = Clock()
 
-    def serveWith(self, settings: Any = (), **arguments: Any) -> Server:
+    def serveWith(
+        self, settings: Any = (), names: Sequence[str] | None = None, **arguments: Any
+    ) -> Server:
         """
         @param settings: of policies, by name.
+        @param names: in the order in which they are asked, if it isn't the usual one.
         @return: a server with all policies.
         """
         later = Later()
@@ -72,7 +80,8 @@ class PolicyTests(SMTPTestCase):
             lookup=self.dns,
             memory=server.store.memory,
         )
-        names = SUBMISSION if arguments.get("submission") else RECEIVING
+        if names is None:
+            names = SUBMISSION if arguments.get("submission") else RECEIVING
         later.policies = Policies(makeSteps(names, dict(settings), services))
         return server
 
@@ -209,6 +218,132 @@ class PolicyTests(SMTPTestCase):
             C: RCPT TO:<Postmaster>
             S: 250 2.1.5 OK
         """)
+
+    def test_order(self) -> None:
+        """The first that refuses decides, in whatever order the operator wants (policies)."""
+        self.dns.answers["1.2.0.192.zen.test", "A"] = ("127.0.0.4",)
+        settings = {
+            "greylisting": GreylistingSettings(enabled=True),
+            "dnsbl": DNSBLSettings(lists=(BlockList("zen.test"),)),
+        }
+        for names, code in (
+            (("dnsbl", "greylisting"), b"550"),
+            (("greylisting", "dnsbl"), b"451"),
+            (("greylisting",), b"451"),
+            ((), b"250"),
+        ):
+            conversation = self.serveWith(settings, names).greeted()
+            conversation.send(b"MAIL FROM:<sender@far.test>\r\n")
+            answer = conversation.send(b"RCPT TO:<alice@example.test>\r\n")
+            self.assertEqual(answer[:3], code, names)
+
+    def ends(self, server: Server, text: bytes) -> bytes:
+        """
+        @return: what is said of a message in the end, the same for DATA and for BDAT.
+        """
+        conversation = server.greeted()
+        begin = b"MAIL FROM:<sender@far.test>\r\nRCPT TO:<alice@example.test>\r\n"
+        conversation.send(begin + b"DATA\r\n")
+        answer = conversation.send(text + b".\r\n")
+        conversation.send(begin)
+        chunk = conversation.send(b"BDAT %d LAST\r\n%b" % (len(text), text))
+        self.assertEqual(chunk[:9], answer[:9])
+        self.assertIn(b"250 ", conversation.send(b"NOOP\r\n"))
+        return answer
+
+    def test_sizes(self) -> None:
+        """What is too large for a recipient is refused at RCPT if declared, else at its end."""
+        limits = SizesSettings(recipients={"alice@example.test": 300})
+        server = self.serveWith({"sizes": limits})
+        server.greeted().check("""
+            C: MAIL FROM:<sender@far.test> SIZE=301
+            S: 250 2.1.0 OK
+            C: RCPT TO:<alice@example.test>
+            S: 552 5.2.3 alice@example.test takes messages of at most 300 octets
+            C: RCPT TO:<bob@example.test>
+            S: 250 2.1.5 OK
+        """)
+        self.assertEqual(
+            self.ends(server, b"Subject: x\r\n\r\n" + b"x" * 300 + b"\r\n")[:3], b"552"
+        )
+        self.assertEqual(server.inbox(), [])
+        self.assertEqual(self.ends(server, b"Subject: x\r\n\r\n")[:3], b"250")
+
+    def test_helo(self) -> None:
+        """Who says to be this server, or has no whole name, is refused at MAIL."""
+        server = self.serveWith({"helo": HeloSettings(ours=True, qualified=True)})
+        for name, code in (
+            ("MX.example.test", b"550"),
+            ("client", b"550"),
+            ("[192.0.2.9]", b"550"),
+            ("[192.0.2.1]", b"250"),
+            ("client.test", b"250"),
+        ):
+            conversation = server.greeted(f"EHLO {name}")
+            answer = conversation.send(b"MAIL FROM:<sender@far.test>\r\n")
+            self.assertEqual(answer[:3], code, name)
+
+    def test_reverseDNS(self) -> None:
+        """A client without a name is refused at RCPT (RFC 7372 §3.3), one with a name isn't."""
+        server = self.serveWith({"reverse-dns": ReverseDNSSettings(action="reject")})
+        self.dns.addName("192.0.2.9", "mail.far.test")
+        for peer, reply in (
+            ("192.0.2.1", b"550 5.7.25 192.0.2.1 has no name in the DNS\r\n"),
+            ("192.0.2.9", b"250 2.1.5 OK\r\n"),
+        ):
+            conversation = server.greeted(peer=peer)
+            conversation.send(b"MAIL FROM:<sender@far.test>\r\n")
+            self.assertEqual(conversation.send(b"RCPT TO:<alice@example.test>\r\n"), reply)
+
+    def test_hops(self) -> None:
+        """A message that has been through a hundred servers goes round (RFC 5321 §6.3)."""
+        server = self.serveWith()
+        for hops, reply in ((100, b"554 5.4.6"), (99, b"250 2.0.0")):
+            self.assertEqual(self.ends(server, b"Received: x\r\n" * hops + b"\r\n")[:9], reply)
+
+    def test_headers(self) -> None:
+        """Headers of the kinds that the operator doesn't want are refused in the end."""
+        server = self.serveWith({"header-checks": HeaderChecksSettings(checks=("from", "once"))})
+        good = b"From: a@far.test\r\n"
+        for header, reply in (
+            (b"", b"550 5.6.0"),
+            (good * 2, b"550 5.6.0"),
+            (good, b"250 2.0.0"),
+        ):
+            self.assertEqual(self.ends(server, header + b"\r\nx\r\n")[:9], reply)
+
+    def test_rates(self) -> None:
+        """
+        Messages and recipients that come too fast are put off, of a network at MAIL and RCPT, of an
+        account wherever it connects from; the session goes on.
+        """
+        rates = RatesSettings(
+            messages=Rate(2, 60), recipients=Rate(2, 60), accountMessages=Rate(1, 60)
+        )
+        server = self.serveWith({"rates": rates})
+        server.greeted().check("""
+            C: MAIL FROM:<sender@far.test>
+            S: 250 2.1.0 OK
+            C: RCPT TO:<alice@example.test>
+            S: 250 2.1.5 OK
+            C: RCPT TO:<bob@example.test>
+            S: 250 2.1.5 OK
+            C: RCPT TO:<bob@example.test>
+            S: 450 4.7.0 Too many recipients from 192.0.2.0/24, try later
+            C: RSET
+            S: 250 2.0.0 OK
+            C: MAIL FROM:<sender@far.test>
+            S: 250 2.1.0 OK
+        """)
+        server.greeted(peer="192.0.2.9").check("""
+            C: MAIL FROM:<sender@far.test>
+            S: 450 4.7.0 Too many messages from 192.0.2.0/24, try later
+            C: NOOP
+            S: 250 2.0.0 OK
+        """)
+        for code in (b"250", b"450"):
+            answer = server.authenticated().send(b"MAIL FROM:<alice@example.test>\r\n")
+            self.assertEqual(answer[:3], code)
 
     def test_tooManyConnections(self) -> None:
         """A network that connects too fast is turned away in the greeting, and comes later."""
