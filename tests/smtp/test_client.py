@@ -4,6 +4,7 @@ The client of applications: over TCP in memory and real TLS, to servers that do 
 
 from __future__ import annotations
 
+import email
 import io
 import tempfile
 from typing import Any
@@ -18,6 +19,8 @@ from zope.interface import alsoProvides
 from tests.net.authority import Authority
 from tests.net.internet import SILENT, InternetTestCase
 from tests.relay.server import CLOSE, HANG, Server
+from tests.smtp.support import Server as OurServer
+from tests.smtp.support import now
 from twisted_mailstack.errors import (
     AuthenticationFailed,
     DestinationUnavailable,
@@ -28,9 +31,12 @@ from twisted_mailstack.errors import (
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.queue import AttemptResult
 from twisted_mailstack.model.records import Recipient
+from twisted_mailstack.sasl.registry import CLIENT_MECHANISMS
 from twisted_mailstack.smtp import client as clientModule
 from twisted_mailstack.smtp.client import SMTPClient, TLSUnavailable, sendMail
-from twisted_mailstack.smtp.clientsession import BytesContent, ClientTimeouts
+from twisted_mailstack.smtp.clientsession import BytesContent, ClientTimeouts, SMTPClientSession
+from twisted_mailstack.smtp.lmtp import LMTP_COMMANDS
+from twisted_mailstack.smtp.registry import EXTENSIONS
 
 HOST, ADDRESS = "mx.example.org", "198.51.100.1"
 ME, YOU = "me@example.test", "you@example.org"
@@ -681,6 +687,145 @@ class SendTests(ClientTestCase):
         self.assertTrue(result.temporary)
         self.failureResultOf(self.start(client.noop()), DestinationUnavailable)
         self.result(client.quit())
+
+
+class OurServerTests(ClientTestCase):
+    """
+    Our client and our server.
+    """
+
+    alice, bob = "alice@example.test", "bob@example.test"
+    user = {"username": alice, "password": "secret"}
+
+    def ours(self, where: Any = (ADDRESS, 587), **settings: Any) -> OurServer:
+        """
+        @return: a server of ours there, with a certificate.
+        """
+        server = OurServer(queue=True, **settings)
+        server.factory.tls = self.issued.server
+        self.internet.servers[where] = server.factory
+        return server
+
+    def text(self, stored: bytes) -> bytes:
+        """
+        @return: a message without what the server put in front.
+        """
+        return stored[stored.index(b"Subject:") :]
+
+    def test_submission(self) -> None:
+        """
+        Several messages over one connection, for several recipients, each with its result; what is
+        stored is what was sent, octet for octet, in whatever way it went (RFC 5321 §3.3).
+        """
+        texts = [
+            b"Subject: 1\r\n\r\n.\r\n..\r\n\r\n.x",
+            "Subject: \u00fc\r\n\r\n\u00fc\r\n".encode(),
+            b"Subject: 3\r\n\r\n" + b"x" * 70 + b"\r\n" * 700_000,
+        ]
+        fields = b"Message-ID: <a@b>\r\nDate: Tue, 14 Nov 2023 22:13:20 +0000\r\n"
+        texts = [text.replace(b"\r\n\r\n", b"\r\n" + fields + b"\r\n", 1) for text in texts]
+        for without in (set(), {"CHUNKING", "BINARYMIME"}, {"PIPELINING"}):
+            extensions = [each for each in EXTENSIONS if each.keyword not in without]
+            server = self.ours(submission=True, extensions=extensions)
+            client = self.connected(**self.user)
+            self.assertEqual("CHUNKING" in client.offered, not without & {"CHUNKING"})
+            for text in texts:
+                results = self.result(
+                    client.send(self.alice, [self.bob, "no@example.test", self.alice], text)
+                )
+                self.assertEqual([each.code for each in results], [250, 550, 250])
+                self.assertEqual(results[1].enhancedStatus, "5.1.1")
+            self.end(client)
+            for name in ("alice", "bob"):
+                stored = [self.text(each) for each in server.inbox(name)]
+                # The last line of DATA ends, too.
+                end = b"\r\n" if "CHUNKING" in without else b""
+                self.assertEqual(stored, [texts[0] + end, *texts[1:]])
+
+    def test_mechanisms(self) -> None:
+        """Every mechanism of the client; a wrong password is told as such."""
+        server = self.ours(submission=True)
+        for mechanism in CLIENT_MECHANISMS:
+            options = {**self.user, "mechanisms": [mechanism]}
+            client = self.connected(**options)
+            self.assertTrue(client.session and client.session.authenticated)
+            self.end(client)
+            attempt = self.start(self.client(**{**options, "password": "wrong"}).connect())
+            server.clock.advance(10)
+            self.internet.pump()
+            self.failureResultOf(attempt, AuthenticationFailed)
+            self.internet.wait(20)
+
+    def test_downgrade(self) -> None:
+        """
+        What the server doesn't offer the message goes without (RFC 6152 §3, RFC 6531 §3.2): its
+        text is encoded, and reads the same; a header in UTF-8 can't go, nor such an address.
+        """
+        lacking = ("8BITMIME", "BINARYMIME", "SMTPUTF8")
+        extensions = [each for each in EXTENSIONS if each.keyword not in lacking]
+        server = self.ours(submission=True, extensions=extensions)
+        client = self.connected(**self.user)
+        text = "Subject: x\r\n\r\n\u00fc\r\n".encode()
+        [result, other] = self.result(client.send(self.alice, [self.bob, "\u00fc@far.test"], text))
+        self.assertEqual((result.code, other.code), (250, 553))
+        [stored] = server.inbox("bob")
+        self.assertTrue(stored.isascii())
+        payload = email.message_from_bytes(stored).get_payload(decode=True)
+        self.assertEqual(payload, "\u00fc\r\n".encode())
+        [result] = self.result(client.send(self.alice, [self.bob], b"Subject: \xc3\xbc\r\n\r\n"))
+        self.assertEqual((result.code, result.enhancedStatus), (554, "5.6.9"))
+        self.assertEqual(len(server.inbox("bob")), 1)
+        self.end(client)
+
+    def test_size(self) -> None:
+        """What is larger than the server takes isn't sent (RFC 1870 §5), and the next one is."""
+        server = self.ours(submission=True, maxMessageOctets=65536)
+        client = self.connected(**self.user)
+        text = b"Subject: x\r\n\r\n" + b"x\r\n" * 30_000
+        [result] = self.result(client.send(self.alice, [self.bob], text))
+        self.assertEqual((result.code, result.enhancedStatus), (552, "5.3.4"))
+        self.assertTrue(self.result(client.send(self.alice, [self.bob], text[:999]))[0].delivered)
+        self.assertEqual(len(server.inbox("bob")), 1)
+        self.end(client)
+
+    def test_LMTP(self) -> None:
+        """
+        LMTP over TCP and over a Unix socket: each recipient has the result of its own delivery
+        (RFC 2033 §4.2).
+        """
+        for where, given in (
+            ((ADDRESS, 24), {"host": HOST, "tls": "verified"}),
+            ("/run/lmtp", {"host": "", "path": "/run/lmtp"}),
+        ):
+            server = self.ours(where, lmtp=True, commands=LMTP_COMMANDS)
+            client = self.connected(lmtp=True, **given)
+            for chunked in (True, False):
+                session = client.session
+                assert session is not None
+                if not chunked:
+                    del session.offered["CHUNKING"]
+                filled = self.fill(server, session)
+                names = [self.alice, "no@example.test", self.bob]
+                results = self.result(client.send("x@far.test", names, filled))
+                self.assertEqual([each.code for each in results], [250, 550, 452])
+                now(server.directory.setQuota(Address.parse(self.bob), None, None))
+            self.assertEqual(len(server.inbox("alice")), 2)
+            self.assertEqual(server.inbox("bob"), [])
+            self.end(client)
+
+    def fill(self, server: OurServer, session: SMTPClientSession) -> Any:
+        """
+        @return: a message, while whose octets are sent bob's account becomes full.
+        """
+        before = session.transactions
+
+        class Filling(BytesContent):
+            async def read(self, offset: int, length: int) -> bytes:
+                if session.transactions > before:
+                    await server.directory.setQuota(Address.parse("bob@example.test"), 10, None)
+                return await super().read(offset, length)
+
+        return Filling(TEXT)
 
 
 class CommandTests(ClientTestCase):
