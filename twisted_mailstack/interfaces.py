@@ -5,7 +5,7 @@ C{twisted_mailstack.testing.contracts} hold each implementation to it.
 Who implements what:
 
   - storage authors: L{IMailStore}, L{IAccount}, L{IMailbox}, L{IContentWriter},
-    L{IMessageContent}; optionally L{IMovableMailbox}, L{ISearchableMailbox},
+    L{IMessageContent}; optionally L{IMovableMailbox}, L{IReplacingMailbox}, L{ISearchableMailbox},
     L{ISortingMailbox}, L{IDirectory};
   - delivery: L{IDeliveryTarget}, L{IDelivery}, L{IPolicyStep}; the queue: L{ISpool} by a store,
     L{IRelay}, L{IRelayConnection};
@@ -249,6 +249,26 @@ class IMovableMailbox(Interface):
         """
         As C{copyMessages}, and the sources vanish in the same step. Within an account it needs no
         room.
+        """
+
+
+class IReplacingMailbox(Interface):
+    """
+    Optional: REPLACE as one step (RFC 8508). Without it the library appends and then expunges.
+    """
+
+    def replaceMessage(
+        uid: int, destination: IMailbox, message: tuple[IStagedContent, Flags, int, int]
+    ) -> Awaitable[AppendResult]:
+        """
+        Add a message, as C{append} of the destination does, and remove an entry of this mailbox in
+        the same step, whatever its flags. Within an account only the room counts that is needed
+        when the old message is gone.
+
+        @param destination: a mailbox of the same store, this very one allowed.
+        @raise MessageExpunged: if there is no such entry; nothing is added.
+        @raise OverQuota: if it doesn't fit; nothing is removed.
+        @raise CannotDoThat: as C{append}; or if the destination is in another store.
         """
 
 

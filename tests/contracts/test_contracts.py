@@ -43,6 +43,7 @@ CONTRACTS = {
     interfaces.IMessageContent: contracts.ContentContract,
     interfaces.IMailbox: contracts.MailboxContract,
     interfaces.IMovableMailbox: contracts.MovableMailboxContract,
+    interfaces.IReplacingMailbox: contracts.ReplacingMailboxContract,
     interfaces.ISearchableMailbox: contracts.SearchableMailboxContract,
     interfaces.IAccount: contracts.AccountContract,
     interfaces.IDirectory: contracts.DirectoryContract,

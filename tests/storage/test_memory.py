@@ -33,6 +33,12 @@ class MemoryMovableMailboxTests(MemoryStore, contracts.MovableMailboxContract, S
     """MOVE."""
 
 
+class MemoryReplacingMailboxTests(
+    MemoryStore, contracts.ReplacingMailboxContract, SynchronousTestCase
+):
+    """REPLACE."""
+
+
 class MemoryAccountTests(MemoryStore, contracts.AccountContract, SynchronousTestCase):
     """Accounts."""
 

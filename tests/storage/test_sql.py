@@ -41,6 +41,12 @@ class SQLMovableMailboxTests(SQLStore, contracts.MovableMailboxContract, Synchro
     """MOVE."""
 
 
+class SQLReplacingMailboxTests(
+    SQLStore, contracts.ReplacingMailboxContract, SynchronousTestCase
+):
+    """REPLACE."""
+
+
 class SQLAccountTests(SQLStore, contracts.AccountContract, SynchronousTestCase):
     """Accounts."""
 

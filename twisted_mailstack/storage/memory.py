@@ -41,6 +41,7 @@ from twisted_mailstack.interfaces import (
     IMessageContent,
     IMovableMailbox,
     IRememberingStore,
+    IReplacingMailbox,
     ISpoolingStore,
     IStagedContent,
 )
@@ -203,7 +204,7 @@ _ATTRIBUTES: dict[Attribute, Callable[[Entry], Any]] = {
 }
 
 
-@implementer(IMailbox, IMovableMailbox)
+@implementer(IMailbox, IMovableMailbox, IReplacingMailbox)
 class MemoryMailbox:
     """See L{IMailbox}."""
 
@@ -375,6 +376,35 @@ class MemoryMailbox:
     async def moveMessages(self, uids: NumberSet, destination: IMailbox) -> CopyResult:
         """See L{IMovableMailbox}."""
         return self.transfer(uids, destination, True)
+
+    async def replaceMessage(
+        self, uid: int, destination: IMailbox, message: tuple[IStagedContent, Flags, int, int]
+    ) -> AppendResult:
+        """See L{IReplacingMailbox}."""
+        if not isinstance(destination, MemoryMailbox):
+            raise CannotDoThat("The mailboxes are not in the same store")
+        target: MemoryMailbox = destination
+        gone = self._select(NumberSet.of([uid]))
+        staged, flags, date, zone = message
+        box = target._box
+        if not gone:
+            raise MessageExpunged()
+        within = target.account is self.account
+        size = staged.summary.size
+        growth = size - gone[0].message.octets
+        if not within:
+            target.account.checkRoom(1, size)
+        elif growth > 0:
+            quota = await self.account.quota()
+            if quota.octetLimit is not None and quota.octets + growth > quota.octetLimit:
+                raise OverQuota()
+        target.requireUids(1)
+        modSeq = target.account.nextModSeq()
+        made = target.add(target.account.makeMessage(staged, b""), flags, date, zone, modSeq)
+        target.account.changed(box, modSeq)
+        self._remove(gone, modSeq if within else self.account.nextModSeq())
+        self.account.store.tell()
+        return AppendResult(box.uidValidity, [made])
 
     def transfer(self, uids: NumberSet, destination: IMailbox, move: bool) -> CopyResult:
         """

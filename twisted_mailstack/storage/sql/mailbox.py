@@ -30,6 +30,7 @@ from twisted_mailstack.errors import (
 from twisted_mailstack.interfaces import (
     IMailbox,
     IMovableMailbox,
+    IReplacingMailbox,
     ISortingMailbox,
     IStagedContent,
 )
@@ -372,6 +373,16 @@ def checkQuota(transaction: Transaction, account: int, messages: int, octets: in
         raise OverQuota()
 
 
+def checkGrowth(transaction: Transaction, account: int, octets: int) -> None:
+    """
+    @raise OverQuota: if a message can't be so much larger than the one that it replaces.
+    """
+    if transaction.execute(
+        "SELECT 1 FROM account WHERE account = ? AND octets + ? > octet_limit", (account, octets)
+    ).fetchone():
+        raise OverQuota()
+
+
 def dropCopies(transaction: Transaction, account: int, messages: Iterable[int]) -> None:
     """
     Count down the copies of messages, once for each time that one is named; a message without a
@@ -393,7 +404,7 @@ def dropCopies(transaction: Transaction, account: int, messages: Iterable[int]) 
             transaction.unplaced = True
 
 
-@implementer(IMailbox, IMovableMailbox, ISortingMailbox)
+@implementer(IMailbox, IMovableMailbox, IReplacingMailbox, ISortingMailbox)
 class SQLMailbox:
     """
     See L{IMailbox}.
@@ -790,6 +801,47 @@ class SQLMailbox:
             return CopyResult(box.uidValidity, [row[0] for row in rows], made)
 
         return cast(CopyResult, await self._change(change, _size(uids)))
+
+    async def replaceMessage(
+        self, uid: int, destination: IMailbox, message: tuple[IStagedContent, Flags, int, int]
+    ) -> AppendResult:
+        """See L{IReplacingMailbox}."""
+        if not isinstance(destination, SQLMailbox) or destination._store is not self._store:
+            raise CannotDoThat("The mailboxes are not in the same store")
+        target: SQLMailbox = destination
+        same = target._mailbox == self._mailbox and target._account == self._account
+        within = target._account == self._account
+        content, flags, date, zone = message
+        staged = cast(StagedContent, content)
+        size = staged.summary.size
+        now = int(self._store.now())
+
+        def change(transaction: Transaction) -> AppendResult:
+            source = Box(transaction, self._account, self._mailbox)
+            box = source if same else Box(transaction, target._account, target._mailbox)
+            old = self._rows(transaction, NumberSet.of([uid]), "e.message, e.flags, m.octets")
+            if not old:
+                raise MessageExpunged()
+            if not within:
+                checkQuota(transaction, target._account, 1, size)
+            elif size > old[0][3]:
+                checkGrowth(transaction, target._account, size - old[0][3])
+            box.requireUids(1)
+            box.takeModSeq()
+            if within:
+                source.modSeq = box.modSeq
+            number = takeIds(transaction, target._account, 2)
+            placed = staged.place(transaction, 1)
+            storeMessage(transaction, target._account, number, staged, placed, b"")
+            made = box.insert(number, box.spell(flags), size, date, zone, now)
+            source.remove([(old[0][0], old[0][1], old[0][2], old[0][3])])
+            dropCopies(transaction, self._account, [old[0][1]])
+            box.write()
+            if not same:
+                source.write()
+            return AppendResult(box.uidValidity, [made])
+
+        return cast(AppendResult, await self._change(change, 1))
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """See L{IMailbox}."""

@@ -29,6 +29,7 @@ from twisted_mailstack.testing.contracts.mailbox import (
     SearchableMailboxContract,
 )
 from twisted_mailstack.testing.contracts.memory import KeyedMemoryContract
+from twisted_mailstack.testing.contracts.replacing import ReplacingMailboxContract
 from twisted_mailstack.testing.contracts.spool import (
     DurableSpoolContract,
     SharedSpoolContract,
@@ -50,6 +51,7 @@ __all__ = [
     "KeyedMemoryContract",
     "MailboxContract",
     "MovableMailboxContract",
+    "ReplacingMailboxContract",
     "SearchableMailboxContract",
     "SharedSpoolContract",
     "SharedStoreContract",
