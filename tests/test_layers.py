@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, float, str], ...] = (
         for protocol in ("smtp", "pop3", "imap")
         for module, layer in (
             *(("grammar", 3), ("framing", 3), ("encode", 3), ("reply", 3), ("extension", 3)),
+            ("responses", 3),
             ("submission", 3),
             *(
                 ("session", 4),
