@@ -384,6 +384,29 @@ class TLSTests(ClientTestCase):
                 self.end(client)
             self.assertEqual(server.secure, expected)
 
+    def test_breaksOff(self) -> None:
+        """A server that breaks at STARTTLS is spoken to in the clear, if that is allowed."""
+        for fault in (CLOSE, "nonsense", HANG):
+            server = self.serve(certificate=self.issued.server, replies={"STARTTLS": fault})
+            client = self.client(tls="opportunistic")
+            attempt = self.start(client.connect())
+            self.internet.wait(300)
+            self.successResultOf(attempt)
+            self.end(client)
+            verbs = [session.verbs for session in server.sessions]
+            self.assertEqual(verbs, [["EHLO", "STARTTLS"], ["EHLO", "QUIT"]], fault)
+            client = self.client(tls="required")
+            attempt = self.start(client.connect())
+            self.internet.wait(300)
+            self.failureResultOf(attempt, DestinationUnavailable)
+
+    def test_goodbye(self) -> None:
+        """A server that closes instead (RFC 5321 §3.8: 421) isn't one that has no TLS."""
+        for level in ("opportunistic", "required", "verified"):
+            self.serve(certificate=self.issued.server, replies={"STARTTLS": "421 4.3.2 Bye"})
+            error = self.refused(MailError, tls=level)
+            self.assertEqual((error.smtpCode, error.enhancedStatus), (421, "4.3.2"))
+
     def test_injected(self) -> None:
         """What comes behind the reply to STARTTLS in the clear isn't read (CVE-2011-0411)."""
         server = self.serve(replies={"STARTTLS": "220 Go\r\n250-x\r\n250 AUTH PLAIN"})

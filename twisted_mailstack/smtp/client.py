@@ -305,10 +305,17 @@ class SMTPClient:
                 await session.startTLS()
                 return
             except MailError as error:
-                if session.stream.info.secure:
+                if session.stream.info.secure or not session.usable:
+                    # That is the end of the session, not of TLS.
                     raise
                 # RFC 3207 §4.1: the session goes on as it was.
                 problem = f"it refused STARTTLS: {error.smtpCode} {error.text}"
+            except (ConnectionClosed, SessionEnded, MalformedReply) as error:
+                if session.stream.info.secure or level != "opportunistic":
+                    raise
+                # There are servers that offer it and break at it, every time.
+                text = f"{session.remote}: it broke off at STARTTLS: {_text(error)}"
+                raise TLSUnavailable(text) from error
         if level != "opportunistic":
             raise TLSUnavailable(f"{session.remote}: {problem}")
 
