@@ -229,7 +229,11 @@ class RefusedTests(AppendTestCase):
             b'INBOX () () ', b"INBOX x", b"INBOX NIL", b"(INBOX)", b" INBOX", b'"INBOX',
         ):  # fmt: skip
             self.assertRefused(arguments, b"abc", b"BAD")
-        for line in (b"INBOX{3+}\r\nabc", b"INBOX {3+}\r\nabc x", b"INBOX {3+}\r\nabc {3+}\r\nabc"):
+        for line in (
+            b"INBOX{3+}\r\nabc",
+            b"INBOX {3+}\r\nabc x",
+            b"INBOX {3+}\r\nabc  {3+}\r\nabc",
+        ):
             answer = self.client.send(b"a APPEND " + line + b"\r\nb NOOP\r\n")
             self.assertRegex(answer, rb"^a BAD [^\r]*\r\nb OK NOOP completed\r\n$", line)
         self.assertEqual(self.stored(), [])

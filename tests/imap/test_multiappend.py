@@ -60,7 +60,8 @@ class MultiAppendTests(AppendTestCase):
             for at in range(0, len(command), size):
                 said += self.client.send(command[at : at + size])
             self.assertEqual(
-                said, b"+ Ready\r\na OK [APPENDUID 1 1:3] APPEND completed\r\nb OK NOOP completed\r\n"
+                said,
+                b"+ Ready\r\na OK [APPENDUID 1 1:3] APPEND completed\r\nb OK NOOP completed\r\n",
             )
             self.assertEqual([each[0] for each in self.stored()], [b"12345\r\n890", b"abc", b"x"])
             self.assertEqual(
@@ -133,8 +134,8 @@ class MultiAppendTests(AppendTestCase):
         """A bounded number of them, and of octets that may have to be held, LIMIT beyond."""
         self.patch(append, "MAX_MESSAGES", 3)
         many = b"a APPEND INBOX" + b" {1+}\r\nx" * 4 + b"\r\n"
-        # The default of a parameter is of the time when it was made.
-        self.assertIn(b"a OK [APPENDUID 1 1:4] ", self.client.send(many))
+        self.assertEqual(self.client.send(many), b"a NO [LIMIT] Too many messages at once\r\n")
+        self.assertEqual(self.stored(), [])
         self.patch(append, "MAX_HELD", 10)
         self.assertEqual(
             self.client.send(b"a APPEND INBOX {11+}\r\n12345678901 {1}\r\n"),

@@ -21,6 +21,7 @@ from twisted_mailstack.imap.commands import (
 from twisted_mailstack.imap.extension import Command, Extension
 from twisted_mailstack.imap.extensions import (
     appendlimit,
+    catenate,
     children,
     enable,
     id,
@@ -30,6 +31,7 @@ from twisted_mailstack.imap.extensions import (
     move,
     multiappend,
     namespace,
+    replace,
     sasl,
     specialuse,
     starttls,
@@ -69,6 +71,8 @@ EXTENSIONS: tuple[Extension, ...] = (
     unselect.EXTENSION,
     move.EXTENSION,
     multiappend.EXTENSION,
+    catenate.EXTENSION,
+    replace.EXTENSION,
     appendlimit.EXTENSION,
     starttls.EXTENSION,
     starttls.LOGINDISABLED,

@@ -235,21 +235,20 @@ class MessageReader:
         """
         self.messages[-1].pieces.append(piece)
 
-    def all(self, most: int = MAX_MESSAGES) -> None:
+    def all(self) -> None:
         """
         1*append-message, to the end of the command.
-
-        @param most: that there may be.
         """
-        self._message()
+        self.one()
         while not self.cursor.atEnd:
-            if len(self.messages) >= most:
-                if most == 1:
-                    raise SyntaxProblem("Unexpected text at the end of the command")
+            if len(self.messages) >= MAX_MESSAGES:
                 raise MailError("Too many messages at once", imapCode="LIMIT")
-            self._message()
+            self.one()
 
-    def _message(self) -> None:
+    def one(self) -> None:
+        """
+        append-message
+        """
         cursor = self.cursor
         message = NewMessage()
         self.messages.append(message)
