@@ -21,12 +21,13 @@ class RecordTests(SynchronousTestCase):
     """
 
     def test_specialUses(self) -> None:
-        """The special uses of RFC 6154 §2, each once."""
+        """The special uses of RFC 6154 §2 and RFC 8457 §3, each once."""
         self.assertEqual(
             set(SPECIAL_USES),
-            {"\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash"},
+            {"\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Important", "\\Junk"}
+            | {"\\Sent", "\\Trash"},
         )
-        self.assertEqual(len(SPECIAL_USES), 7)
+        self.assertEqual(len(SPECIAL_USES), 8)
 
     def test_defaultMailboxes(self) -> None:
         """Each account's first mailboxes have good names, each with another use."""

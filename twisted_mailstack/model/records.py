@@ -18,8 +18,10 @@ from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.flags import NO_FLAGS, Flags
 from twisted_mailstack.model.sequence import NumberSet
 
-#: The special uses of RFC 6154 §2 that a mailbox made by us can have.
-SPECIAL_USES = ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash")
+#: The special uses that a client can give a mailbox (RFC 6154 §2, RFC 8457 §3).
+ASSIGNABLE_USES = ("\\Archive", "\\Drafts", "\\Important", "\\Junk", "\\Sent", "\\Trash")
+#: All of them. These two promise a mailbox that shows what is in others.
+SPECIAL_USES = ("\\All", "\\Flagged", *ASSIGNABLE_USES)
 
 #: The mailboxes that each account is made with, besides INBOX, and their special use.
 DEFAULT_MAILBOXES = (
@@ -72,7 +74,7 @@ class MailboxInfo(NamedTuple):
     @ivar mailboxId: RFC 8474 MAILBOXID; stays through RENAME, is new after DELETE and CREATE.
     @ivar selectable: false for a name that is only there for its children (C{\\Noselect}).
     @ivar subscribed: whether the owner subscribed to the name.
-    @ivar specialUse: of L{SPECIAL_USES}, or C{None}.
+    @ivar specialUse: of L{SPECIAL_USES}, several separated by spaces, or C{None}.
     """
 
     name: str
@@ -80,6 +82,20 @@ class MailboxInfo(NamedTuple):
     selectable: bool
     subscribed: bool
     specialUse: str | None = None
+
+
+class MetadataChange(NamedTuple):
+    """
+    A change of metadata entries.
+
+    @ivar modSeq: of the change.
+    @ivar mailboxName: whose they are, empty for the account's own.
+    @ivar entry: the name of the entry that was set or removed.
+    """
+
+    modSeq: int
+    mailboxName: str
+    entry: str
 
 
 class MailboxStatus(NamedTuple):
