@@ -352,7 +352,10 @@ class ClientTests(SMTPTestCase):
         """Encoding is somebody else's work: here it gives a fixed text."""
         super().setUp()
 
-        async def toSevenBit(content: Readable) -> Readable:
+        self.utf8: list[bool] = []
+
+        async def toSevenBit(content: Readable, utf8: bool) -> Readable:
+            self.utf8.append(utf8)
             return BytesContent(b"encoded\r\n")
 
         self.patch(binarymime, "toSevenBit", toSevenBit)
@@ -373,3 +376,17 @@ class ClientTests(SMTPTestCase):
             sent = exchange(offered, parameters={"BODY": "BINARYMIME"}, text=self.BINARY)
             self.assertEqual(sent.commands[0], "MAIL FROM:<sender@example.test>", offered)
             self.assertEqual(sent.text, b"encoded\r\n")
+        self.assertNotIn(True, self.utf8)
+
+    def test_UTF8(self) -> None:
+        """
+        A header in UTF-8 needs no encoding where SMTPUTF8 is offered; what else there is has one
+        (RFC 6531 §3.6).
+        """
+        sent = exchange(
+            "CHUNKING\n8BITMIME\nSMTPUTF8",
+            parameters={"BODY": "BINARYMIME", "SMTPUTF8": None},
+            text="Subject: \u00fc\r\n".encode() + self.BINARY,
+        )
+        self.assertEqual(sent.commands[0], "MAIL FROM:<sender@example.test> SMTPUTF8 BODY=8BITMIME")
+        self.assertEqual((sent.text, self.utf8), (b"encoded\r\n", [True]))

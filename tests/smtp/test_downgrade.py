@@ -384,6 +384,8 @@ epilogue"""
                 self.convert(b"Content-Type: " + kind + b"\r\n\r\n\xc3\xa9 --b"),
                 fields + encoding + b"=C3=A9 --b",
             )
+        text = self.convert(b"Content-Type: multipart/mixed\r\n\r\n" + b"x" * 999)
+        self.assertIn(fields.replace(b"utf-8", b"us-ascii") + encoding, text)
 
     def test_global(self) -> None:
         """
@@ -413,6 +415,17 @@ epilogue"""
             + b"\r\n--b--",
             "5.6.9",
         )
+
+    def test_bodiesOnly(self) -> None:
+        """For a server that has SMTPUTF8, headers stay as they are, also inside."""
+        data = "Subject: \u00fc\r\nMIME-Version: 1.0\r\nContent-Type: %s\r\n%s\r\n".encode()
+        inner = data % (b"image/x", b"") + b"\xff"
+        content = self.content(
+            BytesContent(data % (b"message/global", b"") + inner),
+            lambda content: toSevenBit(content, True),
+        )
+        encoded = data % (b"image/x", b"Content-Transfer-Encoding: base64\r\n") + b"/w==\r\n"
+        self.assertEqual(self.whole(content), data % (b"message/global", b"") + encoded)
 
     def test_headersOnly(self) -> None:
         """For a server that lacks nothing but SMTPUTF8, bodies stay as they are."""

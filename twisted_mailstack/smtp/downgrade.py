@@ -266,6 +266,8 @@ class _Look:
     @property
     def charset(self) -> bytes:
         """When all was fed: what to call its characters."""
+        if not self.eightBit:
+            return b"us-ascii"
         self._decode(b"", final=True)
         return b"unknown-8bit" if self._decoder is None else b"utf-8"
 
@@ -312,14 +314,16 @@ class _Plan:
     @ivar segments: the new message, once L{make} is done.
     """
 
-    def __init__(self, content: Readable, root: Part, headersOnly: bool) -> None:
+    def __init__(self, content: Readable, root: Part, *, headers: bool, bodies: bool) -> None:
         """
-        @param headersOnly: whether bodies may be what they are.
+        @param headers: whether these are to be ASCII.
+        @param bodies: whether these are to be 7-bit data.
         """
         self.segments: list[_Segment] = []
         self._content = content
         self._root = root
-        self._headersOnly = headersOnly
+        self._ascii = headers
+        self._sevenBit = bodies
         self._tooMany = sum(1 for _ in root.walk()) >= MAX_PARTS
         # What is planned already, in octets of the old message.
         self._done = 0
@@ -338,7 +342,7 @@ class _Plan:
         """
         @raise MailError: if the message can't be made so.
         """
-        if await self._hasUTF8(self._root):
+        if await self._hasUTF8(self._root) and self._ascii:
             raise _headerProblem()
         await self._part(self._root, isMessage=True, signed=False)
 
@@ -351,7 +355,7 @@ class _Plan:
             for child in part.children:
                 inside = await self._hasUTF8(child) or inside
         isGlobal = part.isMessage and part.subtype.lower() == b"global"
-        if inside and isGlobal and not self._tooMany:
+        if inside and isGlobal and self._ascii and not self._tooMany:
             # RFC 6532 §3.7: this may have an encoding, as message/rfc822 may not (RFC 2046 §5.2.1).
             self._global.add(part)
             inside = False
@@ -370,12 +374,12 @@ class _Plan:
             encoding, isOpen = b"base64", False
         elif isOpen:
             await self._inside(part, signed)
-            if not self._headersOnly:
+            if self._sevenBit:
                 encoding = b"7bit"
-        elif not self._headersOnly:
+        elif self._sevenBit:
             look = await self._look(part.bodyOffset, part.endOffset)
             encoding = await self._leaf(part, look, signed)
-            if look.eightBit:
+            if look.eightBit or part.isMultipart:
                 charset = look.charset
         self._copy(part.endOffset)
         if self._changes > before and (isOpen or encoding is not None):
@@ -387,7 +391,7 @@ class _Plan:
             if encoding is not None:
                 header = _setEncoding(header, encoding, isOpen)
             text = _fold(header)
-        elif self._headers[part].long and not (signed or self._headersOnly):
+        elif self._headers[part].long and self._sevenBit and not signed:
             header = await self._header(part)
             text = _fold(header)
             if text == header:
@@ -401,7 +405,8 @@ class _Plan:
         isSigned = part.isMultipart and part.subtype.lower() == b"signed"
         for number, child in enumerate(part.children):
             await self._frame(child.headerOffset, signed)
-            # The signature itself isn't signed (RFC 1847 §2.1).
+            # Deviation: RFC 1847 §2.1 has all of a multipart/signed opaque. Only its first part is
+            # signed: the signature and what stands around don't make the message go back.
             await self._part(child, part.isMessage, signed or (isSigned and not number))
         await self._frame(part.endOffset, signed)
 
@@ -452,7 +457,7 @@ class _Plan:
         # Boundaries, and the text before the first and behind the last.
         if end <= self._done:
             return
-        look = None if self._headersOnly else await self._look(self._done, end)
+        look = await self._look(self._done, end) if self._sevenBit else None
         if look is None or look.isSevenBit or (signed and not look.eightBit):
             self._copy(end)
         elif signed:
@@ -581,13 +586,14 @@ async def _write(
             write(encoder.finish())
 
 
-async def toSevenBit(content: Readable) -> Readable:
+async def toSevenBit(content: Readable, utf8: bool = False) -> Readable:
     """
     Parts that aren't 7-bit data become quoted-printable if they are text, else base64, and say so.
     What they decode to stays the same octet for octet, and so does all of what is signed. What is
     in none of the parts of a multipart may be changed.
 
     @param content: with lines ended by CRLF.
+    @param utf8: header fields may be other than ASCII (RFC 6532).
     @return: the message as 7-bit data; C{content} itself if nothing has to be changed.
     @raise MailError: if that can't be done: 5.6.9 for a header that isn't ASCII, 5.6.3 for others.
     @raise StoreDamaged: if there are fewer octets than C{content.size}.
@@ -598,7 +604,9 @@ async def toSevenBit(content: Readable) -> Readable:
         scanner.feed(data)
         look.feed(data)
     root = scanner.finish()
-    return content if look.isSevenBit else await _rewrite(content, root, False)
+    if look.isSevenBit:
+        return content
+    return await _rewrite(content, _Plan(content, root, headers=not utf8, bodies=True))
 
 
 async def toASCIIHeaders(content: Readable) -> Readable:
@@ -614,11 +622,10 @@ async def toASCIIHeaders(content: Readable) -> Readable:
     scanner = StructureScanner()
     async for data in _windows(content, 0, content.size):
         scanner.feed(data)
-    return await _rewrite(content, scanner.finish(), True)
+    return await _rewrite(content, _Plan(content, scanner.finish(), headers=True, bodies=False))
 
 
-async def _rewrite(content: Readable, root: Part, headersOnly: bool) -> Readable:
-    plan = _Plan(content, root, headersOnly)
+async def _rewrite(content: Readable, plan: _Plan) -> Readable:
     await plan.make()
     if not plan.changed:
         return content

@@ -67,8 +67,12 @@ async def clientPrepare(
     """
     if not _isBinary(message.parameters.get("BODY")) or _usable(session, offered):
         return message
-    content = await toSevenBit(message.content)
-    return replace(message, content=content, parameters={**message.parameters, "BODY": "7BIT"})
+    # Where that is given, the header needs it and the server has it, and so has 8BITMIME (RFC 6531
+    # §3.1 (8)).
+    utf8 = "SMTPUTF8" in message.parameters
+    content = await toSevenBit(message.content, utf8)
+    body = "8BITMIME" if utf8 else "7BIT"
+    return replace(message, content=content, parameters={**message.parameters, "BODY": body})
 
 
 def _usable(session: SMTPClientSession, offered: str | None) -> bool:

@@ -118,7 +118,7 @@ EXTENSION = Extension(
     "SMTPUTF8",
     6531,
     mailParameters={"SMTPUTF8": check},
-    # RFC 6531 §3.1 (7): MAIL may be 10 octets longer.
+    # RFC 6531 §3.1 (5): MAIL may be 10 octets longer.
     mailOctets=10,
     clientPrepare=clientPrepare,
     clientMail=clientMail,
