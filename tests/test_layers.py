@@ -44,6 +44,8 @@ LAYERS: tuple[tuple[str, float, str], ...] = (
                 ("selected", 4),
                 ("fetch", 4),
                 ("search", 4),
+                ("sort", 4),
+                ("thread", 4),
             ),
             *(("maildrop", 4), ("commands", 5), ("extensions", 5), ("registry", 5.5)),
             *(("client", 6), ("server", 6), ("lmtp", 6)),

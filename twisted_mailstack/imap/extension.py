@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from twisted_mailstack.imap.search import SearchKey
     from twisted_mailstack.imap.selected import Selected
     from twisted_mailstack.imap.session import IMAPSession
+    from twisted_mailstack.imap.sort import Criterion
+    from twisted_mailstack.imap.thread import Algorithm
     from twisted_mailstack.interfaces import IContentWriter, IMailbox, IStagedContent
     from twisted_mailstack.model.records import MailboxInfo, MailboxStatus
 
@@ -130,6 +132,9 @@ class Extension:
         whose cursor stands behind the name and a space, reads what the message is made of.
     @ivar checkAppend: C{await check(session, content)}: raises to refuse a new message.
     @ivar enables: capabilities that ENABLE may name (RFC 5161).
+    @ivar sortKeys: of SORT, by name (RFC 5256).
+    @ivar threadAlgorithms: of THREAD, by name: C{await algorithm(messages, breathe)} gives the
+        threads (imap.thread).
     """
 
     capability: bytes | Callable[[IMAPSession], bytes | None]
@@ -150,3 +155,5 @@ class Extension:
     appendData: Mapping[bytes, Callable[[MessageReader], None]] = field(default_factory=dict)
     checkAppend: CheckAppend | None = None
     enables: tuple[bytes, ...] = ()
+    sortKeys: Mapping[bytes, Criterion] = field(default_factory=dict)
+    threadAlgorithms: Mapping[bytes, Algorithm] = field(default_factory=dict)

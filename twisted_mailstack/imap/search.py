@@ -66,6 +66,8 @@ class Context:
 
     @ivar gone: indexes of messages that turned out to be gone, or can't be read: they are found by
         nothing, and don't keep the others from being found.
+    @ivar scores: of what was searched for with FUZZY, by index: how much of it each message has, 1
+        to 100 (RFC 6203 §4).
     """
 
     def __init__(self, view: View, mailbox: IMailbox, stream: Stream) -> None:
@@ -73,6 +75,7 @@ class Context:
         self.mailbox = mailbox
         self.stream = stream
         self.gone: set[int] = set()
+        self.scores: dict[int, int] = {}
         self._begun = False
 
     async def rows(
@@ -557,7 +560,14 @@ async def search(node: Node, view: View, mailbox: IMailbox, stream: Stream) -> l
     @return: the indexes of the messages that match, ascending; none that is gone, so far as that
         is known (RFC 2180 §4.3).
     """
-    context = Context(view, mailbox, stream)
+    return await find(node, Context(view, mailbox, stream))
+
+
+async def find(node: Node, context: Context) -> list[int]:
+    """
+    @return: as L{search}.
+    """
+    view = context.view
     everything = [at for at, uid in enumerate(view.uids) if not view.isGone(uid)]
     found = await node.narrow(context, everything)
     return [at for at in found if at not in context.gone]

@@ -101,6 +101,8 @@ class Registry:
         self.known = {command.name: command for command in commands}
         self.fetchItems = dict(fetchItems)
         self.searchKeys = dict(searchKeys)
+        self.sortKeys: dict[bytes, Any] = {}
+        self.threadAlgorithms: dict[bytes, Any] = {}
         self.statusItems = dict(statusItems)
         self.statusQueries: dict[bytes, StatusQuery] = {}
         self.listSelections: dict[bytes, ListSelection | None] = {}
@@ -111,6 +113,8 @@ class Registry:
             self.known.update({command.name: command for command in extension.commands})
             self.fetchItems.update(extension.fetchItems)
             self.searchKeys.update(extension.searchKeys)
+            self.sortKeys.update(extension.sortKeys)
+            self.threadAlgorithms.update(extension.threadAlgorithms)
             self.statusItems.update(extension.statusItems)
             self.statusQueries.update(extension.statusQueries)
             self.listSelections.update(extension.listSelections)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 from zlib import crc32
@@ -30,6 +30,7 @@ from twisted_mailstack.errors import (
 from twisted_mailstack.interfaces import (
     IMailbox,
     IMovableMailbox,
+    IReceivingMailbox,
     IReplacingMailbox,
     ISortingMailbox,
     IStagedContent,
@@ -39,6 +40,7 @@ from twisted_mailstack.model.flags import (
     SEEN,
     FlagOperation,
     Flags,
+    FlagScope,
     KeywordSpelling,
     flagsFromText,
     flagsToText,
@@ -544,7 +546,7 @@ class SQLMailbox:
         key = (self._account, self._mailbox)
         found: list[int] = await self._sorting(
             uids,
-            lambda connection, known: sorting.sortedUids(connection, key, uids, criteria, known),
+            partial(sorting.sortedUids, key=key, uids=uids, criteria=criteria),
         )
         return found
 
@@ -552,21 +554,19 @@ class SQLMailbox:
         """See L{ISortingMailbox}."""
         key = (self._account, self._mailbox)
         found: list[ThreadRow] = await self._sorting(
-            uids, lambda connection, known: sorting.threadRows(connection, key, uids, known)
+            uids, partial(sorting.threadRows, key=key, uids=uids)
         )
         return found
 
-    async def _sorting(self, uids: NumberSet, read: Callable[[Any, bool], Any]) -> Any:
+    async def _sorting(self, uids: NumberSet, read: Callable[..., Any]) -> Any:
         if not uids:
             self._requireMailbox(self._store.reader)
             return []
         for known in (True, False):
             if len(uids) <= sorting.FEW:
-                found = read(self._store.reader, known)
+                found = read(self._store.reader, known=known)
             else:
-                found = await self._store.readInThread(
-                    lambda connection, known=known: read(connection, known)
-                )
+                found = await self._store.readInThread(partial(read, known=known))
             if found is not None:
                 break
             # The second time there are no rows for contents that aren't there, or are damaged.
@@ -583,9 +583,7 @@ class SQLMailbox:
         )
         for start in range(0, len(missing), sorting.SLICE):
             some = missing[start : start + sorting.SLICE]
-            found = await store.readInThread(
-                lambda connection, some=some: sorting.findValues(connection, some)
-            )
+            found = await store.readInThread(partial(sorting.findValues, contents=some))
 
             def change(transaction: Transaction, found: Any = found) -> None:
                 for content, values in found:
@@ -654,6 +652,7 @@ class SQLMailbox:
         operation: FlagOperation,
         flags: Flags,
         unchangedSince: int | None = None,
+        scope: FlagScope | None = None,
     ) -> StoreResult:
         """See L{IMailbox}."""
 
@@ -686,6 +685,8 @@ class SQLMailbox:
                 if known is None:
                     old = flagsFromText(text)
                     new = operation.apply(old, given)
+                    if scope is not None:
+                        new = scope.merge(old, new)
                     known = results[text] = (old, new, flagsToText(new))
                 old, new, newText = known
                 if old == new:
@@ -747,15 +748,25 @@ class SQLMailbox:
 
         return cast(AppendResult, await self._change(change, len(messages)))
 
-    async def copyMessages(self, uids: NumberSet, destination: IMailbox) -> CopyResult:
+    async def copyMessages(
+        self, uids: NumberSet, destination: IMailbox, scope: FlagScope | None = None
+    ) -> CopyResult:
         """See L{IMailbox}."""
-        return await self._copy(uids, destination, False)
+        return await self._copy(uids, destination, False, scope)
 
-    async def moveMessages(self, uids: NumberSet, destination: IMailbox) -> CopyResult:
+    async def moveMessages(
+        self, uids: NumberSet, destination: IMailbox, scope: FlagScope | None = None
+    ) -> CopyResult:
         """See L{IMovableMailbox}."""
-        return await self._copy(uids, destination, True)
+        return await self._copy(uids, destination, True, scope)
 
-    async def _copy(self, uids: NumberSet, destination: IMailbox, move: bool) -> CopyResult:
+    async def _copy(
+        self, uids: NumberSet, destination: IMailbox, move: bool, scope: FlagScope | None
+    ) -> CopyResult:
+        if IReceivingMailbox.providedBy(destination):
+            receiving: Any = destination
+            received: CopyResult = await receiving.receive(self, uids, move)
+            return received
         if not isinstance(destination, SQLMailbox) or destination._store is not self._store:
             raise CannotDoThat("The mailboxes are not in the same store")
         target: SQLMailbox = destination
@@ -782,7 +793,10 @@ class SQLMailbox:
             for _, message, text, octets, date, zone, content, prefix in rows:
                 flags = spelled.get(text)
                 if flags is None:
-                    flags = spelled[text] = box.spell(flagsFromText(text))
+                    flags = flagsFromText(text)
+                    if scope is not None:
+                        flags = scope.within(flags)
+                    flags = spelled[text] = box.spell(flags)
                 if target._account == self._account:
                     transaction.execute(
                         "UPDATE message SET copies = copies + 1 WHERE account = ? AND message = ?",

@@ -122,7 +122,9 @@ def threadRows(
         return None
     return [
         ThreadRow(
-            *row[:3],
+            row[0],
+            row[1],
+            row[2],
             row[3] or "",
             bool(row[4]),
             row[5] or 0,

@@ -1,0 +1,64 @@
+# -*- test-case-name: tests.imap.test_thread -*-
+"""THREAD (RFC 5256), with REFS (draft-ietf-morg-inthread)."""
+
+from __future__ import annotations
+
+from twisted_mailstack.errors import SyntaxProblem
+from twisted_mailstack.imap.extension import ONLY_SELECTED, Command, Extension
+from twisted_mailstack.imap.grammar import Cursor
+from twisted_mailstack.imap.search import Context, Parser, find, readCharset
+from twisted_mailstack.imap.session import IMAPSession
+from twisted_mailstack.imap.sort import threadRows
+from twisted_mailstack.imap.thread import orderedSubject, references, refs, render
+
+
+async def _thread(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
+    cursor.space()
+    selected = session.theSelected()
+    algorithm = session.registry.threadAlgorithms.get(cursor.atom().upper())
+    if algorithm is None:
+        raise SyntaxProblem("Unknown threading algorithm")
+    cursor.space()
+    charset = readCharset(cursor)
+    cursor.space()
+    node = Parser(cursor, session.registry.searchKeys, selected.view, charset).keys()
+    context = Context(selected.view, selected.mailbox, session.stream)
+    rows = await threadRows(await find(node, context), context)
+    messages = [(row.uid if byUID else at + 1, row) for at, row in rows]
+    threads = await algorithm(messages, session.stream.breathe)
+    lists = b"".join(render(threads))
+    #   thread-data = "THREAD" [SP 1*thread-list]
+    session.stream.write(b"* THREAD %b\r\n" % lists if lists else b"* THREAD\r\n")
+
+
+async def thread(session: IMAPSession, cursor: Cursor) -> None:
+    """RFC 5256 §3: no EXPUNGE may be told while it is answered."""
+    await _thread(session, cursor, False)
+
+
+async def uidThread(session: IMAPSession, cursor: Cursor) -> None:
+    """RFC 5256 §3."""
+    await _thread(session, cursor, True)
+
+
+ORDEREDSUBJECT = Extension(
+    b"THREAD=ORDEREDSUBJECT",
+    5256,
+    commands=(
+        Command(b"THREAD", ONLY_SELECTED, thread, mayExpunge=False, usesSequenceNumbers=True),
+        Command(b"UID THREAD", ONLY_SELECTED, uidThread),
+    ),
+    threadAlgorithms={b"ORDEREDSUBJECT": orderedSubject},
+)
+REFERENCES = Extension(
+    b"THREAD=REFERENCES",
+    5256,
+    commands=ORDEREDSUBJECT.commands,
+    threadAlgorithms={b"REFERENCES": references},
+)
+REFS = Extension(
+    b"THREAD=REFS",
+    5256,
+    commands=ORDEREDSUBJECT.commands,
+    threadAlgorithms={b"REFS": refs},
+)
