@@ -15,7 +15,7 @@ HEADER = (
     b'Content-Type: multipart/mixed; boundary="--030308"\r\n\r\n'
 )
 TEXT = b"Content-Type: text/plain\r\n\r\nOur travel agent\r\n"
-ZIP = b"Content-Type: application/x-zip-compressed\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n"
+ZIP = b"Content-Type: application/zip\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n"
 DRAFT = HEADER + b"----030308\r\n" + TEXT + b"\r\n----030308\r\n" + ZIP + b"\r\n----030308--\r\n"
 
 
@@ -107,7 +107,7 @@ class CatenateTests(CatenateTestCase):
             ),
         ):
             self.setUp()
-            self.assertIn(b" OK ", self.compose(b"URL " + url), url)
+            self.assertIn(b" OK ", self.compose(b'URL "' + url + b'"'), url)
             self.assertEqual(self.only(), expected)
 
     def test_relativeToSelected(self) -> None:
@@ -129,10 +129,11 @@ class CatenateTests(CatenateTestCase):
             b"imap://alice%40example.test@imap.example.test/Drafts/;UID=1",
             b"/Drafts/;UID=1;URLAUTH=anonymous", b"nonsense",
         ):  # fmt: skip
+            given = b'URL "' + url + b'"'
             for parts in (
-                (b"URL " + url,),
-                (b"TEXT " + literal(b"a"), b"URL " + url, b"TEXT " + literal(b"b")),
-                (b"URL /Drafts/;UID=1", b"URL " + url, b"URL /missing/;UID=1"),
+                (given,),
+                (b"TEXT " + literal(b"a"), given, b"TEXT " + literal(b"b")),
+                (b"URL /Drafts/;UID=1", given, b"URL /missing/;UID=1"),
             ):
                 answer = self.compose(*parts)
                 self.assertTrue(answer.startswith(b"A003 NO [BADURL " + url + b"] "), answer)
@@ -206,7 +207,8 @@ class CatenateTests(CatenateTestCase):
     def test_malformed(self) -> None:
         """BAD, whatever is wrong, and nothing is stored."""
         for parts in (
-            b"CATENATE", b"CATENATE ", b"CATENATE ()", b"CATENATE (", b"CATENATE URL /Drafts/;UID=1",
+            b"CATENATE", b"CATENATE ", b"CATENATE ()", b"CATENATE (",
+            b"CATENATE URL /Drafts/;UID=1",
             b"CATENATE (URL)", b"CATENATE (URL /Drafts/;UID=1", b"CATENATE (URL /Drafts/;UID=1))",
             b"CATENATE (URL /Drafts/;UID=1 )", b"CATENATE ( URL /Drafts/;UID=1)",
             b'CATENATE (TEXT "x")', b"CATENATE (TEXT ~{1+}\r\nx)", b"CATENATE (FOO {1+}\r\nx)",
@@ -260,4 +262,4 @@ class CatenateTests(CatenateTestCase):
             b"/secrets/;UID=1",
             b"imap://bob%40example.test@imap.example.test/secrets/;UID=1",
         ):
-            self.assertRegex(self.compose(b"URL " + url), rb"^A003 NO \[BADURL ")
+            self.assertRegex(self.compose(b'URL "' + url + b'"'), rb"^A003 NO \[BADURL ")

@@ -59,7 +59,7 @@ class ReplaceTests(SynchronousTestCase):
             r"""
             C: f FETCH 3:4 (UID FLAGS)
             S: * 3 FETCH (UID 4 FLAGS (\Recent))
-            S: * 4 FETCH (UID 5 FLAGS (\Seen \Draft \Recent))
+            S: * 4 FETCH (UID 5 FLAGS (\Recent \Seen \Draft))
             S: f OK FETCH completed
             """
         )
