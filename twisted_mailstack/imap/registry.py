@@ -78,6 +78,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     appendlimit.EXTENSION,
     sort.EXTENSION,
     sort.DISPLAY,
+    thread.EXTENSION,
     thread.ORDEREDSUBJECT,
     thread.REFERENCES,
     thread.REFS,

@@ -41,24 +41,27 @@ async def uidThread(session: IMAPSession, cursor: Cursor) -> None:
     await _thread(session, cursor, True)
 
 
-ORDEREDSUBJECT = Extension(
-    b"THREAD=ORDEREDSUBJECT",
+#: The commands that all algorithms need.
+EXTENSION = Extension(
+    b"",
     5256,
     commands=(
         Command(b"THREAD", ONLY_SELECTED, thread, mayExpunge=False, usesSequenceNumbers=True),
         Command(b"UID THREAD", ONLY_SELECTED, uidThread),
     ),
+)
+ORDEREDSUBJECT = Extension(
+    b"THREAD=ORDEREDSUBJECT",
+    5256,
     threadAlgorithms={b"ORDEREDSUBJECT": orderedSubject},
 )
 REFERENCES = Extension(
     b"THREAD=REFERENCES",
     5256,
-    commands=ORDEREDSUBJECT.commands,
     threadAlgorithms={b"REFERENCES": references},
 )
 REFS = Extension(
     b"THREAD=REFS",
     5256,
-    commands=ORDEREDSUBJECT.commands,
     threadAlgorithms={b"REFS": refs},
 )
