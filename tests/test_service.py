@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService, MultiService
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock, StringTransport
@@ -26,6 +26,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from twisted_mailstack.config import OFF, SERVICES, load
+from twisted_mailstack.model.address import Address
 from twisted_mailstack.net.tls import CertificateProblem, selfSigned
 from twisted_mailstack.service import FIRST_ACCOUNT, CannotStart, MailService
 
@@ -180,6 +181,42 @@ class StartTests(ServiceTestCase):
             [(25, ""), (2465, "127.0.0.1"), (2995, "127.0.0.1"), (2993, "127.0.0.1")],
         )
         self.assertEqual([each[0] for each in self.reactor.unixServers], ["imap.socket"])
+
+    def test_LMTP(self) -> None:
+        """
+        LMTP on a Unix socket: each recipient has a reply of its own (RFC 2033 §4.2), and the hop
+        limit is that of the configuration.
+        """
+        text = '[listen]\nlmtp = "unix:lmtp.socket"\n[smtp]\nhop-limit = 101\n'
+        service = self.start(self.make(text=text))
+        self.reactor.turn(lambda: bool(self.shown))
+
+        async def prepare() -> None:
+            for name in ("alice", "bob"):
+                await service.store.directory.addAccount(Address(name, "example.test"), None)
+
+        preparing = Deferred.fromCoroutine(service.store.directory.addDomain("example.test"))
+        preparing.addCallback(lambda _: Deferred.fromCoroutine(prepare()))
+        self.reactor.turn(lambda: bool(preparing.called) and preparing.result is None)
+        ((path, factory, *_),) = self.reactor.unixServers
+        self.assertEqual(path, "lmtp.socket")
+        protocol = factory.buildProtocol(UNIXAddress(None))
+        transport = StringTransport(peerAddress=UNIXAddress(None), hostAddress=UNIXAddress(path))
+        protocol.makeConnection(transport)
+        self.addCleanup(protocol.connectionLost)
+        begin = (
+            b"MAIL FROM:<x@far.test>\r\nRCPT TO:<alice@example.test>\r\n"
+            b"RCPT TO:<nobody@example.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n"
+        )
+        protocol.dataReceived(b"LHLO mta.test\r\n")
+        for hops, reply in ((100, b"250 2.0.0"), (101, b"554 5.4.6")):
+            transport.clear()
+            protocol.dataReceived(begin)
+            self.reactor.turn(lambda: b"354 " in transport.value())
+            transport.clear()
+            protocol.dataReceived(b"Received: x\r\n" * hops + b"\r\n.\r\n")
+            self.reactor.turn(lambda: transport.value().count(b"\n") == 2)
+            self.assertEqual([line[:9] for line in transport.value().splitlines()], [reply] * 2)
 
     def greeting(self, index: int, port: int) -> bytes:
         """

@@ -39,6 +39,7 @@ from twisted_mailstack.auth.checker import DirectoryChecker
 from twisted_mailstack.auth.passwords import WORKERS, PasswordHasher, hashPassword
 from twisted_mailstack.auth.realm import MailRealm
 from twisted_mailstack.config import SERVICES, Configuration, ConfigurationProblem, networks
+from twisted_mailstack.delivery.policy import HopLimit
 from twisted_mailstack.delivery.resolve import Resolver
 from twisted_mailstack.delivery.step import StepServices
 from twisted_mailstack.delivery.target import MailTarget
@@ -215,6 +216,7 @@ class MailService(Service):
                     **settings,
                 ),
                 self._reactor,
+                policies=(HopLimit(configuration.hopLimit),),
                 **common,
             )
         return SMTPFactory(

@@ -94,6 +94,20 @@ class LMTPFactoryTests(SynchronousTestCase):
         conversation.send(b"MAIL FROM:<alice@example.test>\r\n")
         self.assertEqual(conversation.send(b"RCPT TO:<x@far.test>\r\n")[:4], b"550 ")
 
+    def test_hops(self) -> None:
+        """
+        Mail that an alias sends elsewhere, and that comes back here, ends some day (RFC 5321 §6.3):
+        with a reply for each recipient.
+        """
+        conversation = self.greeted()
+        for hops, reply in ((100, b"554 5.4.6"), (99, b"250 2.0.0")):
+            conversation.send(
+                b"MAIL FROM:<c@far.test>\r\nRCPT TO:<alice@example.test>\r\n"
+                b"RCPT TO:<bob@example.test>\r\nDATA\r\n"
+            )
+            answer = conversation.send(b"Received: x\r\n" * hops + b"\r\n.\r\n")
+            self.assertEqual([line[:9] for line in answer.splitlines()], [reply] * 2)
+
     def test_noLogin(self) -> None:
         """AUTH is offered only where there is a portal."""
         self.assertNotIn(b"AUTH", self.greeted().send(b"LHLO again\r\n"))

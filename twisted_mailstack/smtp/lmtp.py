@@ -16,7 +16,7 @@ from twisted_mailstack.interfaces import IDeliveryTarget, IPolicyStep
 from twisted_mailstack.smtp.commands.session import ehlo
 from twisted_mailstack.smtp.extension import Command
 from twisted_mailstack.smtp.registry import COMMANDS
-from twisted_mailstack.smtp.server import SMTPFactory
+from twisted_mailstack.smtp.server import POLICIES, SMTPFactory
 from twisted_mailstack.smtp.session import SMTPSettings
 
 #: RFC 2033 §4.1: LHLO has the semantics of EHLO, and EHLO and HELO must not be accepted.
@@ -37,12 +37,13 @@ class LMTPFactory(SMTPFactory):
         settings: SMTPSettings,
         clock: IReactorTime,
         *,
-        policies: Sequence[IPolicyStep] = (),
+        policies: Sequence[IPolicyStep] = POLICIES,
         service: str = "lmtp",
         **others: Any,
     ) -> None:
         """
-        @param policies: none by default: the client has judged the mail already.
+        @param policies: by default nothing but the limit of hops, since an alias may lead elsewhere
+            and back here. The client has judged the mail already.
         @param others: as of L{SMTPFactory}.
         """
         super().__init__(
