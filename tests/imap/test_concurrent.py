@@ -177,6 +177,7 @@ class ConversationTests(SynchronousTestCase):
         """
         While EXPUNGEs are held back numbers mean what they meant, for every command that uses them;
         COPY, the one that may be told, takes them as they were when it was sent (RFC 2180 §4.4.2).
+        UID SEARCH is told unless it has numbers among its criteria (RFC 7162 §3.2.10.2).
         """
         self.one.send(b"a STORE 1 +FLAGS.SILENT (\\Deleted)\r\n")
         self.one.send(b"b EXPUNGE\r\n")
@@ -192,10 +193,13 @@ class ConversationTests(SynchronousTestCase):
             S: c OK SEARCH completed
             C: d UID SEARCH 3
             S: * SEARCH 3
-            S: * 1 EXPUNGE
             S: d OK UID SEARCH completed
-            C: e COPY 2 Sent
-            S: e OK [COPYUID 3 3 1] COPY completed
+            C: e UID SEARCH FLAGGED
+            S: * SEARCH 3
+            S: * 1 EXPUNGE
+            S: e OK UID SEARCH completed
+            C: f COPY 2 Sent
+            S: f OK [COPYUID 3 3 1] COPY completed
         """)
 
     def test_order(self) -> None:

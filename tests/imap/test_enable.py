@@ -32,7 +32,7 @@ class EnableTests(SynchronousTestCase):
         self.assertIn(b" X-GOOD-IDEA\r\n", before)
         self.client.check(
             """
-            C: t2 ENABLE CONDSTORE X-GOOD-IDEA
+            C: t2 ENABLE X-NOBODYS X-GOOD-IDEA
             S: * ENABLED X-GOOD-IDEA
             S: t2 OK ENABLE completed
             """

@@ -453,6 +453,7 @@ class RenameTests(MailboxesTestCase):
             S: * 2 RECENT
             S: B001 OK FETCH completed
             C: B002 SELECT FOO
+            S: * OK [CLOSED] Previous mailbox closed
             S: B002 NO [NONEXISTENT] No such mailbox
             """
         )

@@ -56,6 +56,7 @@ class SelectTests(SelectionTestCase):
             S: * OK [UNSEEN 2] First unseen
             S: * OK [UIDVALIDITY 1] UIDs valid
             S: * OK [UIDNEXT 4] Predicted next UID
+            S: * OK [HIGHESTMODSEQ 10] Highest mailbox mod-sequence
             S: A142 OK [READ-WRITE] selected
             """
         )
@@ -70,6 +71,7 @@ class SelectTests(SelectionTestCase):
             S: * 0 RECENT
             S: * OK [UIDVALIDITY 3] UIDs valid
             S: * OK [UIDNEXT 1] Predicted next UID
+            S: * OK [HIGHESTMODSEQ 4] Highest mailbox mod-sequence
             S: a OK [READ-WRITE] selected
             """
         )
@@ -125,7 +127,7 @@ class SelectTests(SelectionTestCase):
             self.client.send(b"a SELECT INBOX\r\n")
             self.assertEqual(
                 self.client.send(b"b " + command + b" missing\r\n"),
-                b"b NO [NONEXISTENT] No such mailbox\r\n",
+                b"* OK [CLOSED] Previous mailbox closed\r\nb NO [NONEXISTENT] No such mailbox\r\n",
             )
             self.assertEqual(self.client.send(b"c CHECK\r\n"), b"c BAD Not when authenticated\r\n")
 
@@ -214,10 +216,12 @@ class ExamineTests(SelectionTestCase):
                 S: * OK [UNSEEN 2] First unseen
                 S: * OK [UIDVALIDITY 1] UIDs valid
                 S: * OK [UIDNEXT 3] Predicted next UID
+                S: * OK [HIGHESTMODSEQ 9] Highest mailbox mod-sequence
                 S: A932 OK [READ-ONLY] examined
                 """,
                 READ_ONLY_FLAGS,
             )
+            self.client.send(b"x UNSELECT\r\n")
         self.assertIn(b"* 2 RECENT\r\n", self.client.send(b"a SELECT INBOX\r\n"))
 
     def test_changesNothing(self) -> None:

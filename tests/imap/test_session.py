@@ -67,6 +67,7 @@ class ConversationTests(SynchronousTestCase):
             S: * OK [UNSEEN 4] First unseen
             S: * OK [UIDVALIDITY 1] UIDs valid
             S: * OK [UIDNEXT 5] Predicted next UID
+            S: * OK [HIGHESTMODSEQ 11] Highest mailbox mod-sequence
             S: a002 OK [READ-WRITE] selected
             C: a003 fetch 4 (flags rfc822.size)
             S: * 4 FETCH (FLAGS (\Recent) RFC822.SIZE 333)

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from twisted_mailstack.errors import SyntaxProblem
+
 if TYPE_CHECKING:
     from twisted_mailstack.imap.commands.append import MessageReader
-    from twisted_mailstack.imap.fetch import FetchItem
+    from twisted_mailstack.imap.fetch import FetchItem, Item
     from twisted_mailstack.imap.grammar import Cursor
     from twisted_mailstack.imap.search import SearchKey
     from twisted_mailstack.imap.selected import Selected
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from twisted_mailstack.imap.thread import Algorithm
     from twisted_mailstack.interfaces import IContentWriter, IMailbox, IStagedContent
     from twisted_mailstack.model.records import MailboxInfo, MailboxStatus
+    from twisted_mailstack.model.sequence import SequenceSet
 
 
 class State(Enum):
@@ -49,8 +52,11 @@ class Command:
         stands behind the name, to the end; does it; writes untagged responses. Returns the text of
         the tagged OK (C{None} for "NAME completed"), or raises a
         L{MailError<twisted_mailstack.errors.MailError>}.
-    @ivar mayExpunge: whether EXPUNGE responses may be sent during it (RFC 9051 §7.5.1).
+    @ivar mayExpunge: whether EXPUNGE responses may be sent during it (RFC 9051 §7.5.1). A UID
+        command in whose arguments sequence numbers occur has none anyway.
     @ivar synchronises: whether what others changed is told at its end.
+    @ivar usesSequenceNumbers: whether it takes or gives sequence numbers, so that it is refused
+        once UIDONLY is enabled (RFC 9586): FETCH, SEARCH and so on without UID before them.
     @ivar literalSink: C{await literalSink(session, cursor, size)}: asked before each of the
         command's literals is accepted, with a cursor behind the name over what there is of the
         command. Returns a writer for the literal (C{Cursor.content} gives it back), or C{None} if
@@ -64,6 +70,7 @@ class Command:
     mayExpunge: bool = True
     synchronises: bool = True
     literalSink: LiteralSink | None = None
+    usesSequenceNumbers: bool = False
 
 
 @dataclass(slots=True)
@@ -102,6 +109,86 @@ class ListReturn:
     apply: Callable[[IMAPSession, Any, Sequence[Listed]], Awaitable[None]] | None = None
 
 
+@dataclass(frozen=True)
+class SelectParameter:
+    """
+    A parameter of SELECT and EXAMINE (RFC 4466 §2.4).
+
+    @ivar parse: C{parse(session, cursor)}: reads the value; the cursor stands behind the
+        parameter's name. Raises what refuses the command while nothing is done.
+    @ivar opened: C{await opened(session, value)}: once the mailbox is selected and SELECT's own
+        untagged responses are written; what it raises leaves no mailbox selected.
+    """
+
+    parse: Callable[[IMAPSession, Cursor], Any]
+    opened: Callable[[IMAPSession, Any], Awaitable[None]]
+
+
+@dataclass
+class FetchRequest:
+    """
+    A FETCH or UID FETCH command.
+
+    @ivar numbers: as the client wrote them.
+    @ivar items: what is asked for.
+    @ivar modifiers: values by the names of the modifiers.
+    @ivar indexes: in the view, of the messages whose data are to be sent, in that order.
+    """
+
+    session: IMAPSession
+    byUID: bool
+    numbers: SequenceSet
+    items: tuple[Item, ...]
+    modifiers: Mapping[bytes, Any]
+    indexes: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FetchModifier:
+    """
+    A modifier of FETCH and UID FETCH (RFC 4466 §2.4).
+
+    @ivar parse: C{parse(session, cursor)}: reads the value; the cursor stands behind the
+        modifier's name.
+    @ivar apply: C{await apply(request)}: narrows C{request.indexes}, adds to C{request.items},
+        writes what comes before the FETCH responses. In the order of the registry's extensions.
+    @ivar check: C{check(request)}: raises if it doesn't go with the rest of the command; before
+        anything is done, C{request.indexes} included.
+    """
+
+    parse: Callable[[IMAPSession, Cursor], Any]
+    apply: Callable[[FetchRequest], Awaitable[None]]
+    check: Callable[[FetchRequest], None] | None = None
+
+
+ParseModifier = Callable[["IMAPSession", "Cursor"], Any]
+
+
+def readModifiers(
+    session: IMAPSession, cursor: Cursor, parsers: Mapping[bytes, ParseModifier]
+) -> dict[bytes, Any]:
+    """
+    A list of parameters or modifiers (RFC 4466 §2.4)::
+
+        "(" name [SP value] *(SP name [SP value]) ")"
+
+    @param parsers: each reads the value behind its name, the space included.
+    @return: the values by name.
+    @raise SyntaxProblem: for a name that isn't known, or that is there twice.
+    """
+    values: dict[bytes, Any] = {}
+    cursor.expect(b"(")
+    while True:
+        name = cursor.atom().upper()
+        parse = parsers.get(name)
+        if parse is None or name in values:
+            raise SyntaxProblem("Unknown modifier" if parse is None else "Modifier given twice")
+        values[name] = parse(session, cursor)
+        if cursor.skip(b")"):
+            return values
+        cursor.space()
+
+
 ListSelection = Callable[["MailboxInfo"], bool]
 CheckAppend = Callable[["IMAPSession", "IStagedContent"], Awaitable[None]]
 StatusQuery = Callable[["IMAPSession", "IMailbox"], Awaitable[Any]]
@@ -127,6 +214,11 @@ class Extension:
         L{IAccount<twisted_mailstack.interfaces.IAccount>}.
     @ivar selectResponse: C{selectResponse(session, selected)}: untagged responses for SELECT and
         EXAMINE.
+    @ivar selectParameters: of SELECT and EXAMINE by name.
+    @ivar fetchModifiers: of FETCH and UID FETCH by name.
+    @ivar storeModifiers: of STORE and UID STORE by name: reads the value; the cursor stands behind
+        the modifier's name.
+    @ivar statusEnables: what asking for a STATUS item enables, by the name of the item.
     @ivar createCode: a response code for the OK of CREATE, given what was made; C{None} for none.
     @ivar appendData: forms of a new message (RFC 4466 §6: append-data-ext) by name: given a reader
         whose cursor stands behind the name and a space, reads what the message is made of.
@@ -135,6 +227,7 @@ class Extension:
     @ivar sortKeys: of SORT, by name (RFC 5256).
     @ivar threadAlgorithms: of THREAD, by name: C{await algorithm(messages, breathe)} gives the
         threads (imap.thread).
+    @ivar implies: what is enabled along with them.
     """
 
     capability: bytes | Callable[[IMAPSession], bytes | None]
@@ -151,9 +244,14 @@ class Extension:
         default_factory=dict
     )
     selectResponse: Callable[[IMAPSession, Selected], bytes] | None = None
+    selectParameters: Mapping[bytes, SelectParameter] = field(default_factory=dict)
+    fetchModifiers: Mapping[bytes, FetchModifier] = field(default_factory=dict)
+    storeModifiers: Mapping[bytes, ParseModifier] = field(default_factory=dict)
+    statusEnables: Mapping[bytes, bytes] = field(default_factory=dict)
     createCode: Callable[[MailboxInfo], bytes] | None = None
     appendData: Mapping[bytes, Callable[[MessageReader], None]] = field(default_factory=dict)
     checkAppend: CheckAppend | None = None
     enables: tuple[bytes, ...] = ()
     sortKeys: Mapping[bytes, Criterion] = field(default_factory=dict)
     threadAlgorithms: Mapping[bytes, Algorithm] = field(default_factory=dict)
+    implies: tuple[bytes, ...] = ()

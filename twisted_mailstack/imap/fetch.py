@@ -57,12 +57,17 @@ class FetchItem:
     @ivar attributes: the columns it needs.
     @ivar render: makes the value of those columns; C{None}: the one column is the value.
     @ivar form: how the value is written: C{%b} for octets, C{%d} for a number.
+    @ivar known: C{known(selected, indexes)}: the values, where the session knows them and no column
+        is needed.
+    @ivar enables: what asking for it enables.
     """
 
     label: bytes
     attributes: tuple[Attribute, ...]
     render: Callable[..., bytes] | None = None
     form: bytes = b"%b"
+    known: Callable[[Selected, Sequence[int]], Iterable[Any]] | None = None
+    enables: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -232,10 +237,14 @@ class Plan:
     @ivar sectionColumn: where in a row the header or the message is.
     """
 
-    def __init__(self, items: tuple[Item, ...]) -> None:
+    def __init__(self, items: tuple[Item, ...], uidOnly: bool = False) -> None:
+        """
+        @param uidOnly: responses are UIDFETCH (RFC 9586 §3).
+        """
         attributes: list[Attribute] = []
-        # How each column is rendered, and out of which columns of a row.
-        self._columns: list[tuple[Callable[..., bytes] | None, tuple[int, ...]]] = []
+        # Where each column comes from, and out of which columns of a row.
+        self._columns: list[tuple[FetchItem, tuple[int, ...]]] = []
+        self._uidOnly = uidOnly
         self._uid = b"UID" in items
         self.flags = b"FLAGS" in items
         forms = [b"UID %d"] * self._uid + [b"FLAGS %b"] * self.flags
@@ -245,9 +254,10 @@ class Plan:
                     if attribute not in attributes:
                         attributes.append(attribute)
                 where = tuple(attributes.index(each) + 1 for each in item.attributes)
-                self._columns.append((item.render, where))
+                self._columns.append((item, where))
                 forms.append(item.label + b" " + item.form)
-        self._form = b"* %d FETCH (" + b" ".join(forms)
+        self._form = b"* %d UIDFETCH (" if uidOnly else b"* %d FETCH ("
+        self._form += b" ".join(forms)
         self.bare = not forms
         self.sections = [item for item in items if isinstance(item, Section)]
         if not self.sections:
@@ -285,25 +295,28 @@ class Plan:
             C{attributes}.
         @return: the response of each message, up to its sections if it has any.
         """
-        columns: list[Iterable[Any]] = [[at + 1 for at in indexes]]
+        uids = uidsOf(selected.view, indexes)
+        columns: list[Iterable[Any]] = [uids if self._uidOnly else [at + 1 for at in indexes]]
         if self._uid:
-            columns.append(uidsOf(selected.view, indexes))
+            columns.append(uids)
         if self.flags:
             columns.append(selected.flagLists(indexes))
-        if self._columns and rows:
-            cells = list(zip(*rows, strict=True))
-            for render, where in self._columns:
+        cells = list(zip(*rows, strict=True)) if self._columns else []
+        for item, where in self._columns:
+            if item.known is not None:
+                columns.append(item.known(selected, indexes))
+            elif cells:
                 given = [cells[column] for column in where]
-                columns.append(given[0] if render is None else map(render, *given))
+                columns.append(given[0] if item.render is None else map(item.render, *given))
         return map(self._form.__mod__, zip(*columns, strict=True))
 
 
 @lru_cache(maxsize=512)
-def compileItems(items: tuple[Item, ...]) -> Plan:
+def compileItems(items: tuple[Item, ...], uidOnly: bool = False) -> Plan:
     """
     @return: the plan for these items.
     """
-    return Plan(items)
+    return Plan(items, uidOnly)
 
 
 async def fetch(
@@ -319,9 +332,16 @@ async def fetch(
     selected = session.theSelected()
     stream = session.stream
     view = selected.view
-    if byUID and b"UID" not in items:
+    setsSeen = any(isinstance(item, Section) and not item.peek for item in items)
+    # Who wants modSeqs is told that of flags that change (RFC 7162 §3.2.4).
+    withModSeq = setsSeen and selected.tellsModSeqs and not selected.readOnly
+    # A UIDFETCH response begins with it.
+    if (byUID or withModSeq) and b"UID" not in items and not selected.uidOnly:
         items = (b"UID", *items)
-    plan = compileItems(items)
+    if withModSeq:
+        modSeq = session.registry.fetchItems[b"MODSEQ"]
+        items = (*(item for item in items if item != modSeq), modSeq)
+    plan = compileItems(items, selected.uidOnly)
     problem: MailError | None = None
     for start in range(0, len(indexes), plan.slice):
         some = indexes[start : start + plan.slice]

@@ -41,6 +41,10 @@ _FLAG = re.compile(rb"\\?[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
 _DATE_TIME = re.compile(rb'"([^"]{20,30})"')
 
 
+#: mod-sequence-value: unsigned, 63 bits (RFC 7162 §7).
+MAX_MODSEQ = 2**63 - 1
+
+
 class Cursor:
     """
     A position in a command.
@@ -158,6 +162,15 @@ class Cursor:
     def number(self) -> int:
         """number: unsigned, 32 bits (64 where an extension says so; the larger is accepted)"""
         return int(self._match(_NUMBER, "Number").group())
+
+    def modSeq(self) -> int:
+        """
+        mod-sequence-valzer = "0" / mod-sequence-value: 63 bits (RFC 7162 §7)
+        """
+        value = self.number()
+        if value > MAX_MODSEQ:
+            raise SyntaxProblem("Mod-sequence out of range")
+        return value
 
     def sequenceSet(self) -> SequenceSet:
         """sequence-set"""

@@ -104,9 +104,12 @@ class Node:
     """
     @cvar cost: what it takes to decide about one message: 0 nothing, 1 a column, 2 a header, 3 its
         text.
+    @ivar asked: of the whole query: what its keys ask to be told beside the messages
+        (L{Parser.asked}).
     """
 
     cost = 0
+    asked: frozenset[bytes] = frozenset()
 
     async def narrow(self, context: Context, candidates: list[int]) -> list[int]:
         """
@@ -318,6 +321,7 @@ class Parser:
 
     @ivar cursor: where the arguments are.
     @ivar view: what numbers of messages refer to.
+    @ivar asked: what the keys ask to be told beside the messages: C{MODSEQ} (RFC 7162 §3.1.5).
     """
 
     def __init__(
@@ -325,6 +329,7 @@ class Parser:
     ) -> None:
         self.cursor = cursor
         self.view = view
+        self.asked: set[bytes] = set()
         self._known = known
         self._charset = charset
         self._depth = 0
@@ -411,7 +416,10 @@ def parseSearch(cursor: Cursor, known: Mapping[bytes, SearchKey], view: View) ->
         cursor.space()
         charset = readCharset(cursor)
         cursor.space()
-    return Parser(cursor, known, view, charset).keys()
+    parser = Parser(cursor, known, view, charset)
+    node = parser.keys()
+    node.asked = frozenset(parser.asked)
+    return node
 
 
 def _flag(flag: str, wanted: bool) -> SearchKey:

@@ -5,7 +5,8 @@ The selected mailbox of a session: its view, and what is to be told to the clien
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from twisted_mailstack.errors import MailError
 from twisted_mailstack.imap.encode import flagList
@@ -20,12 +21,22 @@ class Selected:
     @ivar mailbox: the mailbox.
     @ivar view: what the client knows.
     @ivar readOnly: by EXAMINE.
+    @ivar uidValidity: of the mailbox.
+    @ivar toldModSeq: up to where the client was told everything: below the modSeq of any EXPUNGE
+        that is held back.
     """
 
     view: View
+    uidValidity: int
+    toldModSeq: int
 
     def __init__(
-        self, name: str, mailbox: IMailbox, readOnly: bool, news: Callable[[], None]
+        self,
+        name: str,
+        mailbox: IMailbox,
+        readOnly: bool,
+        news: Callable[[], None],
+        enabled: Collection[bytes] = (),
     ) -> None:
         """
         For L{open}, which gives it its view.
@@ -34,22 +45,35 @@ class Selected:
         self.mailbox = mailbox
         self.readOnly = readOnly
         self._news = news
+        self._enabled = enabled
+        # What the client takes for the mailbox's highest modSeq, the highest that it saw in FETCH
+        # responses since, and whether it has to be told whatever it believes.
+        self._believedModSeq = 0
+        self._shownModSeq = 0
+        self._modSeqWanted = False
         self._stale = False
         self._toldKeywords: tuple[str, ...] = ()
         self._stop = mailbox.watch(self._changed)
 
     @classmethod
     async def open(
-        cls, name: str, mailbox: IMailbox, readOnly: bool, news: Callable[[], None]
+        cls,
+        name: str,
+        mailbox: IMailbox,
+        readOnly: bool,
+        news: Callable[[], None],
+        enabled: Collection[bytes] = (),
     ) -> Selected:
         """
         Select a mailbox.
 
         @param news: called when there may be something to tell.
+        @param enabled: what the session enabled, at any time: it decides how things are told.
         @raise NoSuchMailbox: if it was deleted.
         """
-        selected = cls(name, mailbox, readOnly, news)
+        selected = cls(name, mailbox, readOnly, news, enabled)
         try:
+            selected.uidValidity = (await mailbox.status()).uidValidity
             # Watched already: what happens after the question makes it stale.
             selected.view = view = View(await mailbox.changesSince(0))
             if readOnly:
@@ -63,11 +87,28 @@ class Selected:
             selected.close()
             raise
         selected._toldKeywords = view.keywords
+        selected.toldModSeq = selected._believedModSeq = view.highestModSeq
+        view.uidOnly = selected.uidOnly
         return selected
 
     def _changed(self) -> None:
         self._stale = True
         self._news()
+
+    @property
+    def uidOnly(self) -> bool:
+        """Whether messages are named by their UIDs alone (RFC 9586)."""
+        return b"UIDONLY" in self._enabled
+
+    @property
+    def tellsModSeqs(self) -> bool:
+        """Whether the client wants modSeqs (RFC 7162 §3.1)."""
+        return b"CONDSTORE" in self._enabled
+
+    @property
+    def tellsVanished(self) -> bool:
+        """Whether VANISHED stands in for EXPUNGE (RFC 7162 §3.2.10, RFC 9586 §3)."""
+        return b"QRESYNC" in self._enabled or self.uidOnly
 
     @property
     def stale(self) -> bool:
@@ -106,13 +147,19 @@ class Selected:
             except BaseException:
                 self._stale = True
                 raise
-            new, changed = view.apply(changes)
+            new, changed = view.apply(changes, self.tellsModSeqs)
             if view.keywords != self._toldKeywords:
                 self._toldKeywords = view.keywords
                 parts.append(self.flagsResponse())
             parts += self.flagResponses(changed)
         if mayExpunge and view.hasGone:
-            parts += [b"* %d EXPUNGE\r\n" % number for number in view.expunge()]
+            if self.tellsVanished:
+                parts.append(b"* VANISHED %b\r\n" % view.gone.render())
+                view.expunge()
+            else:
+                parts += [b"* %d EXPUNGE\r\n" % number for number in view.expunge()]
+        if not view.hasGone:
+            self.toldModSeq = view.highestModSeq
         if new:
             parts.append(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view.uids), view.recent))
         return b"".join(parts)
@@ -128,20 +175,73 @@ class Selected:
         uids, isRecent = view.uids, view.isRecent
         return [flagList(flags[at], isRecent(uids[at])) for at in indexes]
 
-    def flagResponses(self, indexes: Sequence[int], withUID: bool = False) -> list[bytes]:
+    def modSeqs(self, indexes: Sequence[int]) -> list[int]:
         """
-        @return: FETCH responses with the flags of these messages.
+        @return: the modSeqs of these messages, which are about to be told.
         """
-        flags = self.flagLists(indexes)
-        if not withUID:
-            return [
-                b"* %d FETCH (FLAGS %b)\r\n" % (at + 1, each)
-                for at, each in zip(indexes, flags, strict=True)
-            ]
-        return [
-            b"* %d FETCH (UID %d FLAGS %b)\r\n" % (at + 1, self.view.uids[at], each)
-            for at, each in zip(indexes, flags, strict=True)
-        ]
+        found = [self.view.modSeqs[at] for at in indexes]
+        self._shownModSeq = max(self._shownModSeq, *found, 0)
+        return found
+
+    def flagResponses(
+        self, indexes: Sequence[int], withUID: bool = False, withFlags: bool = True
+    ) -> list[bytes]:
+        """
+        Tell of messages unasked: FETCH responses, with the modSeq and the UID if the client is
+        aware of them (RFC 7162 §3.2.4), or UIDFETCH responses (RFC 9586 §3).
+
+        @param withUID: for UID commands.
+        @param withFlags: C{False} if the modSeq is all that there is to tell.
+        """
+        view = self.view
+        uids = [view.uids[at] for at in indexes]
+        form = b"* %d UIDFETCH (" if self.uidOnly else b"* %d FETCH ("
+        columns: list[Sequence[Any]] = [uids if self.uidOnly else [at + 1 for at in indexes]]
+        items: list[bytes] = []
+        if (withUID or self.tellsModSeqs) and not self.uidOnly:
+            items.append(b"UID %d")
+            columns.append(uids)
+        if withFlags:
+            items.append(b"FLAGS %b")
+            columns.append(self.flagLists(indexes))
+        if self.tellsModSeqs:
+            items.append(b"MODSEQ (%d)")
+            columns.append(self.modSeqs(indexes))
+        form += b" ".join(items) + b")\r\n"
+        return list(map(form.__mod__, zip(*columns, strict=True)))
+
+    # --- HIGHESTMODSEQ -------------------------------------------------------------------------
+
+    def wantModSeq(self) -> None:
+        """
+        The client has to be told the highest modSeq with this command (RFC 7162 §3.2.7).
+        """
+        self._modSeqWanted = True
+
+    def announceModSeq(self) -> bytes:
+        """
+        @return: HIGHESTMODSEQ, as SELECT and a first CONDSTORE enabling command have it
+            (RFC 7162 §3.1).
+        """
+        self._believedModSeq = self.toldModSeq
+        return b"* OK [HIGHESTMODSEQ %d] Highest mailbox mod-sequence\r\n" % self.toldModSeq
+
+    def modSeqNews(self) -> bytes:
+        """
+        At the end of a command the client reckons from the modSeqs it saw up to where it knows the
+        mailbox (RFC 7162 §6). Too high, as an EXPUNGE below is held back, would make it miss that
+        if the connection broke (§3.2); too low costs it a question.
+
+        @return: the HIGHESTMODSEQ response code that puts it right, empty if none is needed.
+        """
+        if not self.tellsModSeqs:
+            return b""
+        believed = max(self._believedModSeq, self._shownModSeq)
+        wanted = self._modSeqWanted or believed != self.toldModSeq
+        self._believedModSeq = self.toldModSeq
+        self._shownModSeq = 0
+        self._modSeqWanted = False
+        return b"[HIGHESTMODSEQ %d] " % self.toldModSeq if wanted else b""
 
     def flagsResponse(self) -> bytes:
         """

@@ -31,8 +31,11 @@ from twisted_mailstack.errors import (
 from twisted_mailstack.imap.extension import (
     Command,
     Extension,
+    FetchModifier,
     ListReturn,
     ListSelection,
+    ParseModifier,
+    SelectParameter,
     State,
     StatusQuery,
 )
@@ -83,7 +86,9 @@ class Registry:
 
     @ivar commands: by state and name.
     @ivar fetchItems: by name; C{searchKeys}, C{statusItems}, C{statusQueries},
-        C{listSelections}, C{listReturns} and C{createParameters} likewise.
+        C{listSelections}, C{listReturns}, C{createParameters}, C{selectParameters},
+        C{fetchModifiers}, C{storeModifiers} and C{statusEnables} likewise.
+    @ivar implied: what is enabled along with a capability, by its name.
     @ivar appendData: by name; C{appendChecks}: of all extensions.
     @ivar listAttributes: of all extensions; C{selectResponses} and C{createCodes}
         likewise.
@@ -109,6 +114,11 @@ class Registry:
         self.listReturns: dict[bytes, ListReturn] = {}
         self.createParameters: dict[bytes, Any] = {}
         self.appendData: dict[bytes, Any] = {}
+        self.selectParameters: dict[bytes, SelectParameter] = {}
+        self.fetchModifiers: dict[bytes, FetchModifier] = {}
+        self.storeModifiers: dict[bytes, ParseModifier] = {}
+        self.statusEnables: dict[bytes, bytes] = {}
+        self.implied: dict[bytes, tuple[bytes, ...]] = {}
         for extension in self.extensions:
             self.known.update({command.name: command for command in extension.commands})
             self.fetchItems.update(extension.fetchItems)
@@ -121,6 +131,11 @@ class Registry:
             self.listReturns.update(extension.listReturns)
             self.createParameters.update(extension.createParameters)
             self.appendData.update(extension.appendData)
+            self.selectParameters.update(extension.selectParameters)
+            self.fetchModifiers.update(extension.fetchModifiers)
+            self.storeModifiers.update(extension.storeModifiers)
+            self.statusEnables.update(extension.statusEnables)
+            self.implied.update(dict.fromkeys(extension.enables, extension.implies))
         self.commands = {
             state: {n: command for n, command in self.known.items() if state in command.states}
             for state in State
@@ -146,7 +161,8 @@ class IMAPSession:
     @ivar state: which commands may be given.
     @ivar account: once logged in.
     @ivar selected: the selected mailbox.
-    @ivar enabled: what ENABLE turned on.
+    @ivar enabled: what ENABLE, or a command that implies it, turned on; see L{enable}.
+    @ivar named: what ENABLED responses have named.
     @ivar closing: set to end the session after this command.
     """
 
@@ -171,6 +187,7 @@ class IMAPSession:
         self.account: IAccount | None = None
         self.selected: Selected | None = None
         self.enabled: set[bytes] = set()
+        self.named: set[bytes] = set()
         self.closing = False
         # Run once the tagged response of the command under way is written.
         self.afterResponse: Callable[[], None] | None = None
@@ -217,6 +234,21 @@ class IMAPSession:
         self.state = State.AUTHENTICATED
         self.stream.timeout = self.settings.timeout
 
+    def enable(self, name: bytes) -> None:
+        """
+        Turn an extension on, by ENABLE or by a command that implies it, for the rest of the
+        connection (RFC 5161 §3.1). Does nothing if it is on.
+        """
+        if name in self.enabled:
+            return
+        self.enabled.add(name)
+        for implied in self.registry.implied.get(name, ()):
+            self.enable(implied)
+        if name == b"CONDSTORE" and self.selected is not None:
+            # "A first CONDSTORE enabling command executed in the session with a mailbox selected
+            # MUST cause the server to return HIGHESTMODSEQ" (RFC 7162 §3.1).
+            self.stream.write(self.selected.announceModSeq())
+
     def unselect(self) -> None:
         """
         No mailbox is selected any more.
@@ -234,6 +266,7 @@ class IMAPSession:
         """
         self.stream.startTLS()
         self.enabled.clear()
+        self.named.clear()
 
     async def tellNews(self, mayExpunge: bool = True) -> None:
         """
@@ -251,6 +284,15 @@ class IMAPSession:
             else:
                 if news:
                     self.stream.write(news)
+
+    def tellModSeq(self) -> None:
+        """
+        Write HIGHESTMODSEQ if the client doesn't come to it by itself (L{Selected.modSeqNews}).
+        """
+        if self.selected is not None:
+            code = self.selected.modSeqNews()
+            if code:
+                self.stream.write(b"* OK %btold\r\n" % code)
 
     # --- running -------------------------------------------------------------------------------
 
@@ -327,10 +369,15 @@ class IMAPSession:
             if name in self.registry.known:
                 raise SyntaxProblem(f"Not when {self.state.value}")
             raise SyntaxProblem("Unknown command")
+        if command.usesSequenceNumbers and b"UIDONLY" in self.enabled:
+            raise SyntaxProblem("UIDONLY is enabled", imapCode="UIDREQUIRED")
         return command, cursor
 
     async def _run(self, text: bytes, sinks: Sequence[IContentWriter]) -> None:
         command: Command | None = None
+        selected = self.selected
+        if selected is not None:
+            selected.view.numbersUsed = False
         try:
             command, cursor = self._parse(text, sinks)
             done = await command.execute(self, cursor)
@@ -338,15 +385,31 @@ class IMAPSession:
             raise
         except Exception as error:
             if command is not None and command.synchronises:
-                await self.tellNews(command.mayExpunge)
+                await self.tellNews(self._mayExpunge(command))
+                self.tellModSeq()
             self._failed(text, error, command)
         else:
+            done = done or command.name + b" completed"
             if command.synchronises:
-                await self.tellNews(command.mayExpunge)
-            self.stream.write(b"%b OK %b\r\n" % (_tag(text), done or command.name + b" completed"))
+                await self.tellNews(self._mayExpunge(command))
+                if done.startswith(b"["):
+                    self.tellModSeq()
+                elif self.selected is not None:
+                    done = self.selected.modSeqNews() + done
+            self.stream.write(b"%b OK %b\r\n" % (_tag(text), done))
             after, self.afterResponse = self.afterResponse, None
             if after is not None:
                 after()
+
+    def _mayExpunge(self, command: Command) -> bool:
+        # "MUST NOT be sent during a UID SEARCH command that contains message numbers in the search
+        # criteria" (RFC 7162 §3.2.10.2). Others read all their numbers before they do anything.
+        numbersInUID = (
+            command.name.startswith(b"UID ")
+            and self.selected is not None
+            and self.selected.view.numbersUsed
+        )
+        return command.mayExpunge and not numbersInUID
 
     def _failed(self, text: bytes, error: Exception, command: Command | None = None) -> None:
         """

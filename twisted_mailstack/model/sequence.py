@@ -107,6 +107,32 @@ class NumberSet:
     def __or__(self, other: NumberSet) -> NumberSet:
         return NumberSet(self.ranges + other.ranges)
 
+    def __and__(self, other: NumberSet) -> NumberSet:
+        ranges: list[tuple[int, int]] = []
+        mine, others = self.ranges, other.ranges
+        i = j = 0
+        while i < len(mine) and j < len(others):
+            first, last = max(mine[i][0], others[j][0]), min(mine[i][1], others[j][1])
+            if first <= last:
+                ranges.append((first, last))
+            if mine[i][1] < others[j][1]:
+                i += 1
+            else:
+                j += 1
+        return NumberSet(ranges)
+
+    def __sub__(self, other: NumberSet) -> NumberSet:
+        # What is between the other's ranges, and before and behind them.
+        gaps: list[tuple[int, int]] = []
+        start = 0
+        for first, last in other.ranges:
+            if start < first:
+                gaps.append((start, first - 1))
+            start = last + 1
+        if self.ranges and start <= self.ranges[-1][1]:
+            gaps.append((start, self.ranges[-1][1]))
+        return self & NumberSet(gaps)
+
     def select(self, ordered: Sequence[int]) -> list[int]:
         """
         @param ordered: ascending numbers, such as the UIDs of a mailbox.

@@ -73,6 +73,6 @@ async def uidCopy(session: IMAPSession, cursor: Cursor) -> bytes:
 
 
 COMMANDS = (
-    Command(b"COPY", ONLY_SELECTED, copy),
+    Command(b"COPY", ONLY_SELECTED, copy, usesSequenceNumbers=True),
     Command(b"UID COPY", ONLY_SELECTED, uidCopy),
 )

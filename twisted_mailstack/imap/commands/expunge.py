@@ -13,7 +13,8 @@ async def expunge(session: IMAPSession, cursor: Cursor) -> None:
     cursor.end()
     selected = session.theSelected()
     selected.requireWritable()
-    await selected.mailbox.expunge(None)
+    if await selected.mailbox.expunge(None):
+        selected.wantModSeq()
 
 
 COMMANDS = (Command(b"EXPUNGE", ONLY_SELECTED, expunge),)

@@ -174,6 +174,8 @@ async def statusResponse(
     known, queries = session.registry.statusItems, session.registry.statusQueries
     values = []
     for item in items:
+        if item in session.registry.statusEnables:
+            session.enable(session.registry.statusEnables[item])
         if item in known:
             if found is None:
                 assert opened is not None

@@ -32,6 +32,6 @@ async def uidSearch(session: IMAPSession, cursor: Cursor) -> None:
 
 
 COMMANDS = (
-    Command(b"SEARCH", ONLY_SELECTED, search_, mayExpunge=False),
+    Command(b"SEARCH", ONLY_SELECTED, search_, mayExpunge=False, usesSequenceNumbers=True),
     Command(b"UID SEARCH", ONLY_SELECTED, uidSearch),
 )

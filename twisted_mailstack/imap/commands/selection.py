@@ -5,7 +5,15 @@ SELECT, EXAMINE, CLOSE, CHECK (RFC 9051 §6.3.2, §6.3.3, §6.4.1; RFC 3501 §6.
 
 from __future__ import annotations
 
-from twisted_mailstack.imap.extension import LOGGED_IN, ONLY_SELECTED, Command, State
+from typing import Any
+
+from twisted_mailstack.imap.extension import (
+    LOGGED_IN,
+    ONLY_SELECTED,
+    Command,
+    State,
+    readModifiers,
+)
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.selected import Selected
 from twisted_mailstack.imap.session import IMAPSession
@@ -24,17 +32,25 @@ async def examine(session: IMAPSession, cursor: Cursor) -> bytes:
 async def _select(session: IMAPSession, cursor: Cursor, readOnly: bool) -> bytes:
     cursor.space()
     name = cursor.mailbox()
+    values: dict[bytes, Any] = {}
+    parameters = session.registry.selectParameters
+    if cursor.skip(b" "):
+        parsers = {each: parameter.parse for each, parameter in parameters.items()}
+        values = readModifiers(session, cursor, parsers)
     cursor.end()
     # "The currently selected mailbox is automatically deselected before", and if this fails no
     # mailbox is selected.
-    session.unselect()
+    if session.selected is not None:
+        session.unselect()
+        # RFC 7162 §3.2.11: a boundary, whether the other mailbox can be opened or not.
+        session.stream.write(b"* OK [CLOSED] Previous mailbox closed\r\n")
     mailbox = await session.theAccount().openMailbox(name)
-    status = await mailbox.status()
-    selected = await Selected.open(name, mailbox, readOnly, session.stream.wake)
+    selected = await Selected.open(name, mailbox, readOnly, session.stream.wake, session.enabled)
     session.selected = selected
     session.state = State.SELECTED
     view = selected.view
-    unseen = view.firstUnseen()
+    # A sequence number, which UIDONLY has none of.
+    unseen = None if selected.uidOnly else view.firstUnseen()
     session.stream.write(
         b"%b* %d EXISTS\r\n* %d RECENT\r\n%b"
         b"* OK [UIDVALIDITY %d] UIDs valid\r\n* OK [UIDNEXT %d] Predicted next UID\r\n"
@@ -43,12 +59,19 @@ async def _select(session: IMAPSession, cursor: Cursor, readOnly: bool) -> bytes
             len(view.uids),
             view.recent,
             b"" if unseen is None else b"* OK [UNSEEN %d] First unseen\r\n" % unseen,
-            status.uidValidity,
+            selected.uidValidity,
             view.uidNext,
         )
     )
     for more in session.registry.selectResponses:
         session.stream.write(more(session, selected))
+    try:
+        for each, value in values.items():
+            await parameters[each].opened(session, value)
+    except BaseException:
+        # "If this attempt fails, no mailbox is selected" (RFC 9051 §6.3.2).
+        session.unselect()
+        raise
     return b"[READ-ONLY] examined" if readOnly else b"[READ-WRITE] selected"
 
 

@@ -1,15 +1,18 @@
 # -*- test-case-name: tests.imap.test_messages -*-
-"""STORE and UID STORE (RFC 9051 §6.4.6, §6.4.9)."""
+"""STORE and UID STORE (RFC 9051 §6.4.6, §6.4.9), conditional too (RFC 7162 §3.1.3)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from twisted_mailstack.errors import MessageExpunged, SyntaxProblem
 from twisted_mailstack.imap.commands.append import requireRoom
-from twisted_mailstack.imap.extension import ONLY_SELECTED, Command
+from twisted_mailstack.imap.extension import ONLY_SELECTED, Command, readModifiers
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.selected import uidsOf
 from twisted_mailstack.imap.session import IMAPSession
-from twisted_mailstack.model.flags import FlagOperation, KeywordSpelling
+from twisted_mailstack.model.flags import FlagOperation, Flags, KeywordSpelling
 from twisted_mailstack.model.sequence import NumberSet
 
 _OPERATIONS = {
@@ -19,10 +22,127 @@ _OPERATIONS = {
 }
 
 
-async def _store(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
+class _Store:
+    """
+    One STORE command under way.
+
+    @ivar modified: UIDs of messages that failed UNCHANGEDSINCE.
+    @ivar responses: by index of the message.
+    """
+
+    def __init__(
+        self,
+        session: IMAPSession,
+        operation: FlagOperation,
+        flags: Flags,
+        silent: bool,
+        byUID: bool,
+        unchangedSince: int | None,
+    ) -> None:
+        self.session = session
+        self.selected = session.theSelected()
+        self.operation = operation
+        self.flags = flags
+        self.silent = silent
+        self.byUID = byUID
+        self.unchangedSince = unchangedSince
+        self.done = 0
+        self.modified: list[int] = []
+        self._withFlags: set[int] = set()
+        self._withoutFlags: set[int] = set()
+
+    async def run(self, indexes: Sequence[int]) -> None:
+        """
+        Change the flags of these messages.
+        """
+        uids = uidsOf(self.selected.view, indexes)
+        self.modified = await self._change(uids, self.unchangedSince)
+        if self.modified:
+            await self._tryAgain()
+
+    async def _change(self, uids: Sequence[int], unchangedSince: int | None) -> list[int]:
+        selected = self.selected
+        view = selected.view
+        result = await selected.mailbox.storeFlags(
+            NumberSet.of(uids), self.operation, self.flags, unchangedSince
+        )
+        for found, hasChanged in ((result.changed, True), (result.unchanged, False)):
+            for uid, after, modSeq in found:
+                self.done += 1
+                at = view.index(uid)
+                if at is None:
+                    continue
+                expected = self.operation.apply(view.flags[at], self.flags)
+                view.update(uid, after, modSeq)
+                # What another session changed meanwhile is told although this STORE is silent.
+                if not self.silent or expected != after:
+                    self._withFlags.add(at)
+                elif self.unchangedSince is not None or (hasChanged and selected.tellsModSeqs):
+                    # "An untagged FETCH response MUST be sent, even if the .SILENT suffix is
+                    # specified, and the response MUST include the MODSEQ" (RFC 7162 §3.1.3).
+                    self._withoutFlags.add(at)
+        return list(result.modified)
+
+    async def _tryAgain(self) -> None:
+        # A message has one modSeq for all of its flags, so it fails for flags that nobody touched:
+        # those are found out here, and tried again unless somebody touches them meanwhile (RFC 7162
+        # §3.1.12).
+        view = self.selected.view
+        known = {
+            uid: (view.flags[at], view.modSeqs[at])
+            for uid in self.modified
+            if (at := view.index(uid)) is not None
+        }
+        await self.session.tellNews(mayExpunge=False)
+        again = [
+            uid
+            for uid, (flags, modSeq) in known.items()
+            if (at := view.index(uid)) is not None and self._spurious(flags, modSeq, view.flags[at])
+        ]
+        if again:
+            left = set(await self._change(again, view.highestModSeq))
+            self.modified = [uid for uid in self.modified if uid in left or uid not in again]
+        # A client that didn't know why it failed needn't ask.
+        for uid in self.modified:
+            at = view.index(uid)
+            if at is not None and uid in known and view.modSeqs[at] == known[uid][1]:
+                self._withFlags.add(at)
+
+    def _spurious(self, before: Flags, modSeq: int, after: Flags) -> bool:
+        """
+        @param before: the flags and the modSeq that the client was told of last.
+        @param after: the flags as they are.
+        @return: whether none of the flags in question changed since the client's UNCHANGEDSINCE.
+        """
+        assert self.unchangedSince is not None
+        if self.operation is FlagOperation.REPLACE:
+            return False
+        if not self.unchangedSince:
+            # "0 always fails if the metadata item exists", as system flags always do.
+            return not any(flag[0] == "\\" or flag in after for flag in self.flags)
+        return self.unchangedSince >= modSeq and before & self.flags == after & self.flags
+
+    def responses(self) -> bytes:
+        """
+        @return: the FETCH responses.
+        """
+        selected = self.selected
+        with_, without = sorted(self._withFlags), sorted(self._withoutFlags - self._withFlags)
+        told = [
+            *zip(with_, selected.flagResponses(with_, self.byUID), strict=True),
+            *zip(without, selected.flagResponses(without, self.byUID, False), strict=True),
+        ]
+        return b"".join(response for _, response in sorted(told))
+
+
+async def _store(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | None:
     cursor.space()
     numbers = cursor.sequenceSet()
     cursor.space()
+    modifiers: dict[bytes, Any] = {}
+    if cursor.peek() == b"(":
+        modifiers = readModifiers(session, cursor, session.registry.storeModifiers)
+        cursor.space()
     name, dot, silent = cursor.atom().upper().partition(b".")
     operation = _OPERATIONS.get(name)
     if operation is None or (dot and silent != b"SILENT"):
@@ -33,47 +153,45 @@ async def _store(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
     selected = session.theSelected()
     view = selected.view
     indexes = view.resolve(numbers, byUID)
+    unchangedSince: int | None = modifiers.get(b"UNCHANGEDSINCE")
+    if unchangedSince is not None:
+        session.enable(b"CONDSTORE")
     selected.requireWritable()
     # As the mailbox spells its keywords.
     flags, new = KeywordSpelling(view.keywords).apply(flags)
     if operation is not FlagOperation.REMOVE:
         requireRoom(view.keywords, new)
     if not indexes:
-        return
-    uids = NumberSet.of(uidsOf(view, indexes))
-    result = await selected.mailbox.storeFlags(uids, operation, flags)
-    told: list[int] = []
-    for uid, after, modSeq in (*result.changed, *result.unchanged):
-        at = view.index(uid)
-        if at is None:
-            continue
-        # What another session changed meanwhile is told although this STORE is silent.
-        expected = operation.apply(view.flags[at], flags)
-        view.update(uid, after, modSeq)
-        if not silent or expected != after:
-            told.append(at)
-    told.sort()
+        return None
+    store = _Store(session, operation, flags, bool(silent), byUID, unchangedSince)
+    await store.run(indexes)
     if new:
         # FLAGS names a new keyword before it is used.
         await session.tellNews(mayExpunge=False)
-    session.stream.write(b"".join(selected.flagResponses(told, byUID)))
-    gone = len(indexes) - len(result.changed) - len(result.unchanged)
-    if gone and not byUID and not silent:
+    session.stream.write(store.responses())
+    failed = (
+        store.modified
+        if byUID
+        else [at + 1 for uid in store.modified if (at := view.index(uid)) is not None]
+    )
+    code = b"MODIFIED " + NumberSet.of(failed).render() if failed else b""
+    if len(indexes) > store.done + len(failed) and not byUID and not silent:
         # RFC 2180 §4.2.2, §4.2.3; with UIDs, those that nobody has are ignored.
-        raise MessageExpunged()
+        raise MessageExpunged(imapCode=code.decode("ascii") or None)
+    return b"[%b] Conditional STORE failed" % code if code else None
 
 
-async def store(session: IMAPSession, cursor: Cursor) -> None:
+async def store(session: IMAPSession, cursor: Cursor) -> bytes | None:
     """RFC 9051 §6.4.6."""
-    await _store(session, cursor, False)
+    return await _store(session, cursor, False)
 
 
-async def uidStore(session: IMAPSession, cursor: Cursor) -> None:
+async def uidStore(session: IMAPSession, cursor: Cursor) -> bytes | None:
     """RFC 9051 §6.4.9."""
-    await _store(session, cursor, True)
+    return await _store(session, cursor, True)
 
 
 COMMANDS = (
-    Command(b"STORE", ONLY_SELECTED, store, mayExpunge=False),
+    Command(b"STORE", ONLY_SELECTED, store, mayExpunge=False, usesSequenceNumbers=True),
     Command(b"UID STORE", ONLY_SELECTED, uidStore),
 )

@@ -16,8 +16,11 @@ async def enable(session: IMAPSession, cursor: Cursor) -> None:
         names.append(cursor.atom().upper())
     cursor.end()
     known = {name for extension in session.registry.extensions for name in extension.enables}
-    new = [name for name in dict.fromkeys(names) if name in known - session.enabled]
-    session.enabled.update(new)
+    # What a command enabled that implies it is named as well, once.
+    new = [name for name in dict.fromkeys(names) if name in known - session.named]
+    session.named.update(new)
+    for name in new:
+        session.enable(name)
     session.stream.write(b"* ENABLED%b\r\n" % b"".join(b" " + name for name in new))
 
 

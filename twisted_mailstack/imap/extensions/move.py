@@ -60,5 +60,8 @@ async def uidMove(session: IMAPSession, cursor: Cursor) -> bytes:
 EXTENSION = Extension(
     b"MOVE",
     6851,
-    (Command(b"MOVE", ONLY_SELECTED, move), Command(b"UID MOVE", ONLY_SELECTED, uidMove)),
+    (
+        Command(b"MOVE", ONLY_SELECTED, move, usesSequenceNumbers=True),
+        Command(b"UID MOVE", ONLY_SELECTED, uidMove),
+    ),
 )

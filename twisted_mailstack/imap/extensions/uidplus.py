@@ -18,8 +18,8 @@ async def uidExpunge(session: IMAPSession, cursor: Cursor) -> None:
     selected = session.theSelected()
     selected.requireWritable()
     uids = uidsOf(selected.view, selected.view.resolve(numbers, True))
-    if uids:
-        await selected.mailbox.expunge(NumberSet.of(uids))
+    if uids and await selected.mailbox.expunge(NumberSet.of(uids)):
+        selected.wantModSeq()
 
 
 EXTENSION = Extension(b"UIDPLUS", 4315, (Command(b"UID EXPUNGE", ONLY_SELECTED, uidExpunge),))
