@@ -49,23 +49,63 @@ class Context:
         @raise click.ClickException: if it can't be opened.
         """
         if self._store is None:
-            if not make and not self.file.exists():
-                raise click.ClickException(
-                    f"there is no mail in {self.configuration.data}: name the data directory with"
-                    " --data, or start the server once"
-                )
-            configuration = self.configuration
-            self._store = SQLMailStore(
-                configuration.data,
-                Clock(),
-                lambda function, *arguments: self._calls.put((function, arguments)),
-                quotaDefaults=(
-                    configuration.quotaOctets or None,
-                    configuration.quotaMessages or None,
-                ),
+            if not make:
+                self._requireFile()
+            self._store = self._make(
+                Clock(), lambda function, *arguments: self._calls.put((function, arguments))
             )
             self.run(self._store.start())
         return self._store
+
+    def _requireFile(self) -> None:
+        if not self.file.exists():
+            raise click.ClickException(
+                f"there is no mail in {self.configuration.data}: name the data directory with"
+                " --data, or start the server once"
+            )
+
+    def _make(self, clock: Any, callFromThread: Callable[..., Any]) -> SQLMailStore:
+        configuration = self.configuration
+        return SQLMailStore(
+            configuration.data,
+            clock,
+            callFromThread,
+            quotaDefaults=(configuration.quotaOctets or None, configuration.quotaMessages or None),
+        )
+
+    def react(self, work: Callable[[Any, SQLMailStore], Awaitable[T]]) -> T:
+        """
+        Do what needs the network, with a store of its own. Once in a process.
+
+        @param work: given the reactor and the store.
+        @raise click.ClickException: as L{run}.
+        """
+        self._requireFile()
+        # Here: the other commands do without, and it takes time.
+        from twisted.internet import reactor as running
+
+        reactor: Any = running
+        store = self._make(reactor, reactor.callFromThread)
+        result: list[Any] = []
+
+        async def main() -> T:
+            await store.start()
+            try:
+                return await work(reactor, store)
+            finally:
+                await store.stop()
+
+        def begin() -> None:
+            done = ensureDeferred(main()).addBoth(result.append)
+            done.addBoth(lambda _: reactor.stop())
+
+        reactor.callWhenRunning(begin)
+        reactor.run()
+        if not result:
+            # Stopped by a signal. What was done is on disk.
+            raise click.Abort()
+        value: T = self._value(result[0])
+        return value
 
     def run(self, awaitable: Awaitable[T], look: Callable[[], None] | None = None) -> T:
         """
@@ -89,7 +129,10 @@ class Context:
                 look()
             else:
                 function(*arguments)
-        (found,) = result
+        value: T = self._value(result[0])
+        return value
+
+    def _value(self, found: Any) -> Any:
         if isinstance(found, Failure):
             if found.check(MailError):
                 raise click.ClickException(found.getErrorMessage())
@@ -98,8 +141,7 @@ class Context:
                     f"{self.file}: {found.getErrorMessage()}; mailstack check names what is damaged"
                 )
             found.raiseException()
-        value: T = found
-        return value
+        return found
 
     def close(self) -> None:
         """
@@ -174,14 +216,15 @@ ADDRESS = AddressType()
 DOMAIN = DomainType()
 
 
-def askPassword() -> bytes:
+def askPassword(confirm: bool = True) -> bytes:
     """
-    A new password: asked for twice on a terminal, else one line of standard input.
+    A password: asked for on a terminal, else one line of standard input.
 
+    @param confirm: it is a new one, and asked for twice.
     @return: UTF-8.
     """
     if sys.stdin.isatty():
-        text: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+        text: str = click.prompt("Password", hide_input=True, confirmation_prompt=confirm)
     else:
         line = sys.stdin.buffer.readline()
         try:

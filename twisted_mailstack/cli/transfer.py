@@ -19,12 +19,16 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import click
 
-from twisted_mailstack.cli.context import ADDRESS, Context, passContext, progress
+from twisted_mailstack.cli.context import ADDRESS, Context, askPassword, passContext, progress
+from twisted_mailstack.cli.migrate import Migration
 from twisted_mailstack.errors import MailError
+from twisted_mailstack.imap.client import IMAPClient, ListedMailbox
+from twisted_mailstack.imap.clientsession import Refused
 from twisted_mailstack.interfaces import IAccount, IMailbox, IStagedContent
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.flags import (
@@ -48,6 +52,8 @@ from twisted_mailstack.model.mailboxname import (
 from twisted_mailstack.model.message import parseFieldDate
 from twisted_mailstack.model.records import Attribute
 from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.net.reach import TLS_LEVELS
+from twisted_mailstack.storage.sql.store import SQLMailStore
 
 #: Maildir's flags (cr.yp.to/proto/maildir.html).
 _LETTERS = {"D": DRAFT, "F": FLAGGED, "R": ANSWERED, "S": SEEN, "T": DELETED}
@@ -192,11 +198,101 @@ class Found(NamedTuple):
 
 @click.command("import")
 @click.argument("address", type=ADDRESS)
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("--mailbox", "name", default=INBOX, help="Where it goes; folders go below.")
+@click.argument("source")
+@click.option("--mailbox", "name", help="Where it goes; folders go below.")
+@click.option(
+    "--tls",
+    type=click.Choice(TLS_LEVELS),
+    help="How safe the way to a server has to be; verified or implicit where nothing is said.",
+)
 @passContext
-def importMail(context: Context, address: Address, source: Path, name: str) -> None:
-    """Read mail into an account: a Maildir or Maildir++ tree, an mbox file, or a message (.eml)."""
+def importMail(
+    context: Context, address: Address, source: str, name: str | None, tls: str | None
+) -> None:
+    """
+    Read mail into an account: a Maildir or Maildir++ tree, an mbox file, a message (.eml); or all
+    of an account on another server, as imaps://user@host or imap://user@host. That asks for the
+    other account's password, or reads it as one line from standard input. What was read before is
+    not read again.
+    """
+    if "://" in source:
+        _fromServer(context, address, source, name, tls)
+        return
+    path = Path(source)
+    if tls is not None:
+        raise click.UsageError("--tls is for servers")
+    if not path.exists():
+        raise click.UsageError(f"{source} does not exist")
+    _fromFiles(context, address, path, INBOX if name is None else name)
+
+
+def _fromServer(
+    context: Context, address: Address, source: str, name: str | None, tls: str | None
+) -> None:
+    try:
+        url = urlsplit(source)
+        port = url.port
+    except ValueError as error:
+        raise click.UsageError(f"{source}: {error}") from None
+    if url.scheme not in ("imap", "imaps") or not url.hostname or not url.username:
+        raise click.UsageError(f"{source} is neither imaps://user@host nor imap://user@host")
+    if url.password is not None:
+        raise click.UsageError("everybody on this machine sees a password in a command")
+    if url.path not in ("", "/") or url.query or url.fragment:
+        raise click.UsageError(f"{source}: nothing may follow the host")
+    level = tls or ("implicit" if url.scheme == "imaps" else "verified")
+    if (level == "implicit") != (url.scheme == "imaps"):
+        raise click.UsageError("imaps:// is with implicit TLS, imap:// with another")
+    password = askPassword(confirm=False).decode("utf-8", "surrogateescape")
+    host, user = url.hostname, unquote(url.username)
+
+    async def work(reactor: Any, store: SQLMailStore) -> Migration:
+        record = await store.directory.findAccount(address)
+        if record is None:
+            raise MailError(f"there is no account {address}")
+        client = IMAPClient(
+            reactor,
+            host,
+            port,
+            tls=level,
+            username=user,
+            password=password,
+            # Who says so knows that the way is safe, or that there is none.
+            allowPlaintextAuth=level == "none",
+        )
+        account = await store.openAccount(record.accountId)
+        async with client:
+            whole = sum([await _messages(client, each) for each in await client.listMailboxes()])
+            with progress("Importing", whole) as show:
+                migration = Migration(
+                    client,
+                    account,
+                    "" if name is None else normaliseName(name),
+                    tell=lambda text: click.echo(text, err=True),
+                    show=show,
+                )
+                await migration.run()
+        return migration
+
+    done = context.react(work)
+    click.echo(
+        f"Imported {done.imported} messages into {address}; {done.present} were there already."
+    )
+    if done.failed:
+        raise click.ClickException(f"{done.failed} messages or mailboxes could not be imported")
+
+
+async def _messages(client: IMAPClient, listed: ListedMailbox) -> int:
+    if not listed.selectable:
+        return 0
+    try:
+        return int((await client.status(listed.name, ["MESSAGES"]))["MESSAGES"])
+    except (Refused, KeyError):
+        # It is named when it is to be read.
+        return 0
+
+
+def _fromFiles(context: Context, address: Address, source: Path, name: str) -> None:
     account = _openAccount(context, address)
     try:
         name = normaliseName(name)
