@@ -11,7 +11,15 @@ sets the pace.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -29,14 +37,16 @@ from twisted_mailstack.imap.selected import Selected, uidsOf
 from twisted_mailstack.model.dates import formatDateTime
 from twisted_mailstack.model.flags import SEEN, FlagOperation
 from twisted_mailstack.model.header import selectFields
-from twisted_mailstack.model.mime import Part, sectionRange, unpackStructure
+from twisted_mailstack.model.mime import Part, findPart, sectionRange, unpackStructure
 from twisted_mailstack.model.records import Attribute
 from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.model.transfer import TransferDecoder, transferDecoder
 
 if TYPE_CHECKING:
     from twisted_mailstack.imap.grammar import Cursor
     from twisted_mailstack.imap.session import IMAPSession
     from twisted_mailstack.interfaces import IMessageContent
+    from twisted_mailstack.wire.stream import Stream
 
 #: Rows of a slice: of metadata, of headers, and of whole messages (of at most 256 KiB each).
 METADATA_SLICE = 500
@@ -57,6 +67,8 @@ class FetchItem:
     @ivar attributes: the columns it needs.
     @ivar render: makes the value of those columns; C{None}: the one column is the value.
     @ivar form: how the value is written: C{%b} for octets, C{%d} for a number.
+    @ivar parse: given the cursor, which stands behind the name, reads what follows and gives what
+        was asked for; C{None} if nothing may follow.
     @ivar known: C{known(selected, indexes)}: the values, where the session knows them and no column
         is needed.
     @ivar enables: what asking for it enables.
@@ -66,6 +78,7 @@ class FetchItem:
     attributes: tuple[Attribute, ...]
     render: Callable[..., bytes] | None = None
     form: bytes = b"%b"
+    parse: Callable[[Cursor], FetchItem | Section] | None = None
     known: Callable[[Selected, Sequence[int]], Iterable[Any]] | None = None
     enables: bytes = b""
 
@@ -81,6 +94,7 @@ class Section:
     @ivar fields: of HEADER.FIELDS; C{None} for all. C{exclude}: HEADER.FIELDS.NOT.
     @ivar partial: first octet and count.
     @ivar peek: doesn't set C{\\Seen}.
+    @ivar decode: without its transfer encoding (RFC 3516). C{sizeOnly}: only how large that is.
     """
 
     label: bytes
@@ -90,6 +104,8 @@ class Section:
     exclude: bool = False
     partial: tuple[int, int] | None = None
     peek: bool = True
+    decode: bool = False
+    sizeOnly: bool = False
 
     @property
     def headerOnly(self) -> bool:
@@ -169,7 +185,78 @@ def _parseItem(cursor: Cursor, known: Mapping[bytes, FetchItem]) -> Item:
     item: Item | None = known.get(name) or _OLD_SECTIONS.get(name)
     if item is None:
         raise SyntaxProblem("Unknown FETCH item")
+    if isinstance(item, FetchItem) and item.parse is not None:
+        return item.parse(cursor)
     return item
+
+
+#   section-binary = "[" [section-part] "]"
+_SECTION_BINARY = re.compile(rb"\[((?:[1-9]\d{0,9}\.)*[1-9]\d{0,9})?\]")
+
+
+def parseBinary(cursor: Cursor, label: bytes, peek: bool, sizeOnly: bool) -> Section:
+    """
+    section-binary [partial] (RFC 3516 §7)
+
+    @param label: of the response.
+    @param sizeOnly: there is no partial, and only the size is told.
+    """
+    match = _SECTION_BINARY.match(cursor.text, cursor.at)
+    if match is None:
+        raise SyntaxProblem("Section expected")
+    cursor.at = match.end()
+    path = tuple(map(int, match.group(1).split(b"."))) if match.group(1) else ()
+    if len(path) > 200:
+        raise SyntaxProblem("Section too deep")
+    label += match.group()
+    partial = None
+    match = None if sizeOnly else _PARTIAL.match(cursor.text, cursor.at)
+    if match is not None:
+        cursor.at = match.end()
+        partial = int(match.group(1)), int(match.group(2))
+        label += b"<%d>" % partial[0]
+    return Section(label, path, "", None, False, partial, peek, True, sizeOnly)
+
+
+class UnknownEncoding(MailError):
+    """
+    A part is in a transfer encoding that nobody here can undo (RFC 3516 §4.3).
+    """
+
+    imapCode = "UNKNOWN-CTE"
+    text = "A part's transfer encoding is not known"
+
+
+def requireDecodable(sections: Collection[Section], root: Part | None) -> None:
+    """
+    @raise UnknownEncoding: if one of the sections can't be decoded.
+    """
+    for section in sections:
+        if section.decode and root is not None:
+            part = findPart(root, section.path)
+            if part is not None and _decoder(section, part) is None:
+                raise UnknownEncoding()
+
+
+def _decoder(section: Section, part: Part) -> TransferDecoder | None:
+    # RFC 2045 §6.4: multiparts aren't encoded, whatever they say; nor is a message as a whole.
+    if part.isMultipart or not section.path:
+        return TransferDecoder()
+    return transferDecoder(part.encoding)
+
+
+def _literal(label: bytes, size: int, section: Section, hasNUL: bool) -> bytes:
+    """
+    @return: what precedes a section's octets. Only BINARY may have NULs (RFC 3516 §4.3).
+    """
+    tilde = b"~" if section.decode and hasNUL else b""
+    return b"%b %b{%d}\r\n" % (label, tilde, size)
+
+
+def _withoutNUL(section: Section, data: bytes) -> bytes:
+    # "Unencoded binary strings are not permitted, unless returned in a <literal8>" (RFC 9051
+    # §4.3.1): what gives each octet is BINARY.
+    return data if section.decode else data.replace(b"\0", b"\x80")
 
 
 def _parseSection(cursor: Cursor, peek: bool) -> Section:
@@ -272,7 +359,7 @@ class Plan:
         elif self.sections:
             attributes.append(Attribute.CONTENT)
             self.slice = CONTENT_SLICE
-            if any(section.path or section.kind for section in self.sections):
+            if any(each.path or each.kind for each in self.sections):
                 attributes += (Attribute.STRUCTURE, Attribute.PREFIX_SIZE)
         self._hasStructure = Attribute.STRUCTURE in attributes
         self.attributes = tuple(attributes)
@@ -417,6 +504,11 @@ async def _sendRows(
             if row[plan.sectionColumn] is not None:
                 # What can fail, if stored data is damaged, comes before anything is said.
                 root = plan.structure(row)
+                try:
+                    requireDecodable(plan.sections, root)
+                except UnknownEncoding as error:
+                    problem = problem or error
+                    continue
                 output.append(parts)
                 for section in _cut(plan.sections, row[plan.sectionColumn], root):
                     output.append(section)
@@ -430,12 +522,16 @@ async def _sendRows(
                 # Too large to hold: straight from the store.
                 try:
                     content = await selected.mailbox.openMessage(uid)
-                    pieces = _pieces(plan.sections, content)
+                    requireDecodable(plan.sections, content.structure)
+                    pieces = _pieces(plan.sections, content, stream)
                     # Nothing is said of a message before something of it could be read.
                     output += (parts, await anext(pieces))
                 except MessageExpunged as error:
                     problem = problem or error
                     seen.discard(uid)
+                    continue
+                except UnknownEncoding as error:
+                    problem = problem or error
                     continue
                 except StoreDamaged as error:
                     problem = error
@@ -485,15 +581,23 @@ def _cut(sections: Sequence[Section], whole: bytes, root: Part | None) -> Iterat
         if root is not None and (section.path or section.kind):
             where = sectionRange(root, section.path, section.kind)
             if where is None:
-                yield label + b" NIL"
+                yield label + (b" 0" if section.sizeOnly else b" NIL")
                 continue
             data = whole[where[0] : where[1]]
+            if section.decode:
+                part = findPart(root, section.path)
+                decoder = None if part is None else _decoder(section, part)
+                assert decoder is not None
+                data = decoder.feed(data) + decoder.finish()
+        if section.sizeOnly:
+            yield b"%b %d" % (label, len(data))
+            continue
         if section.fields is not None:
             data = selectFields(data, section.fields, section.exclude)
         if section.partial is not None:
             first, count = section.partial
             data = data[first : first + count]
-        yield b"%b {%d}\r\n%b" % (label, len(data), data)
+        yield _literal(label, len(data), section, b"\0" in data) + _withoutNUL(section, data)
 
 
 async def _sendPieces(
@@ -517,18 +621,67 @@ async def _sendPieces(
         raise ConnectionClosed() from None
 
 
-async def _pieces(sections: Sequence[Section], content: IMessageContent) -> AsyncIterator[bytes]:
+async def _pieces(
+    sections: Sequence[Section], content: IMessageContent, stream: Stream
+) -> AsyncIterator[bytes]:
     # The sections of a large message and the end of its response, in windows.
     separator = b""
     for section in sections:
-        async for piece in _sectionPieces(section, content):
+        made = _decodedPieces if section.decode else _sectionPieces
+        async for piece in made(section, content, stream):
             yield separator + piece
             separator = b""
         separator = b" "
     yield b")\r\n"
 
 
-async def _sectionPieces(section: Section, content: IMessageContent) -> AsyncIterator[bytes]:
+async def _decodedPieces(
+    section: Section, content: IMessageContent, stream: Stream
+) -> AsyncIterator[bytes]:
+    part = findPart(content.structure, section.path)
+    if part is None:
+        yield section.label + (b" 0" if section.sizeOnly else b" NIL")
+        return
+    start, end = (part.bodyOffset, part.endOffset) if section.path else (0, content.size)
+    first, most = section.partial or (0, 1 << 64)
+
+    async def decoded() -> AsyncIterator[bytes]:
+        # What is asked for of the decoded octets.
+        decoder = _decoder(section, part)
+        assert decoder is not None
+        at, offset = start, 0
+        while at <= end and offset < first + most:
+            if at == end:
+                data = decoder.finish()
+                at += 1
+            else:
+                data = await content.read(at, min(WINDOW, end - at))
+                if not data:
+                    raise MessageExpunged()
+                at += len(data)
+                data = decoder.feed(data)
+            wanted = data[max(first - offset, 0) : max(first + most - offset, 0)]
+            offset += len(data)
+            yield wanted
+
+    # Twice: how many there are, and whether some are NULs, is said before them.
+    size = 0
+    hasNUL = False
+    async for data in decoded():
+        size += len(data)
+        hasNUL = hasNUL or b"\0" in data
+        await stream.breathe()
+    if section.sizeOnly:
+        yield b"%b %d" % (section.label, size)
+        return
+    yield _literal(section.label, size, section, hasNUL)
+    async for data in decoded():
+        yield data
+
+
+async def _sectionPieces(
+    section: Section, content: IMessageContent, stream: Stream
+) -> AsyncIterator[bytes]:
     where: tuple[int, int] | None = (0, content.size)
     if section.path or section.kind:
         where = sectionRange(content.structure, section.path, section.kind)
@@ -541,7 +694,7 @@ async def _sectionPieces(section: Section, content: IMessageContent) -> AsyncIte
         data = selectFields(data, section.fields, section.exclude)
         if section.partial is not None:
             data = data[section.partial[0] : sum(section.partial)]
-        yield b"%b {%d}\r\n%b" % (section.label, len(data), data)
+        yield _literal(section.label, len(data), section, False) + _withoutNUL(section, data)
         return
     if section.partial is not None:
         start = min(start + section.partial[0], end)
@@ -554,5 +707,5 @@ async def _sectionPieces(section: Section, content: IMessageContent) -> AsyncIte
         if not data:
             raise MessageExpunged()
         start += len(data)
-        yield label + data
+        yield label + _withoutNUL(section, data)
         label = b""
