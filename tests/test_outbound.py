@@ -354,9 +354,9 @@ class RelayingTests(OutboundTestCase):
             ALICE,
             {},
             [
-                (Recipient(Address.parse("x@b.test"), {}), False),
-                (Recipient(Address.parse("x@c.test"), {}), False),
-                (Recipient(ALICE, {}), True),
+                (Recipient(Address.parse("x@b.test"), {}), None),
+                (Recipient(Address.parse("x@c.test"), {}), None),
+                (Recipient(ALICE, {}), ALICE),
             ],
         )
         self.assertEqual(

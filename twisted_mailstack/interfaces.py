@@ -628,6 +628,7 @@ class ISpool(Interface):
         queued: QueuedMessage | None,
         settled: Sequence[Outcome] = (),
         fallbacks: Sequence[QueuedRecipient | None] = (),
+        successes: Sequence[Sequence[QueuedRecipient]] = (),
     ) -> Awaitable[Sequence[Exception | None]]:
         """
         In one durable step: give local recipients their copy, put a message into the spool for
@@ -642,6 +643,9 @@ class ISpool(Interface):
             ignored. If there are some and none of them is, nothing at all is done.
         @param fallbacks: empty, or for each placement the recipient that is queued in its stead if
             it can't be placed; C{None} for nobody. C{queued} must be given.
+        @param successes: empty, or for each placement the recipients that are queued if it is
+            placed, since their senders are to be told (for the destination
+            C{model.queue.DELIVERED}). C{queued} must be given.
         @return: for each placement C{None}, or why that one was not placed.
         """
 
@@ -679,14 +683,20 @@ class ISpool(Interface):
         """
 
     def place(
-        spoolId: int, placements: Sequence[tuple[int, Placement]], internalDate: int
+        spoolId: int,
+        placements: Sequence[tuple[int, Placement]],
+        internalDate: int,
+        told: Collection[int] = (),
     ) -> Awaitable[Sequence[Exception | None]]:
         """
         Give accounts copies of a queued message (for the destination C{model.queue.LOCAL}). In the
         same step the recipients whose copies were placed are final.
 
-        @param placements: the recipient's number and where its copy goes; the queued prefix comes
-            behind the placement's.
+        @param placements: the recipient's number and where its copy goes. The placement's prefix is
+            all that comes in front of the content.
+        @param told: numbers of recipients whose senders are to be told if they have their copy: in
+            their stead a recipient with another number waits for C{model.queue.DELIVERED}, due at
+            C{internalDate}, and is never overdue.
         @return: for each C{None}, or why it was not placed.
         @raise MessageExpunged: if the message is not in the spool (any more).
         """

@@ -26,7 +26,7 @@ from twisted_mailstack.delivery.schedule import RetrySchedule
 from twisted_mailstack.errors import DestinationUnavailable
 from twisted_mailstack.interfaces import IRelay, IRelayConnection
 from twisted_mailstack.model.address import Address
-from twisted_mailstack.model.queue import LOCAL, QueuedMessage
+from twisted_mailstack.model.queue import HERE, QueuedMessage
 from twisted_mailstack.net.dns import CachedLookup, resolverQuery
 from twisted_mailstack.relay.hosts import Exchangers, HostAddresses, HostFinder
 from twisted_mailstack.relay.records import RecordsProblem
@@ -195,7 +195,7 @@ class Outbound:
         )
 
     def _relayFor(self, destination: str) -> IRelay:
-        return self._local if destination == LOCAL else self._relay
+        return self._local if destination in HERE else self._relay
 
     # --- ISecurityPolicy: its records are opened after the user was dropped --------------------
 
@@ -264,8 +264,8 @@ class Outbound:
             pass
 
         def route(message: QueuedMessage, destination: str) -> str:
-            if destination == LOCAL:
-                return LOCAL
+            if destination in HERE:
+                return destination
             (recipient,) = message.recipients
             return self._routes.destinationOf(message.reversePath, recipient.address)
 

@@ -51,7 +51,10 @@ class QueuedTests(SynchronousTestCase):
         @return: a message for somebody elsewhere and an account.
         """
         dispatch = dispatch or Dispatch(UnreachableRelay(), now=lambda: TODAY + 0.9)
-        recipients = [(to("a@far.test"), False), (to("alice@example.test"), True)]
+        recipients = [
+            (to("a@far.test"), None),
+            (to("alice@example.test"), Address("team", "example.test")),
+        ]
         return dispatch.queued("Q1", SENDER, {"RET": "HDRS"}, recipients, **arguments)
 
     def test_values(self) -> None:
@@ -84,6 +87,15 @@ class QueuedTests(SynchronousTestCase):
         self.assertEqual(
             [each.destination for each in message.recipients], ["s@near.test>far.test", LOCAL]
         )
+
+    def test_via(self) -> None:
+        """By which address an account was reached is kept if it is another than its own."""
+        self.assertEqual(
+            [each.via for each in self.queued().recipients], [None, Address("team", "example.test")]
+        )
+        address = Address("alice", "example.test")
+        message = Dispatch().queued("Q1", SENDER, {}, [(to(str(address)), address)])
+        self.assertIsNone(message.recipients[0].via)
 
     def test_noRelay(self) -> None:
         """Without one (it was switched off) its domain."""

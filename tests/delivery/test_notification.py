@@ -257,6 +257,38 @@ class FormTests(NotifierTestCase):
             ],
         )
 
+    def test_deliverBy(self) -> None:
+        """
+        The time by which it was to be delivered (RFC 2852), counted from when it came, or from its
+        release.
+        """
+        for parameters, after in (
+            ({"BY": "120;R"}, 120),
+            ({"BY": "-60;NT"}, -60),
+            ({"BY": "120;N", "HOLDFOR": "1000"}, 1120),
+        ):
+            mail: dict[str, str | None] = dict(parameters)
+            message = self.queue(parameters=mail)
+            self.tell(message)
+            whole = self.status(self.read(self.inbox("alice@example.test")[-1]))[0]
+            self.assertEqual(
+                whole["Deliver-By-Date"], formatFieldDate(TODAY + after).decode(), mail
+            )
+
+    def test_futureRelease(self) -> None:
+        """What was asked of the time of its release, as it was (RFC 4865)."""
+        for parameters, request in (
+            ({"HOLDFOR": "86400"}, "for;86400"),
+            ({"HOLDUNTIL": "2023-11-15T00:00:00Z"}, "until;2023-11-15T00:00:00Z"),
+        ):
+            for action in ("failed", "delayed", "delivered"):
+                mail: dict[str, str | None] = dict(parameters)
+                message = self.queue(parameters=mail, rcpt={"NOTIFY": "SUCCESS,FAILURE,DELAY"})
+                self.tell(message, action)
+                whole = self.status(self.read(self.inbox("alice@example.test")[-1]))[0]
+                self.assertEqual(whole.get_all("Future-Release-Request"), [request])
+                self.assertNotIn("Deliver-By-Date", whole)
+
     def test_severalRecipients(self) -> None:
         """One notification tells of all recipients of a message that came to the same."""
         self.tell(self.queue("a@far.test", "b@far.test", "c@far.test"))
@@ -788,3 +820,9 @@ class WishTests(NotifierTestCase):
                 if self.notifier.wants(message, message.recipients[0], action)
             ]
             self.assertEqual(wanted, expected.split(), notify)
+            # RFC 2852 §4.1.4: in any case but that.
+            self.assertEqual(
+                self.notifier.wants(message, message.recipients[0], "traced"), notify != "NEVER"
+            )
+        nobodys = self.queue(sender=None)
+        self.assertFalse(self.notifier.wants(nobodys, nobodys.recipients[0], "traced"))

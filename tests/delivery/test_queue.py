@@ -8,7 +8,9 @@ from collections import Counter
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from tests.delivery.support import (
     BROKEN,
@@ -34,6 +36,8 @@ from twisted_mailstack.delivery.queue import (
 )
 from twisted_mailstack.errors import DestinationUnavailable, MailError, TemporaryFailure
 from twisted_mailstack.model.queue import (
+    DELIVERED,
+    EXPANDED,
     AttemptResult,
     Outcome,
     QueuedMessage,
@@ -617,6 +621,78 @@ class DeferredTests(QueueTestCase):
             self.notifier.told,
             [(first, "relayed", "a@far.test"), (third, "delivered", "a@far.test")],
         )
+
+    def test_deliverBy(self) -> None:
+        """
+        RFC 2852 §4.1.4: what is traced, and what goes to a host that won't tell of delays, makes a
+        notification that it was relayed, once; whoever takes over the notifications. In the spool
+        of an account it is delivered, and not relayed.
+        """
+        self.notifier.wants = lambda message, recipient, action: action == "traced"
+        for by, taken, told in (
+            ("120;NT", TAKEN._replace(notifies=True, heedsTime=True), ["relayed"]),
+            ("120;N", TAKEN._replace(notifies=True), ["relayed"]),
+            ("120;N", TAKEN._replace(heedsTime=True), []),
+            ("120;RT", TAKEN._replace(notifies=True, heedsTime=True), ["relayed"]),
+            ("120;R", TAKEN._replace(notifies=True, heedsTime=True), []),
+            ("120;NT", TAKEN._replace(remote=""), []),
+            (None, TAKEN, []),
+        ):
+            answer = taken
+            self.network.answer = lambda message, each: answer  # noqa: B023
+            self.notifier.told = []
+            runner = self.start()
+            mail: dict[str, str | None] = {} if by is None else {"BY": by}
+            self.queue("a@far.test", mail=mail)
+            self.pass_()
+            self.assertEqual([action for _, action, _ in self.notifier.told], told, by)
+            stopped = ensureDeferred(runner.stop())
+            self.pass_(5)
+            self.successResultOf(stopped)
+
+    def test_arrived(self) -> None:
+        """
+        Whose copy is there, or was expanded, makes that notification and nothing else: at the time
+        at which it got there, however late it is by now (RFC 2852), and with no line in the log
+        that it was sent.
+        """
+        lines = self.capturedLines()
+        self.network.answer = lambda message, each: TAKEN._replace(remote="")
+        names = {DELIVERED: "delivered", EXPANDED: "expanded"}
+        wish: dict[str, str | None] = {"NOTIFY": "SUCCESS"}
+        for destination in names:
+            self.queue(
+                "a@here.test",
+                destination=destination,
+                parameters=wish,
+                mail={"BY": "120;R"},
+                expires=int(self.now()) - 10,
+                nextAttempt=int(self.now()) - 200,
+                warnAfter=1 << 40,
+                lifetime=1 << 40,
+            )
+        runner = self.start()
+        self.pass_(100, 10.0)
+        self.assertEqual(
+            [(each.action, each.at, each.result.code) for each in self.notifier.reports],
+            [(action, TODAY - 200, 250) for action in names.values()],
+        )
+        self.assertEqual((self.waiting(), runner.delivered, runner.failed), ([], 0, 0))
+        self.assertEqual([line for line in lines if ": sent: " in line], [])
+
+    def capturedLines(self) -> list[str]:
+        """
+        @return: what is logged from here on.
+        """
+        lines: list[str] = []
+
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            lines.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        return lines
 
 
 class OverdueTests(QueueTestCase):

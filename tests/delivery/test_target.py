@@ -9,12 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
 from zope.interface import implementer_only
 
 from tests.delivery.support import DirectoryTestCase, envelope, to
 from tests.smtp.support import TODAY, UnreachableRelay, WatchedStore, now
 from twisted_mailstack.delivery.dispatch import LIFETIME, Dispatch
+from twisted_mailstack.delivery.localrelay import LocalRelay
 from twisted_mailstack.delivery.notification import Notifier
+from twisted_mailstack.delivery.queue import QueueRunner
 from twisted_mailstack.delivery.resolve import Resolver
 from twisted_mailstack.delivery.target import MailDelivery, MailTarget
 from twisted_mailstack.errors import (
@@ -27,8 +30,16 @@ from twisted_mailstack.errors import (
 )
 from twisted_mailstack.interfaces import IMailStore, IStagedContent
 from twisted_mailstack.model.address import Address
-from twisted_mailstack.model.queue import LOCAL, QueuedMessage, QueueFilter
+from twisted_mailstack.model.queue import (
+    DELIVERED,
+    EXPANDED,
+    LOCAL,
+    NEVER,
+    QueuedMessage,
+    QueueFilter,
+)
 from twisted_mailstack.model.records import Placement, Recipient
+from twisted_mailstack.testing.faulty import Fault, FaultyStore
 
 PREFIX = b"Return-Path: <s@far.test>\r\nDelivered-To: alice@example.test\r\n"
 
@@ -763,12 +774,40 @@ class WishTests(TargetTestCase):
                 perRecipient=perRecipient
             )
         )
-        for address, notify in recipients:
-            parameters: dict[str, str | None] = {} if notify is None else {"NOTIFY": notify}
-            now(delivery.addRecipient(to(address)._replace(parameters=parameters)))
-        delivery.write(b"Subject: x\r\n\r\n")
-        meanwhile()
-        return now(delivery.commit())
+        try:
+            for address, notify in recipients:
+                parameters: dict[str, str | None] = {} if notify is None else {"NOTIFY": notify}
+                now(delivery.addRecipient(to(address)._replace(parameters=parameters)))
+            delivery.write(b"Subject: x\r\n\r\n")
+            meanwhile()
+            results = now(delivery.commit())
+        except BaseException:
+            delivery.abort()
+            raise
+        self.runQueue()
+        return results
+
+    def runQueue(self) -> None:
+        """
+        Let what is in the spool for that make its notifications.
+        """
+        clock = Clock()
+        notifier = self.target.notifier
+        assert notifier is not None
+        relay = LocalRelay(self.store.spool, self.directory, self.target.dispatch, notifier)
+        away = UnreachableRelay()
+        runner = QueueRunner(
+            self.store.spool,
+            lambda name: relay if name in (DELIVERED, EXPANDED) else away,
+            notifier,
+            clock,
+            now=lambda: TODAY,
+        )
+        runner.start()
+        clock.pump([0] * 20)
+        stopped = ensureDeferred(runner.stop(0))
+        clock.pump([0, 1])
+        self.successResultOf(stopped)
 
     def told(self) -> list[tuple[str, str]]:
         """
@@ -850,16 +889,63 @@ class WishTests(TargetTestCase):
             expected = [("expanded", "team@example.test")] * ("SUCCESS" in str(notify).upper())
             self.assertEqual(self.told()[before:], expected)
 
-    def test_notificationFails(self) -> None:
-        """If the sender can't be told, the message is accepted all the same: it is delivered."""
+    def test_crash(self) -> None:
+        """
+        That somebody is to be told is as durable as the copy, in the same step: whatever call of
+        the store fails, there are both or neither; and a process that ends right behind it tells
+        when it is started again.
+        """
+        self.alias("team@example.test", "bob@example.test", "x@far.test")
+        faulty: Any = FaultyStore(self.store)
+        self.target = MailTarget(
+            faulty, self.target.resolver, self.target.dispatch, self.target.notifier
+        )
+        run, failures = self.runQueue, 0
+        self.runQueue = lambda: None  # type: ignore[method-assign]
+        for number in range(1, 20):
+            copies, told = len(self.inbox("bob@example.test")), len(self.told())
+            faulty.failAt(number)
+            try:
+                self.send(("bob@example.test", "SUCCESS"), ("team@example.test", "SUCCESS"))
+            except Fault:
+                failures += 1
+            faulty.heal()
+            self.assertEqual(len(self.told()), told)
+            run()
+            new = len(self.inbox("bob@example.test")) - copies
+            self.assertEqual(
+                sorted(self.told()[told:]),
+                [("delivered", "bob@example.test"), ("expanded", "team@example.test")] * new,
+            )
+            if new:
+                break
+        else:
+            self.fail("it never gets through")
+        self.assertGreater(failures, 2)
 
-        async def fail(*arguments: Any) -> None:
-            raise OSError("full")
-
-        self.patch(self.target.notifier, "tell", fail)
-        self.assertEqual(self.send(("bob@example.test", "SUCCESS")), [None])
-        self.assertEqual(len(self.inbox("bob@example.test")), 1)
-        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+    def test_waitsToBeTold(self) -> None:
+        """
+        Until the sender is told, that stands in the spool: it is never overdue, and may be done at
+        once; no number is given twice.
+        """
+        self.alias("team@example.test", "bob@example.test", "x@far.test")
+        self.runQueue = lambda: None  # type: ignore[method-assign]
+        self.send(
+            ("alice@example.test", "SUCCESS"), ("team@example.test", "SUCCESS"), mail={"BY": "1;R"}
+        )
+        (message,) = self.queued()
+        self.assertEqual(
+            [
+                (each.destination, str(each.address), each.nextAttempt, each.checkAt)
+                for each in message.recipients
+            ],
+            [
+                ("far.test", "x@far.test", TODAY, TODAY + 1),
+                (EXPANDED, "team@example.test", TODAY, NEVER),
+                (DELIVERED, "alice@example.test", TODAY, NEVER),
+            ],
+        )
+        self.assertEqual(len({each.number for each in message.recipients}), 3)
 
     def test_nullPath(self) -> None:
         """The null reverse-path is never told."""

@@ -59,3 +59,17 @@ class QueuedMessageTests(SynchronousTestCase):
             message = QueuedMessage("Q", None, {"BY": value}, b"", 0, 0, ())
             self.assertEqual(message.mustNotBeLate, expected, value)
         self.assertFalse(QueuedMessage("Q", None, {}, b"", 0, 0, ()).mustNotBeLate)
+
+    def test_relayIsTold(self) -> None:
+        """
+        RFC 2852 §4.1.4: with a trace each time; without one where a host doesn't know of it, and
+        so won't tell of a delay. What must not be late doesn't go there.
+        """
+        for value, knows, doesnt in (
+            *(("120;NT", True, True), ("1;rt", True, True), ("120;N", False, True)),
+            *(("-5;n", False, True), ("120;R", False, False), (None, False, False)),
+        ):
+            message = QueuedMessage("Q", None, {"BY": value}, b"", 0, 0, ())
+            self.assertEqual(
+                (message.relayIsTold(True), message.relayIsTold(False)), (knows, doesnt), value
+            )

@@ -406,6 +406,7 @@ def exchange(
     secure: bool = True,
     peer: str = "192.0.2.25",
     authenticated: bool = False,
+    lmtp: bool = False,
 ) -> Exchange:
     """
     Send a message by a client with all extensions.
@@ -416,7 +417,9 @@ def exchange(
     wire = FakeWire("relay", secure, peer)
     clock = Clock()
     stream = Stream(wire, clock)
-    session = SMTPClientSession(stream, "mx.example.test", remote="far", extensions=EXTENSIONS)
+    session = SMTPClientSession(
+        stream, "mx.example.test", remote="far", extensions=EXTENSIONS, lmtp=lmtp
+    )
     lines = [line.strip() for line in offered.strip().split("\n") if line.strip()]
     message = OutgoingMessage(
         None if reversePath is None else Address.parse(reversePath),

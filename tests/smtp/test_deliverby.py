@@ -157,3 +157,20 @@ class ClientTests(SMTPTestCase):
         sent = exchange("DSN", parameters={"BY": "125;R"})
         self.assertEqual(sent.commands, [])
         self.assertEqual([each[:2] for each in sent.results], [(550, "5.3.3")])
+
+    def test_takenOver(self) -> None:
+        """Whether the server heeds the time is told with its answer; one of LMTP has delivered."""
+        for offered, lmtp, expected in (
+            ("DELIVERBY", False, True),
+            ("DSN", False, False),
+            ("DSN", True, True),
+        ):
+            sent = exchange(offered, parameters={"BY": "125;N"}, lmtp=lmtp)
+            self.assertEqual([each.heedsTime for each in sent.results], [expected])
+
+    def test_lmtp(self) -> None:
+        """By LMTP it is delivered at once, so that is in time, whatever the server offers."""
+        sent = exchange("DSN", parameters={"BY": "125;R"}, lmtp=True)
+        self.assertEqual([each.code for each in sent.results], [250])
+        sent = exchange("DSN", parameters={"BY": "125;R"}, lmtp=True, age=125)
+        self.assertEqual([each[:2] for each in sent.results], [(550, "5.4.7")])

@@ -387,6 +387,7 @@ class DamageTests(SQLSpoolTestCase, SynchronousTestCase):
             ("UPDATE queued_recipient SET priority = 3", one, "is not held, or not as urgent"),
             ("UPDATE queued_recipient SET folded = 'x'", one, "is not what it is found by"),
             ("UPDATE queued_recipient SET parameters = 'x'", one, "its parameters can't be read"),
+            ("UPDATE queued_recipient SET via = '@'", one, "the address by which it was reached"),
             ("DELETE FROM queued", "queued recipient a@far.test", "its message "),
             ("UPDATE content SET copies = 5", whole, "its octets count 5 uses, have 1"),
             ("UPDATE chunk SET data = x'00'", whole, f"has 1 of {len(DATA)} octets"),

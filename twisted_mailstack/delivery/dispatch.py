@@ -20,6 +20,13 @@ LIFETIME = 5 * 86400
 WARN_AFTER = 4 * 3600
 
 
+def deliveredTo(address: Address) -> bytes:
+    """
+    @return: the field that says by which address a message came (RFC 9228).
+    """
+    return f"Delivered-To: {address}\r\n".encode()
+
+
 class Dispatch:
     """
     Makes placements and queued messages.
@@ -50,15 +57,15 @@ class Dispatch:
         @param address: by which the account was reached.
         @param added: header lines of policies.
         """
-        head = f"Return-Path: {formatPath(reversePath)}\r\nDelivered-To: {address}\r\n"
-        return Placement(account.accountId, INBOX, head.encode("utf-8") + added)
+        head = f"Return-Path: {formatPath(reversePath)}\r\n".encode() + deliveredTo(address)
+        return Placement(account.accountId, INBOX, head + added)
 
     def queued(
         self,
         queueId: str,
         reversePath: ReversePath,
         parameters: Mapping[str, str | None],
-        recipients: Iterable[tuple[Recipient, bool]],
+        recipients: Iterable[tuple[Recipient, Address | None]],
         *,
         added: bytes = b"",
         origin: str = "",
@@ -68,8 +75,8 @@ class Dispatch:
         priority: int = 0,
     ) -> QueuedMessage:
         """
-        @param recipients: each with whether it is an account of ours, which then waits for
-            L{LOCAL}.
+        @param recipients: each with the address by which it was reached if it is an account of
+            ours, which then waits for L{LOCAL}; C{None} for all others.
         @param notBefore: seconds since 1970 before which nothing is tried (RFC 4865).
         @param expires: seconds since 1970; C{None} for the usual lifetime.
         @param warnAt: seconds since 1970; C{None} for the usual time.
@@ -92,11 +99,12 @@ class Dispatch:
                     number,
                     recipient.address,
                     recipient.parameters,
-                    LOCAL if local else self._destination(reversePath, recipient.address),
+                    self._destination(reversePath, recipient.address) if via is None else LOCAL,
                     start,
                     min(warnAt, expires),
+                    via=None if via == recipient.address else via,
                 )
-                for number, (recipient, local) in enumerate(recipients)
+                for number, (recipient, via) in enumerate(recipients)
             ),
             priority,
             origin=origin,

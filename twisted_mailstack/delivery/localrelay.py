@@ -2,19 +2,21 @@
 """
 The way from the spool into our own accounts: for copies that could not be made when their message
 was accepted, since an account was full, or that were to wait (RFC 4865).
+
+It is the way of those recipients, too, that have their copy (L{DELIVERED}) or were expanded
+(L{EXPANDED}), and only make a notification. They came into the spool in the same step in which the
+copy was made, so no crash comes between a delivery and the news of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
-from twisted.internet.defer import CancelledError
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_mailstack.delivery.dispatch import Dispatch
-from twisted_mailstack.delivery.notification import MAX_HEADER, Notifier
-from twisted_mailstack.delivery.queue import Report
+from twisted_mailstack.delivery.queue import Notifies
 from twisted_mailstack.errors import MailError, NoSuchAccount
 from twisted_mailstack.interfaces import (
     IDirectory,
@@ -24,8 +26,17 @@ from twisted_mailstack.interfaces import (
     ISpool,
 )
 from twisted_mailstack.model.address import Address
-from twisted_mailstack.model.queue import LOCAL, AttemptResult, QueuedMessage
+from twisted_mailstack.model.queue import (
+    DELIVERED,
+    EXPANDED,
+    LOCAL,
+    AttemptResult,
+    QueuedMessage,
+)
 from twisted_mailstack.model.records import Placement
+
+_SAID = MappingProxyType({DELIVERED: "Delivered", EXPANDED: "Expanded"})
+_DELIVERED_TO = b"Delivered-To:"
 
 
 @implementer(IRelay, IRelayConnection)
@@ -34,10 +45,8 @@ class LocalRelay:
     Delivers to accounts. There is nothing to connect to, so it is its own connection.
     """
 
-    log = Logger()
-
     def __init__(
-        self, spool: ISpool, directory: IDirectory, dispatch: Dispatch, notifier: Notifier
+        self, spool: ISpool, directory: IDirectory, dispatch: Dispatch, notifier: Notifies
     ) -> None:
         self._spool = spool
         self._directory = directory
@@ -63,49 +72,38 @@ class LocalRelay:
         self, message: QueuedMessage, content: IMessageContent
     ) -> Sequence[AttemptResult]:
         """See L{IRelayConnection}. The copies are made and their recipients final in one step."""
+        if message.recipients[0].arrived:
+            # All that is left to do is done with the results.
+            return [
+                AttemptResult(250, "2.1.5", _SAID[each.destination]) for each in message.recipients
+            ]
         placements: list[tuple[int, Placement]] = []
         results: dict[int, AttemptResult] = {}
+        added = message.prefix
+        if added.startswith(_DELIVERED_TO):
+            # Of what an alias passed on to others: here each copy has one of its own.
+            added = added[added.index(b"\n") + 1 :]
         for recipient in message.recipients:
             account = await self._directory.findAccount(recipient.address)
             if account is None:
                 results[recipient.number] = _result(NoSuchAccount())
                 continue
             placement = self._dispatch.placement(
-                account, recipient.address, message.reversePath, b""
+                account, recipient.via or recipient.address, message.reversePath, added
             )
             placements.append((recipient.number, placement))
-        wishes = [
-            recipient
+        told = [
+            recipient.number
             for recipient in message.recipients
             if self._notifier.wants(message, recipient, "delivered")
         ]
-        header = b""
-        if wishes:
-            # Read before it may be gone.
-            header = await content.read(0, min(content.structure.bodyOffset, MAX_HEADER))
-        placed = await self._spool.place(message.spoolId, placements, int(self._dispatch.now()))
-        # It tells of successes itself, since the message leaves the spool with its last copy.
+        placed = await self._spool.place(
+            message.spoolId, placements, int(self._dispatch.now()), told
+        )
+        # Who is to be told of it stands in the spool by now.
         done = AttemptResult(250, "2.1.5", "Delivered", notifies=True)
         for (number, _), error in zip(placements, placed, strict=True):
             results[number] = done if error is None else _result(error)
-        now = int(self._dispatch.now())
-        reports = [
-            Report(recipient, "delivered", done, now)
-            for recipient in wishes
-            if results[recipient.number] is done
-        ]
-        if reports:
-
-            async def read(offset: int, length: int) -> bytes:
-                return header[offset : offset + length]
-
-            try:
-                await self._notifier.tell(message, reports, read, len(header), len(header))
-            except CancelledError:
-                raise
-            except Exception:
-                # It is delivered all the same.
-                self.log.failure("{queueId}: notifying failed", queueId=message.queueId)
         return [results[recipient.number] for recipient in message.recipients]
 
 

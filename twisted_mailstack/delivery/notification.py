@@ -17,7 +17,7 @@ from __future__ import annotations
 import binascii
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from textwrap import wrap
 from time import time
 from typing import Any
@@ -27,8 +27,9 @@ from twisted.logger import Logger
 from twisted_mailstack.delivery.dispatch import Dispatch
 from twisted_mailstack.delivery.queue import Report
 from twisted_mailstack.delivery.resolve import Resolver
+from twisted_mailstack.delivery.wishes import deliveryWishes
 from twisted_mailstack.errors import MailError, MessageExpunged, NoSuchDomain, SyntaxProblem
-from twisted_mailstack.interfaces import IContentWriter, ISpool
+from twisted_mailstack.interfaces import IContentWriter, IMessageContent, ISpool
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.dates import formatFieldDate
 from twisted_mailstack.model.queue import AttemptResult, Outcome, QueuedMessage, QueuedRecipient
@@ -63,8 +64,8 @@ _TEXTS = {
     ),
     "delivered": "was delivered to the addresses below, as you wished to know.",
     "relayed": (
-        "was passed on for the addresses below, to servers that will not tell you whether it was"
-        " delivered."
+        "was passed on to other servers for the addresses below. They may not tell you whether it"
+        " was delivered."
     ),
     "expanded": "was passed on to all that the addresses below stand for, as you wished to know.",
 }
@@ -80,8 +81,6 @@ _WISHES = {
 _STATUS = re.compile(r"([245])\.0{0,2}(\d{1,3})\.0{0,2}(\d{1,3})\Z")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _ATOM = re.compile(r"[!#-'*+\-/-9=?A-Z^-~]+\Z")
-
-ReadContent = Callable[[int, int], Awaitable[bytes]]
 
 
 class Notifier:
@@ -128,6 +127,9 @@ class Notifier:
                 and message.origin != ORIGIN_DOUBLE
             )
         notify = recipient.parameters.get("NOTIFY")
+        if action == "traced":
+            # RFC 2852 §4.1.4: that is a wish of its own.
+            return (notify or "").upper() != "NEVER"
         if notify is None:
             # RFC 3461 §5.2: failures always, delays as we see fit, success only by wish.
             return action in ("failed", "delayed")
@@ -140,29 +142,11 @@ class Notifier:
         See L{twisted_mailstack.delivery.queue.Notifies}. One notification for each action.
         """
         try:
-            content: Any = await self._spool.openContent(message.spoolId)
+            content = await self._spool.openContent(message.spoolId)
         except MessageExpunged:
             # Somebody removed it: there is nothing to tell of.
             await self._spool.settle(settled)
             return
-        await self.tell(
-            message, reports, content.read, content.size, content.structure.bodyOffset, settled
-        )
-
-    async def tell(
-        self,
-        message: QueuedMessage,
-        reports: Sequence[Report],
-        read: ReadContent,
-        size: int,
-        headerSize: int,
-        settled: Sequence[Outcome] = (),
-    ) -> None:
-        """
-        Tell the sender, and settle the outcomes, in one step for each action.
-
-        @param read: gives octets of the message; C{size} and C{headerSize} are the message's.
-        """
         settles = {(each.spoolId, each.number): each for each in settled}
         told = {(message.spoolId, report.recipient.number) for report in reports}
         for action in dict.fromkeys(report.action for report in reports):
@@ -172,16 +156,14 @@ class Notifier:
             keys = [(message.spoolId, report.recipient.number) for report in some]
             keys += [key for key in settles if key not in told]
             together = [settles.pop(key) for key in keys if key in settles]
-            await self._tellOne(message, action, some, read, size, headerSize, together)
+            await self._tellOne(message, action, some, content, together)
 
     async def _tellOne(
         self,
         message: QueuedMessage,
         action: str,
         reports: Sequence[Report],
-        read: ReadContent,
-        size: int,
-        headerSize: int,
+        content: IMessageContent,
         settled: Sequence[Outcome],
     ) -> None:
         sender, double = message.reversePath, False
@@ -211,7 +193,7 @@ class Notifier:
         )
         writer = self._newContent()
         try:
-            original = await self._original(notification, read, size, headerSize)
+            original = await self._original(notification, content)
             text = notification.compose(*original)
             waiting = writer.write(text)
             if waiting is not None:
@@ -228,16 +210,16 @@ class Notifier:
             staged.discard()
 
     async def _original(
-        self, notification: _Notification, read: ReadContent, size: int, headerSize: int
+        self, notification: _Notification, content: IMessageContent
     ) -> tuple[bytes, bytes]:
         """
         @return: the header of the original message, and its body if that goes back, too.
         """
         try:
-            header = await read(0, min(headerSize, MAX_HEADER))
-            if not notification.returnsBody or size > MAX_RETURNED:
+            header = await content.read(0, min(content.structure.bodyOffset, MAX_HEADER))
+            if not notification.returnsBody or content.size > MAX_RETURNED:
                 return header, b""
-            return header, await read(len(header), size - len(header))
+            return header, await content.read(len(header), content.size - len(header))
         except MessageExpunged:
             # It was removed while this was written.
             return b"", b""
@@ -270,8 +252,10 @@ class Notifier:
             parameters["MT-PRIORITY"] = str(message.priority)
         # RFC 3461 §6.1: nobody wants to hear of a notification.
         never: dict[str, str | None] = {"NOTIFY": "NEVER"}
-        recipients = [(Recipient(address, never), False) for address in elsewhere]
-        recipients += [(Recipient(each.address, never), True) for each in accounts]
+        recipients: list[tuple[Recipient, Address | None]] = [
+            (Recipient(address, never), None) for address in elsewhere
+        ]
+        recipients += [(Recipient(each.address, never), sender) for each in accounts]
         queued = self._dispatch.queued(
             queueId,
             None,
@@ -466,9 +450,25 @@ class _Notification:
             lines.append(f"Original-Envelope-Id: {self._field(_xtext(envelopeId))}")
         lines.append(f"Reporting-MTA: dns; {self._hostname}")
         lines.append(f"Arrival-Date: {formatFieldDate(message.arrived).decode('ascii')}")
+        lines += self._wishes()
         for report in self._reports:
             lines += ["", *self._recipient(report)]
         return "\r\n".join(lines) + "\r\n"
+
+    def _wishes(self) -> list[str]:
+        parameters, lines = self._message.parameters, []
+        if parameters.get("BY"):
+            # RFC 2852
+            wishes = deliveryWishes(parameters, self._message.arrived)
+            deadline = wishes.warnAt if wishes.expires is None else wishes.expires
+            assert deadline is not None
+            lines.append(f"Deliver-By-Date: {formatFieldDate(deadline).decode('ascii')}")
+        for keyword, kind in (("HOLDFOR", "for"), ("HOLDUNTIL", "until")):
+            if parameters.get(keyword):
+                # RFC 4865: as it was asked for.
+                request = self._field(parameters[keyword] or "")
+                lines.append(f"Future-Release-Request: {kind};{request}")
+        return lines
 
     def _recipient(self, report: Report) -> list[str]:
         recipient, result = report.recipient, report.result

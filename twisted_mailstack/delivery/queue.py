@@ -45,6 +45,7 @@ from twisted_mailstack.errors import DestinationUnavailable, MailError, MessageE
 from twisted_mailstack.interfaces import IRelay, IRelayConnection, ISpool
 from twisted_mailstack.model.address import formatPath
 from twisted_mailstack.model.queue import (
+    EXPANDED,
     AttemptResult,
     Outcome,
     QueuedMessage,
@@ -124,6 +125,7 @@ class Notifies(Protocol):
 
     def wants(self, message: QueuedMessage, recipient: QueuedRecipient, action: str) -> bool:
         """
+        @param action: as of L{Report}; or C{traced}, for what was relayed and RFC 2852 has told.
         @return: whether the sender is to be told (RFC 3461 §4.1, §6.2).
         """
 
@@ -540,7 +542,7 @@ class QueueRunner:
                     message = await self._confirm(destination, message)
                     if not message.recipients:
                         continue
-                    if message.mustNotBeLate and message.expires <= self._now():
+                    if self._isLate(message):
                         unsettled.append(self._finish(destination, message, _LATE))
                         continue
                     if connection is not None and (
@@ -687,6 +689,13 @@ class QueueRunner:
         self._letGo(destination, message._replace(recipients=tuple(gone)))
         return message._replace(
             recipients=tuple(each for each in message.recipients if each.number in waiting)
+        )
+
+    def _isLate(self, message: QueuedMessage) -> bool:
+        return (
+            message.mustNotBeLate
+            and message.expires <= self._now()
+            and not message.recipients[0].arrived
         )
 
     def _usable(self, connection: IRelayConnection, message: QueuedMessage) -> bool:
@@ -937,11 +946,10 @@ class QueueRunner:
         key = (message.spoolId, recipient.number)
         wants = self._notifier.wants
         if result.delivered:
-            self.delivered += 1
-            report = None
-            if not result.notifies and wants(message, recipient, "delivered"):
-                action = "relayed" if result.remote else "delivered"
-                report = Report(recipient, action, result, now)
+            self.delivered += not recipient.arrived
+            action = self._success(message, recipient, result)
+            at = recipient.nextAttempt if recipient.arrived else now
+            report = None if action is None else Report(recipient, action, result, at)
             return Outcome(*key, True, result.line), report
         if result.temporary and now < message.expires:
             self.deferred += 1
@@ -957,6 +965,21 @@ class QueueRunner:
             report if wants(message, recipient, "failed") else None
         )
 
+    def _success(
+        self, message: QueuedMessage, recipient: QueuedRecipient, result: AttemptResult
+    ) -> str | None:
+        """
+        @return: the action that the sender is to be told of, if any.
+        """
+        action = "relayed" if result.remote else "delivered"
+        if recipient.destination == EXPANDED:
+            action = "expanded"
+        wants = self._notifier.wants
+        if not result.notifies and wants(message, recipient, action):
+            return action
+        traced = result.remote and message.relayIsTold(result.heedsTime)
+        return action if traced and wants(message, recipient, "traced") else None
+
     def _tell(
         self,
         destination: Destination,
@@ -966,6 +989,9 @@ class QueueRunner:
         outcome: Outcome,
         now: int,
     ) -> None:
+        if recipient.arrived and outcome.final:
+            # That it got there was told then.
+            return
         told = "deferred" if not outcome.final else "sent" if result.delivered else "failed"
         reversePath = formatPath(message.reversePath)
         delay, attempts, reply = now - message.arrived, recipient.attempts + 1, result.line

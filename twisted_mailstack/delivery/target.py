@@ -23,15 +23,14 @@ A store without a spool gives all of them their copy or none: then the client is
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
-from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_mailstack.delivery.dispatch import Dispatch
+from twisted_mailstack.delivery.dispatch import Dispatch, deliveredTo
 from twisted_mailstack.delivery.notification import Notifier
-from twisted_mailstack.delivery.queue import Report
 from twisted_mailstack.delivery.resolve import Resolver
 from twisted_mailstack.delivery.returnpath import ReturnPathRemover
 from twisted_mailstack.delivery.wishes import deliveryWishes
@@ -52,7 +51,13 @@ from twisted_mailstack.interfaces import (
     IStagedContent,
 )
 from twisted_mailstack.model.address import Address
-from twisted_mailstack.model.queue import LOCAL, AttemptResult, QueuedMessage, QueuedRecipient
+from twisted_mailstack.model.queue import (
+    DELIVERED,
+    EXPANDED,
+    NEVER,
+    QueuedMessage,
+    QueuedRecipient,
+)
 from twisted_mailstack.model.records import AccountRecord, Envelope, Placement, Recipient
 from twisted_mailstack.model.xtext import encodeUnitext, encodeXtext
 
@@ -130,8 +135,6 @@ class MailDelivery:
     """
     See L{IDelivery}.
     """
-
-    log = Logger()
 
     def __init__(self, target: MailTarget, envelope: Envelope) -> None:
         self._target = target
@@ -247,20 +250,18 @@ class MailDelivery:
         if target.spool is None:
             results = await self._deliverAll(staged, placements, now)
         else:
+            successes, expanded = self._successes(queued, copies)
             results = await target.spool.accept(
                 staged,
                 placements,
                 now,
-                queued._replace(recipients=waiting),
+                queued._replace(recipients=(*waiting, *expanded)),
                 fallbacks=[
                     None if each else fallback
                     for each, fallback in zip(told, queued.recipients[len(waiting) :], strict=True)
                 ],
+                successes=successes,
             )
-        outcomes = {
-            copy.account.accountId: result for copy, result in zip(copies, results, strict=True)
-        }
-        await self._tellSuccess(staged, queued, outcomes)
         refused = {
             copy.via: result
             for copy, result, each in zip(copies, results, told, strict=True)
@@ -288,10 +289,10 @@ class MailDelivery:
             envelope.reversePath,
             envelope.parameters,
             [
-                *((recipient, False) for recipient in self._elsewhere.values()),
-                *((copy.recipient, True) for copy in self._copies.values()),
+                *((recipient, None) for recipient in self._elsewhere.values()),
+                *((copy.recipient, self._addressOf(copy)) for copy in self._copies.values()),
             ],
-            added=self._passedOn(held) + added,
+            added=self._passedOn() + added,
             origin=str(envelope.authenticated or envelope.connection.peer),
             notBefore=wishes.notBefore,
             expires=wishes.expires,
@@ -299,57 +300,49 @@ class MailDelivery:
             priority=wishes.priority,
         )
 
-    def _passedOn(self, held: bool) -> bytes:
+    def _passedOn(self) -> bytes:
         # With several recipients it would tell each of another (RFC 5321 §7.2). A loop comes round
         # with one.
-        if len(self._recipients) != 1 or not self._elsewhere or (held and self._copies):
+        if len(self._recipients) != 1 or not self._elsewhere:
             return b""
         address = self._recipients[0].address
         if not address.domain or address in self._elsewhere:
             return b""
-        return f"Delivered-To: {address}\r\n".encode()
+        return deliveredTo(address)
 
     def _addressOf(self, copy: Copy) -> Address:
         # As the client named the recipient; the postmaster without domain is nobody's address.
         address = self._recipients[copy.via].address
         return address if address.domain else copy.account.address
 
-    async def _tellSuccess(
-        self,
-        staged: IStagedContent,
-        queued: QueuedMessage,
-        outcomes: Mapping[str, Exception | None],
-    ) -> None:
+    def _successes(
+        self, queued: QueuedMessage, copies: Sequence[Copy]
+    ) -> tuple[Sequence[Sequence[QueuedRecipient]], Sequence[QueuedRecipient]]:
         """
-        @param outcomes: of the accounts' copies that were to be placed.
+        @param copies: that are to be made at once. Of the others whoever takes them out of the
+            spool tells.
+        @return: of whom the sender is to be told with each copy that is made; and in any case,
+            since they were expanded. They wait in the spool for that, so it is not forgotten.
         """
+        byAccount: dict[str, list[QueuedRecipient]] = {
+            copy.account.accountId: [] for copy in copies
+        }
+        expanded: list[QueuedRecipient] = []
         notifier = self._target.notifier
-        if notifier is None or not any("NOTIFY" in each.parameters for each in self._recipients):
-            return
-        reports = []
+        numbers = count(len(queued.recipients))
         for number, given in enumerate(self._recipients):
-            action = "expanded"
-            if number not in self._expanded:
-                action = "delivered"
-                account = self._accounts.get(number, "")
-                if account not in outcomes or outcomes[account] is not None:
-                    # It is elsewhere, or waits in the spool: whoever takes it out tells.
-                    continue
+            if notifier is None or "NOTIFY" not in given.parameters:
+                continue
+            found, action = byAccount.get(self._accounts.get(number, "")), "delivered"
+            destination = DELIVERED
+            if number in self._expanded:
+                found, action, destination = expanded, "expanded", EXPANDED
             recipient = QueuedRecipient(
-                *(number, given.address, given.parameters, LOCAL),
-                *(queued.arrived, queued.expires),
+                next(numbers), given.address, given.parameters, destination, queued.arrived, NEVER
             )
-            if notifier.wants(queued, recipient, action):
-                result = AttemptResult(250, "2.1.5", action.capitalize())
-                reports.append(Report(recipient, action, result, queued.arrived))
-        if not reports:
-            return
-        summary = staged.summary
-        try:
-            await notifier.tell(queued, reports, staged.read, summary.size, summary.headerSize)
-        except Exception:
-            # It is delivered: that is what the client is told.
-            self.log.failure("{queueId}: notifying failed", queueId=queued.queueId)
+            if found is not None and notifier.wants(queued, recipient, action):
+                found.append(recipient)
+        return list(byAccount.values()), expanded
 
     def abort(self) -> None:
         """See L{IDelivery}."""

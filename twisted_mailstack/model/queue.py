@@ -16,6 +16,14 @@ from twisted_mailstack.model.address import Address, ReversePath
 
 #: The destination of recipients that are accounts of ours and can't get their copy at once.
 LOCAL = "local:"
+#: Those of recipients that have their copy, or were expanded (RFC 3461 §5.2.7.3): their sender is
+#: to be told, and nothing else.
+DELIVERED = "delivered:"
+EXPANDED = "expanded:"
+#: What never leaves this server.
+HERE = frozenset((LOCAL, DELIVERED, EXPANDED))
+#: C{checkAt} of those that can neither be late nor expire.
+NEVER = 1 << 62
 
 _LINE = re.compile(r"(?:(.+?) said: )?([245]\d\d) ([245]\.\d{1,3}\.\d{1,3}) (.*)\Z", re.DOTALL)
 
@@ -28,12 +36,14 @@ class QueuedRecipient(NamedTuple):
     @ivar address: where it goes.
     @ivar parameters: of RCPT, upper-case keywords.
     @ivar destination: whom it waits for together with others: a domain, a configured next hop, or
-        L{LOCAL}. Recipients of one destination share connections, limits and connection failures.
+        one of L{HERE}. Recipients of one destination share connections, limits and connection
+        failures.
     @ivar nextAttempt: not before, seconds since 1970.
     @ivar attempts: how often it was tried and answered temporarily.
     @ivar lastReply: to the last attempt, empty if there was none.
     @ivar checkAt: when its sender is to be told of a delay, or it expires: whichever comes next.
     @ivar delayNotified: whether the sender was told of the delay.
+    @ivar via: the address by which an account of ours was reached, if it is another than its own.
     """
 
     number: int
@@ -45,6 +55,12 @@ class QueuedRecipient(NamedTuple):
     attempts: int = 0
     lastReply: str = ""
     delayNotified: bool = False
+    via: Address | None = None
+
+    @property
+    def arrived(self) -> bool:
+        """Whether its copy is there: only its sender is to be told."""
+        return self.destination in (DELIVERED, EXPANDED)
 
 
 class QueuedMessage(NamedTuple):
@@ -81,8 +97,22 @@ class QueuedMessage(NamedTuple):
     @property
     def mustNotBeLate(self) -> bool:
         """Whether it is to be returned rather than delivered late (RFC 2852 §4, by-mode R)."""
-        _, _, mode = (self.parameters.get("BY") or "").partition(";")
-        return mode[:1] in ("R", "r")
+        return self._byMode[:1] == "R"
+
+    def relayIsTold(self, heedsTime: bool) -> bool:
+        """
+        RFC 2852 §4.1.4: whether the sender wishes to know that it was passed on, because it is
+        traced, or since it is not told of delays any more (§4.1.4.2).
+
+        @param heedsTime: whether the next hop takes over the time.
+        """
+        mode = self._byMode
+        return mode[1:] == "T" or (mode == "N" and not heedsTime)
+
+    @property
+    def _byMode(self) -> str:
+        #   by-mode [by-trace]
+        return (self.parameters.get("BY") or "").partition(";")[2].upper()
 
 
 class Outcome(NamedTuple):
@@ -171,6 +201,7 @@ class AttemptResult(NamedTuple):
     @ivar text: of the reply, without codes.
     @ivar remote: the host that said it, empty if it is our own finding.
     @ivar notifies: the next hop takes over the sender's wishes about notifications (RFC 3461).
+    @ivar heedsTime: the next hop takes over the time by which it is to be delivered (RFC 2852).
     """
 
     code: int
@@ -178,6 +209,7 @@ class AttemptResult(NamedTuple):
     text: str
     remote: str = ""
     notifies: bool = False
+    heedsTime: bool = False
 
     @property
     def delivered(self) -> bool:
@@ -198,7 +230,8 @@ class AttemptResult(NamedTuple):
     @classmethod
     def parse(cls, line: str) -> AttemptResult | None:
         """
-        @return: the result that a L{line} tells of, without C{notifies}; C{None} if it is none.
+        @return: the result that a L{line} tells of, without C{notifies} and C{heedsTime};
+            C{None} if it is none.
         """
         match = _LINE.match(line)
         if match is None:

@@ -346,7 +346,9 @@ class SMTPClientSession:
         if code // 100 == 3:
             code, status = 451, "4.5.0"
         return AttemptResult(
-            code, status, reply.text[:MAX_TEXT], self.remote, "DSN" in self.offered
+            *(code, status, reply.text[:MAX_TEXT], self.remote, "DSN" in self.offered),
+            # RFC 2033 §1: what replies by LMTP has delivered it.
+            self.lmtp or "DELIVERBY" in self.offered,
         )
 
     async def _send(self, message: OutgoingMessage, results: list[AttemptResult | None]) -> None:

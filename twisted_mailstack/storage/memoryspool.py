@@ -17,6 +17,8 @@ from twisted_mailstack.errors import MessageExpunged
 from twisted_mailstack.interfaces import ISpool, IStagedContent
 from twisted_mailstack.model.address import Address, foldLocalPart
 from twisted_mailstack.model.queue import (
+    DELIVERED,
+    NEVER,
     DestinationState,
     Outcome,
     QueueCounts,
@@ -57,6 +59,7 @@ class MemorySpool:
         queued: QueuedMessage | None,
         settled: Sequence[Outcome] = (),
         fallbacks: Sequence[QueuedRecipient | None] = (),
+        successes: Sequence[Sequence[QueuedRecipient]] = (),
     ) -> Sequence[Exception | None]:
         """See L{ISpool}."""
         if settled and not self._settle(settled):
@@ -66,9 +69,12 @@ class MemorySpool:
             assert content is not None
             results += await self._store.deliver(content, placements, internalDate, partial=True)
         waiting = list(queued.recipients) if queued is not None else []
-        for number, fallback in enumerate(fallbacks):
-            if fallback is not None and results[number] is not None:
-                waiting.append(fallback)
+        for number, result in enumerate(results):
+            if result is None:
+                waiting += successes[number] if successes else ()
+            elif fallbacks:
+                fallback = fallbacks[number]
+                waiting += () if fallback is None else (fallback,)
         if queued is not None and waiting:
             assert content is not None
             spoolId = next(self._ids)
@@ -179,24 +185,43 @@ class MemorySpool:
         return _gather(found[:limit])
 
     async def place(
-        self, spoolId: int, placements: Sequence[tuple[int, Placement]], internalDate: int
+        self,
+        spoolId: int,
+        placements: Sequence[tuple[int, Placement]],
+        internalDate: int,
+        told: Collection[int] = (),
     ) -> Sequence[Exception | None]:
         """See L{ISpool}."""
         if spoolId not in self._queued:
             raise MessageExpunged()
         message, content = self._queued[spoolId], self._contents[spoolId]
-        waiting = {recipient.number for recipient in message.recipients}
+        waiting = {
+            recipient.number: recipient
+            for recipient in message.recipients
+            if recipient.destination != DELIVERED
+        }
         results: list[Exception | None] = []
         for number, placement in placements:
             if number not in waiting:
                 results.append(None)
                 continue
-            complete = placement._replace(prefix=placement.prefix + message.prefix)
-            (result,) = await self._store.deliver(content, [complete], internalDate, partial=True)
+            (result,) = await self._store.deliver(content, [placement], internalDate, partial=True)
             results.append(result)
-            if result is None:
+            if result is None and number in told:
+                self._arrived(spoolId, waiting[number], internalDate)
+            elif result is None:
                 self._settle([Outcome(spoolId, number, True)])
         return results
+
+    def _arrived(self, spoolId: int, recipient: QueuedRecipient, at: int) -> None:
+        message = self._queued[spoolId]
+        number = max(each.number for each in message.recipients) + 1
+        others = [each for each in message.recipients if each is not recipient]
+        others.append(
+            recipient._replace(number=number, destination=DELIVERED, nextAttempt=at, checkAt=NEVER)
+        )
+        self._queued[spoolId] = message._replace(recipients=tuple(others))
+        self._tell({DELIVERED})
 
     async def openContent(self, spoolId: int) -> MemoryContent:
         """See L{ISpool}."""

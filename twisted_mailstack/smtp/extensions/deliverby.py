@@ -95,7 +95,8 @@ def clientMail(
             raise MailError(
                 "It could not be delivered in time", smtpCode=550, enhancedStatus="5.4.7"
             )
-        if offered is None:
+        if offered is None and not session.lmtp:
+            # RFC 2852 §4.1.4.2. By LMTP it is delivered now, or not at all.
             raise MailError(
                 f"{session.remote} does not promise to deliver in time or return",
                 smtpCode=550,

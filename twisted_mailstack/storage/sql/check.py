@@ -15,7 +15,8 @@ from itertools import chain, islice
 from typing import Any
 from zlib import crc32
 
-from twisted_mailstack.model.address import foldLocalPart
+from twisted_mailstack.errors import SyntaxProblem
+from twisted_mailstack.model.address import Address, foldLocalPart
 from twisted_mailstack.model.flags import DELETED, SEEN, canonicalFlag
 from twisted_mailstack.model.records import Damage
 from twisted_mailstack.storage.sql.content import SUMMARY, summaryChecksum
@@ -254,8 +255,8 @@ def _queue(connection: sqlite3.Connection) -> Iterator[Damage]:
             yield Damage(where, "its sender is not what it is found by")
         if not _areParameters(parameters) or not isinstance(prefix, bytes):
             yield Damage(where, "its parameters or first header lines can't be read")
-    for queueId, message, localPart, folded, domain, parameters, differs in connection.execute(
-        "SELECT q.queue_id, r.message, r.local_part, r.folded, r.domain, r.parameters,"
+    for queueId, message, localPart, folded, domain, parameters, via, differs in connection.execute(
+        "SELECT q.queue_id, r.message, r.local_part, r.folded, r.domain, r.parameters, r.via,"
         " r.held <> q.held OR r.priority <> q.priority"
         " FROM queued_recipient r LEFT JOIN queued q ON q.message = r.message"
     ):
@@ -270,6 +271,15 @@ def _queue(connection: sqlite3.Connection) -> Iterator[Damage]:
             yield Damage(where, "is not what it is found by")
         if not _areParameters(parameters):
             yield Damage(where, "its parameters can't be read")
+        if not _isAddress(via):
+            yield Damage(where, "the address by which it was reached can't be read")
+
+
+def _isAddress(text: object) -> bool:
+    try:
+        return not text or bool(isinstance(text, str) and Address.parse(text))
+    except SyntaxProblem:
+        return False
 
 
 def _areParameters(text: str) -> bool:

@@ -214,6 +214,10 @@ CREATE TABLE remembered (
 CREATE INDEX remembered_expires ON remembered (expires);
 """
 
+_VIA = """
+ALTER TABLE queued_recipient ADD COLUMN via TEXT NOT NULL DEFAULT '';
+"""
+
 _SORTING = """
 CREATE TABLE sorting (
     content INTEGER PRIMARY KEY,
@@ -231,7 +235,7 @@ CREATE TABLE sorting (
 """
 
 #: The n-th makes version n out of version n - 1.
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SPOOL, _MEMORY, _SORTING)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SPOOL, _MEMORY, _SORTING, _VIA)
 
 
 def upgrade(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:

@@ -21,11 +21,19 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_mailstack.errors import MailError, MessageExpunged, NoSuchAccount, NoSuchMailbox
+from twisted_mailstack.errors import (
+    MailError,
+    MessageExpunged,
+    NoSuchAccount,
+    NoSuchMailbox,
+    SyntaxProblem,
+)
 from twisted_mailstack.interfaces import ISpool, IStagedContent
 from twisted_mailstack.model.address import Address, foldLocalPart
 from twisted_mailstack.model.header import Header, parseMessageIds
 from twisted_mailstack.model.queue import (
+    DELIVERED,
+    NEVER,
     DestinationState,
     Outcome,
     QueueCounts,
@@ -60,7 +68,7 @@ _MESSAGE = (
 )
 _RECIPIENT = (
     "r.number, r.local_part, r.domain, r.parameters, r.destination, r.next_attempt, r.check_at,"
-    " r.attempts, r.last_reply, r.delay_notified"
+    " r.attempts, r.last_reply, r.delay_notified, r.via"
 )
 
 # What the queue asks all the time; each is answered by an index alone (tests/storage/
@@ -123,6 +131,7 @@ def _recipient(row: Sequence[Any]) -> QueuedRecipient:
     return QueuedRecipient(
         *(number, Address(localPart, domain), _load(parameters), destination, nextAttempt),
         *(checkAt, row[7], row[8], bool(row[9])),
+        Address.parse(row[10]) if row[10] else None,
     )
 
 
@@ -144,7 +153,7 @@ def _messages(rows: Iterable[Sequence[Any]]) -> list[QueuedMessage]:
     for row in rows:
         try:
             recipient = _recipient(row[12:])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, SyntaxProblem):
             _damaged(row)
         else:
             found.setdefault(row[0], (row, []))[1].append(recipient)
@@ -183,6 +192,7 @@ class SQLSpool:
         queued: QueuedMessage | None,
         settled: Sequence[Outcome] = (),
         fallbacks: Sequence[QueuedRecipient | None] = (),
+        successes: Sequence[Sequence[QueuedRecipient]] = (),
     ) -> Sequence[Exception | None]:
         """See L{ISpool}."""
         store = self._store
@@ -206,6 +216,7 @@ class SQLSpool:
                         waiting.append(fallback)
                 else:
                     results.append(None)
+                    waiting += successes[number] if successes else ()
             if waiting:
                 assert staged is not None and queued is not None
                 if placed is None:
@@ -286,7 +297,11 @@ class SQLSpool:
         return _messages(self._store.reader.execute(OVERDUE, (now, limit)).fetchall())
 
     async def place(
-        self, spoolId: int, placements: Sequence[tuple[int, Placement]], internalDate: int
+        self,
+        spoolId: int,
+        placements: Sequence[tuple[int, Placement]],
+        internalDate: int,
+        told: Collection[int] = (),
     ) -> Sequence[Exception | None]:
         """See L{ISpool}."""
         store = self._store
@@ -294,28 +309,31 @@ class SQLSpool:
 
         def change(transaction: Transaction) -> list[Exception | None]:
             row = transaction.execute(
-                "SELECT content, prefix FROM queued WHERE message = ?", (spoolId,)
+                "SELECT content FROM queued WHERE message = ?", (spoolId,)
             ).fetchone()
             if row is None:
                 raise MessageExpunged()
-            content, prefix = row
+            (content,) = row
             results: list[Exception | None] = []
             for number, placement in placements:
                 if not transaction.execute(
-                    "SELECT 1 FROM queued_recipient WHERE message = ? AND number = ?",
-                    (spoolId, number),
+                    "SELECT 1 FROM queued_recipient WHERE message = ? AND number = ?"
+                    " AND destination <> ?",
+                    (spoolId, number, DELIVERED),
                 ).fetchone():
                     # Settled meanwhile: not twice.
                     results.append(None)
                     continue
                 try:
-                    complete = placement._replace(prefix=placement.prefix + prefix)
-                    self._placeStored(transaction, content, complete, internalDate, now)
+                    self._placeStored(transaction, content, placement, internalDate, now)
                 except MailError as error:
                     results.append(error)
                 else:
                     results.append(None)
-                    _settle(transaction, [Outcome(spoolId, number, True)])
+                    if number in told:
+                        _arrived(transaction, spoolId, number, internalDate)
+                    else:
+                        _settle(transaction, [Outcome(spoolId, number, True)])
             return results
 
         return await store.writer.submit(change, long=len(placements) > STEP)
@@ -614,19 +632,30 @@ def _insert(transaction: Transaction, queued: QueuedMessage, content: int, octet
     transaction.executemany(
         "INSERT INTO queued_recipient (message, number, local_part, folded, domain, parameters,"
         " destination, priority, held, next_attempt, check_at, attempts, last_reply,"
-        " delay_notified) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " delay_notified, via) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 *(message, each.number, each.address.localPart),
                 *(foldLocalPart(each.address.localPart), each.address.domain),
                 *(_dump(each.parameters), each.destination, queued.priority, queued.held),
                 *(each.nextAttempt, each.checkAt, each.attempts, each.lastReply),
-                each.delayNotified,
+                *(each.delayNotified, "" if each.via is None else str(each.via)),
             )
             for each in queued.recipients
         ],
     )
     transaction.changed.update((SPOOL, each.destination) for each in queued.recipients)
+
+
+def _arrived(transaction: Transaction, message: int, number: int, at: int) -> None:
+    # The number is another, since whoever works on the recipient settles it by the old one.
+    transaction.execute(
+        "UPDATE queued_recipient SET destination = ?1, next_attempt = ?2, check_at = ?3,"
+        " number = (SELECT max(number) + 1 FROM queued_recipient WHERE message = ?4)"
+        " WHERE message = ?4 AND number = ?5",
+        (DELIVERED, at, NEVER, message, number),
+    )
+    transaction.changed.add((SPOOL, DELIVERED))
 
 
 def _settle(transaction: Transaction, outcomes: Sequence[Outcome]) -> int:

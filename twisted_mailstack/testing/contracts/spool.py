@@ -13,7 +13,9 @@ from twisted_mailstack.errors import MessageExpunged, NoSuchAccount, OverQuota
 from twisted_mailstack.interfaces import ISpool, ISpoolingStore, IStagedContent
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.queue import (
+    DELIVERED,
     LOCAL,
+    NEVER,
     DestinationState,
     Outcome,
     QueueCounts,
@@ -86,6 +88,7 @@ class SpoolTestCase(StorageContract):
         queued: QueuedMessage | None = None,
         settled: Sequence[Outcome] = (),
         fallbacks: Sequence[QueuedRecipient | None] = (),
+        successes: Sequence[Sequence[QueuedRecipient]] = (),
         data: bytes = DATA,
         content: IStagedContent | None = None,
     ) -> list[Exception | None]:
@@ -95,7 +98,9 @@ class SpoolTestCase(StorageContract):
         if content is None and (placements or queued is not None):
             content = self.stage(data)
         return list(
-            self.wait(self.spool.accept(content, placements, 777, queued, settled, fallbacks))
+            self.wait(
+                self.spool.accept(content, placements, 777, queued, settled, fallbacks, successes)
+            )
         )
 
     def put(
@@ -290,6 +295,37 @@ class SpoolContract(SpoolTestCase):
             message = self.all()[-1]
             self.assertEqual(message.recipients, (*queued.recipients, *waiting[1:]))
         self.assertSound()
+
+    def test_successes(self) -> None:
+        """
+        With a copy those are queued whose senders are to be told of it, and nobody for one that
+        can't be made; in a message of its own if nobody else waits.
+        """
+        self.addAccount("bob")
+        self.limit("bob", 0)
+        told = [
+            self.recipient(name, number, destination=DELIVERED, checkAt=NEVER)
+            for number, name in enumerate(("a@example.test", "b@example.test", "c@x.test"), 5)
+        ]
+        fallback = self.recipient("bob@example.test", 9, destination=LOCAL)
+        for others in (("x@far.test",), ()):
+            queued = self.queued(*others)
+            self.accept(
+                *(self.placement("alice"), self.placement("bob")),
+                queued=queued,
+                fallbacks=[None, fallback],
+                successes=[told[:2], told[2:]],
+            )
+            self.assertEqual(self.all()[-1].recipients, (*queued.recipients, *told[:2], fallback))
+        self.accept(self.placement("alice"), queued=self.queued(), successes=[[]])
+        self.assertEqual(len(self.all()), 2)
+        self.assertSound()
+
+    def test_via(self) -> None:
+        """The address by which an account was reached is kept as it was written."""
+        for text in ("Team@example.test", '"a b"@example.test', "用户@example.test"):
+            waiting = self.recipient("alice@example.test", via=Address.parse(text))
+            self.assertEqual(self.put(waiting).recipients, (waiting,))
 
     def test_nobody(self) -> None:
         """A message that has no recipients in the end isn't queued."""
@@ -550,8 +586,9 @@ class SpoolContract(SpoolTestCase):
             )
         )
         self.assertEqual(list(results), [None, None])
-        self.assertEqual(self.inbox("alice"), [b"To: a\r\nP: 1\r\n" + data])
-        self.assertEqual(self.inbox("bob"), [b"P: 1\r\n" + data])
+        # What is in front of it elsewhere is no part of a copy.
+        self.assertTrue(self.inbox("alice") == [b"To: a\r\n" + data])
+        self.assertTrue(self.inbox("bob") == [data])
         rows = self.fetch(self.mailbox("INBOX"), Attribute.INTERNAL_DATE, Attribute.SUBJECT)
         self.assertEqual(rows[0][1:], (555, "x"))
         self.assertEqual(self.all()[0].recipients, message.recipients[2:])
@@ -562,6 +599,45 @@ class SpoolContract(SpoolTestCase):
         self.wait(self.spool.place(message.spoolId, [(2, self.placement("alice"))], 555))
         self.assertEqual((self.all(), len(self.inbox("alice"))), ([], 2))
         self.assertFails(self.spool.place(message.spoolId, [], 555), MessageExpunged)
+        self.assertSound()
+
+    def test_placeTold(self) -> None:
+        """
+        Who has its copy and whose sender is to be told waits for that, in the same step, under
+        another number; who has none goes on waiting for it.
+        """
+        self.addAccount("bob")
+        self.limit("bob", 0)
+        message = self.put("x@far.test", "alice@example.test", "bob@example.test")
+        placements = [(1, self.placement("alice")), (2, self.placement("bob"))]
+        for _ in range(2):
+            results = self.wait(self.spool.place(message.spoolId, placements, 555, (1, 2)))
+            self.assertEqual([type(each) for each in results], [type(None), OverQuota])
+            self.assertEqual(len(self.inbox("alice")), 1)
+            self.assertEqual(
+                sorted(self.all()[0].recipients),
+                sorted(
+                    (
+                        message.recipients[0],
+                        message.recipients[2],
+                        message.recipients[1]._replace(
+                            number=3, destination=DELIVERED, nextAttempt=555, checkAt=NEVER
+                        ),
+                    )
+                ),
+            )
+        self.assertEqual(self.due(DELIVERED, 554), [])
+        self.assertEqual(self.due(DELIVERED, 555), [("Q1", [3])])
+        # What was said of the old number says nothing of it.
+        self.wait(self.spool.settle([Outcome(message.spoolId, 1, True)]))
+        self.assertEqual(self.due(DELIVERED, 555), [("Q1", [3])])
+        self.assertEqual(
+            [each.recipients for each in self.wait(self.spool.overdue(1 << 40, 10))],
+            [(message.recipients[0], message.recipients[2])],
+        )
+        self.assertSound()
+        self.wait(self.spool.settle([Outcome(message.spoolId, n, True) for n in (0, 2, 3)]))
+        self.assertEqual(self.all(), [])
         self.assertSound()
 
     def test_placeThread(self) -> None:
