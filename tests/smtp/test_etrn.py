@@ -104,11 +104,14 @@ class ETRNTests(SMTPTestCase):
     def test_networks(self) -> None:
         """A configured peer may without AUTH; another may not."""
         server = self.serve(queue=True, etrnNetworks=NETWORKS)
-        server.greeted().check("""
-            C: ETRN uu.test
-            S: 251 2.0.0 No messages are waiting for uu.test
-        """)
-        server.greeted(peer="203.0.113.1").check("C: ETRN uu.test\nS: 459 4.7.1 Not allowed")
+        # An IPv6 socket shows an IPv4 peer as an IPv6 address.
+        for peer in ("192.0.2.1", "::ffff:192.0.2.1"):
+            server.greeted(peer=peer).check("""
+                C: ETRN uu.test
+                S: 251 2.0.0 No messages are waiting for uu.test
+            """)
+        for peer in ("203.0.113.1", "::ffff:203.0.113.1", "::192.0.2.1", "local"):
+            server.greeted(peer=peer).check("C: ETRN uu.test\nS: 459 4.7.1 Not allowed")
 
     def test_order(self) -> None:
         """Not before EHLO and not within a transaction."""

@@ -320,7 +320,9 @@ class SMTPSession:
             address = ip_address(self.stream.info.peer.partition("%")[0])
         except ValueError:
             return False
-        return any(address in network for network in networks)
+        # An IPv6 socket that takes IPv4 too shows it so.
+        mapped = getattr(address, "ipv4_mapped", None)
+        return any((mapped or address) in network for network in networks)
 
     def honours(self, keyword: str) -> bool:
         """
