@@ -874,6 +874,18 @@ class OutOfStepTests(SynchronousTestCase):
                 self.assertFalse(dialogue.session.usable)
                 self.assertTrue(dialogue.wire.lost)
 
+    def test_usualTimeouts(self) -> None:
+        """Nobody who says nothing of it waits less than RFC 5321 §4.5.3.2 wants."""
+        usual = ClientTimeouts()
+        for seconds, least in (
+            (usual.greeting, 300),
+            (usual.command, 300),
+            (usual.dataInitiation, 120),
+            (usual.dataBlock, 180),
+            (usual.dataTermination, 600),
+        ):
+            self.assertGreaterEqual(seconds, least)
+
     def test_notTaken(self) -> None:
         """A server that takes none of the text has its time for each part of it."""
         timeouts = ClientTimeouts(dataBlock=11)
