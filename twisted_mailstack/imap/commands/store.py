@@ -94,6 +94,8 @@ class _Store:
             if (at := view.index(uid)) is not None
         }
         await self.session.tellNews(mayExpunge=False)
+        # As the mailbox spells them by now.
+        self.flags, _ = KeywordSpelling(view.keywords).apply(self.flags)
         again = [
             uid
             for uid, (flags, modSeq) in known.items()

@@ -35,7 +35,7 @@ def _nothing(session: IMAPSession, cursor: Cursor) -> None:
 
 
 async def _selected(session: IMAPSession, value: object) -> None:
-    # HIGHESTMODSEQ is among SELECT's responses anyway.
+    # HIGHESTMODSEQ is among SELECT's responses anyway: enable() would say it again.
     session.enabled.add(b"CONDSTORE")
 
 
@@ -46,6 +46,10 @@ async def _changedSince(request: FetchRequest) -> None:
     request.indexes = [at for at in request.indexes if modSeqs[at] > since]
     if MODSEQ not in request.items:
         request.items = (*request.items, MODSEQ)
+
+
+async def _searched(session: IMAPSession, parser: Parser) -> None:
+    session.enable(b"CONDSTORE")
 
 
 def _search(parser: Parser) -> Node:
@@ -64,6 +68,7 @@ def _search(parser: Parser) -> Node:
         cursor.space()
     since = cursor.modSeq()
     parser.asked.add(b"MODSEQ")
+    parser.pending.append(_searched)
     return InView(lambda view, at: view.modSeqs[at] >= since)
 
 

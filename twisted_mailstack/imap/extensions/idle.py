@@ -18,6 +18,7 @@ async def idle(session: IMAPSession, cursor: Cursor) -> bytes:
     stream.write(b"+ idling\r\n")
     while True:
         await session.tellNews()
+        session.tellModSeq()
         if session.closing:
             # The mailbox was deleted: DONE isn't waited for.
             raise SessionEnded("mailbox deleted")
