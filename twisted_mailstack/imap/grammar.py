@@ -45,6 +45,15 @@ _DATE_TIME = re.compile(rb'"([^"]{20,30})"')
 MAX_MODSEQ = 2**63 - 1
 
 
+def _requireUTF8(value: bytes) -> None:
+    # "the server MUST reject, with a "BAD" response, any octet sequences with the high bit set that
+    # fail to comply with the formal syntax requirements of UTF-8" (RFC 6855 §3).
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SyntaxProblem("A quoted string has UTF-8 only") from None
+
+
 class Cursor:
     """
     A position in a command.
@@ -135,6 +144,8 @@ class Cursor:
         following = self.peek()
         if following == b'"':
             value = self._match(_QUOTED, "Quoted string").group(1)
+            if self.utf8 and not value.isascii():
+                _requireUTF8(value)
             return _ESCAPED.sub(rb"\1", value) if b"\\" in value else value
         if following == b"{":
             size = int(self._match(_LITERAL, "Literal").group(1))

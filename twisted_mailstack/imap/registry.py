@@ -21,6 +21,7 @@ from twisted_mailstack.imap.commands import (
 from twisted_mailstack.imap.extension import Command, Extension
 from twisted_mailstack.imap.extensions import (
     appendlimit,
+    binary,
     catenate,
     children,
     condstore,
@@ -32,9 +33,11 @@ from twisted_mailstack.imap.extensions import (
     move,
     multiappend,
     namespace,
+    preview,
     qresync,
     replace,
     sasl,
+    savedate,
     sort,
     specialuse,
     starttls,
@@ -42,6 +45,7 @@ from twisted_mailstack.imap.extensions import (
     uidonly,
     uidplus,
     unselect,
+    utf8,
 )
 from twisted_mailstack.imap.fetch import ITEMS
 from twisted_mailstack.imap.search import KEYS
@@ -81,6 +85,10 @@ EXTENSIONS: tuple[Extension, ...] = (
     multiappend.EXTENSION,
     catenate.EXTENSION,
     replace.EXTENSION,
+    binary.EXTENSION,
+    savedate.EXTENSION,
+    preview.EXTENSION,
+    utf8.EXTENSION,
     appendlimit.EXTENSION,
     sort.EXTENSION,
     sort.DISPLAY,

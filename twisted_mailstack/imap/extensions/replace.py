@@ -128,7 +128,13 @@ EXTENSION = Extension(
     b"REPLACE",
     8508,
     (
-        Command(b"REPLACE", ONLY_SELECTED, replace, literalSink=_sink(False)),
+        Command(
+            b"REPLACE",
+            ONLY_SELECTED,
+            replace,
+            usesSequenceNumbers=True,
+            literalSink=_sink(False),
+        ),
         Command(b"UID REPLACE", ONLY_SELECTED, uidReplace, literalSink=_sink(True)),
     ),
 )
