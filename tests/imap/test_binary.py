@@ -93,7 +93,7 @@ class FetchTests(SynchronousTestCase):
         )
 
     def test_partial(self) -> None:
-        """ "the <partial> arguments refer to the DECODED section data"; NULs outside don't count."""
+        """ "the <partial> arguments refer to the DECODED section data"; others' NULs don't count."""
         for partial, shown in (
             (b"<0.3>", b"<0> {3}\r\nGIF"),
             (b"<3.5>", b"<3> ~{5}\r\n89a\0\1"),
@@ -109,6 +109,7 @@ class FetchTests(SynchronousTestCase):
     def test_unknownEncoding(self) -> None:
         """ "it MUST fail the request and issue a "NO" response": other messages are shown."""
         self.server.deliver(MIXED.replace(b"x-strange", b"8bit"))
+        self.client.send(b"n NOOP\r\n")
         for item in (b"BINARY.PEEK[4]", b"BINARY.SIZE[4]", b"(FLAGS BINARY.SIZE[1] BINARY[4])"):
             answer = self.client.send(b"a FETCH 1:2 " + item + b"\r\n")
             self.assertRegex(answer, rb"a NO \[UNKNOWN-CTE\] [^\r]*\r\n$", item)
@@ -130,7 +131,7 @@ class FetchTests(SynchronousTestCase):
 
     def test_missing(self) -> None:
         """No such part: NIL, as for BODY."""
-        self.assertIn(b"(BINARY[9] NIL BODY[9] NIL)", self.fetch(b"(BINARY[9] BODY.PEEK[9])"))
+        self.assertIn(b"(BINARY[9] NIL BODY[9] NIL)", self.fetch(b"(BINARY.PEEK[9] BODY.PEEK[9])"))
 
     def test_malformed(self) -> None:
         """Only part numbers are in a section-binary; BINARY.SIZE has no partial."""

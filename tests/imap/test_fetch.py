@@ -473,7 +473,7 @@ class SectionTests(FetchTestCase):
         All sections of the last message.
         """
         session = self.server.select()
-        # NULs can't be in a string (RFC 9051 §4.3.1): BINARY tells them, others see that there is one.
+        # NULs can't be in a string (RFC 9051 §4.3.1); BINARY tells them.
         sections = {
             section: data.replace(b"\0", b"\x80") for section, data in message.sections().items()
         }

@@ -67,7 +67,7 @@ class SaveDateTests(SynchronousTestCase):
         )
 
     def test_copyAndMove(self) -> None:
-        """§3: "the save date attribute is not copied from the source message"; nor does it change."""
+        """§3: "the save date attribute is not copied from the source message"."""
         self.client.send(b"a COPY 1 Archive\r\nb MOVE 2 Archive\r\nc STORE 1 +FLAGS (\\Seen)\r\n")
         self.assertIn(b'"31-Dec-2014 17:50:53 +0000"', self.client.send(b"d FETCH 1 SAVEDATE\r\n"))
         archive = self.server.select("Archive")

@@ -65,7 +65,7 @@ class UTF8Tests(SynchronousTestCase):
     def test_catenate(self) -> None:
         """§4: the same form as a part of a message put together."""
         answer = self.new.send(
-            b"a APPEND INBOX CATENATE (TEXT {3+}\r\nX: UTF8 (~{%d+}\r\n%b) TEXT {1+}\r\nx)\r\n"
+            b"a APPEND INBOX CATENATE (TEXT {3+}\r\nX:  UTF8 (~{%d+}\r\n%b) TEXT {1+}\r\nx)\r\n"
             % (len(MESSAGE), MESSAGE)
         )
         self.assertRegex(answer, b"^a OK ")
