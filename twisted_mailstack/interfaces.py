@@ -277,10 +277,15 @@ class ISearchableMailbox(Interface):
     Optional: a first, fast answer to a substring search.
     """
 
-    def candidates(texts: Sequence[str]) -> Awaitable[NumberSet | None]:
+    def candidates(
+        texts: Sequence[str], inHeader: bool = True, inBody: bool = True
+    ) -> Awaitable[NumberSet | None]:
         """
-        @param texts: each has to occur somewhere in a message: header or decoded text, whatever
-            the case.
+        @param texts: each has to occur somewhere in a message, whatever the case: in its header,
+            words decoded, or in its body: decoded texts, headers of parts and of enclosed
+            messages (L{twisted_mailstack.model.searchtext}).
+        @param inHeader: the header counts.
+        @param inBody: the body counts.
         @return: a set that has every match (and maybe others), or C{None} for "look at all".
         """
 

@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.support import MESSAGE, Server, now
 from twisted_mailstack.imap import search
+from twisted_mailstack.model import searchtext
 from twisted_mailstack.model.flags import FlagOperation
 from twisted_mailstack.model.records import SMALL_MESSAGE
 from twisted_mailstack.model.sequence import NumberSet
@@ -432,7 +433,7 @@ class TextTests(SearchTestCase):
         check()
         self.server = Server()
         self.patch(memory, "SMALL_MESSAGE", -1)
-        self.patch(search, "PIECE", 7)
+        self.patch(searchtext, "PIECE", 7)
         check()
 
     def test_encodings(self) -> None:
@@ -614,7 +615,7 @@ class TextTests(SearchTestCase):
         """
         In a text of megabytes a word is found wherever it stands, in any case and form.
         """
-        self.patch(search, "PIECE", 1000)
+        self.patch(searchtext, "PIECE", 1000)
         word = "Größenwahn"
         for at in (0, 990, 999, 1000, 123_457, 599_000):
             octets = bytearray(b"lorem ipsum " * 50_000)
@@ -1255,5 +1256,5 @@ class OracleTests(SearchTestCase):
         As if all were large.
         """
         self.patch(memory, "SMALL_MESSAGE", -1)
-        self.patch(search, "PIECE", 3)
+        self.patch(searchtext, "PIECE", 3)
         self.check(specs, queries)

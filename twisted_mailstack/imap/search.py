@@ -31,10 +31,11 @@ from twisted_mailstack.model.flags import (
     SEEN,
     Flags,
 )
-from twisted_mailstack.model.header import Header, decodeParameters, decodeText, findCodec
+from twisted_mailstack.model.header import Header, decodeText, findCodec
 from twisted_mailstack.model.message import parseFieldDateZone
 from twisted_mailstack.model.mime import Part, unpackStructure
 from twisted_mailstack.model.records import Attribute
+from twisted_mailstack.model.searchtext import MAX_HEADER, MAX_TEXT, headerTexts, pieces
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.model.text import fold, partText
 from twisted_mailstack.wire.stream import Stream
@@ -49,15 +50,10 @@ MAX_KEYS = 1000
 ROWS = 500
 HEADERS = 100
 TEXTS = 16
+#: Messages that are looked at sooner than an index.
+FEW = 10
 #: Octets of a message above which it is a turn of its own.
 BREATHE = 32 * 1024
-#: Octets of one text part of a large message that are searched, and of one header.
-MAX_TEXT = 16 * 1024 * 1024
-MAX_HEADER = 1024 * 1024
-#: Characters of a large text that are compared at a time, and how many more, besides those of the
-#: text that is wanted, the piece before reaches into the next: marks that go with a letter.
-PIECE = 256 * 1024
-OVERLAP = 64
 
 
 class Context:
@@ -76,6 +72,8 @@ class Context:
         self.stream = stream
         self.gone: set[int] = set()
         self.scores: dict[int, int] = {}
+        # What an index said, by the node that asked.
+        self.possible: dict[Node, NumberSet | None] = {}
         self._begun = False
 
     async def rows(
@@ -119,6 +117,27 @@ class Node:
         raise NotImplementedError
 
 
+    async def possible(self, context: Context) -> NumberSet | None:
+        """
+        @return: UIDs among which are those of all that match, as an index knows them; C{None} if
+            it doesn't.
+        """
+        return None
+
+
+async def _candidates(
+    context: Context, candidates: list[int], nodes: Sequence[Node]
+) -> list[int]:
+    # Few are looked at sooner than an index.
+    for node in nodes if len(candidates) > FEW else ():
+        possible = await node.possible(context)
+        if possible is not None:
+            uids = context.view.uids
+            among = set(possible.select([uids[at] for at in candidates]))
+            candidates = [at for at in candidates if uids[at] in among]
+    return candidates
+
+
 class And(Node):
     """All of them, the cheapest asked first."""
 
@@ -128,11 +147,23 @@ class And(Node):
 
     async def narrow(self, context: Context, candidates: list[int]) -> list[int]:
         """See L{Node}."""
-        for node in self.nodes:
+        for number, node in enumerate(self.nodes):
+            if node.cost > 1:
+                # Before the first text is read, the index is asked for all of them.
+                if not number or self.nodes[number - 1].cost <= 1:
+                    candidates = await _candidates(context, candidates, self.nodes[number:])
             if not candidates:
                 break
             candidates = await node.narrow(context, candidates)
         return candidates
+
+    async def possible(self, context: Context) -> NumberSet | None:
+        """See L{Node}."""
+        for node in self.nodes:
+            possible = await node.possible(context)
+            if possible is not None:
+                return possible
+        return None
 
 
 class Or(Node):
@@ -148,6 +179,12 @@ class Or(Node):
         found = set(first)
         rest = [at for at in candidates if at not in found]
         return sorted(first + await self.other.narrow(context, rest))
+
+    async def possible(self, context: Context) -> NumberSet | None:
+        """See L{Node}."""
+        one = await self.one.possible(context)
+        other = None if one is None else await self.other.possible(context)
+        return None if one is None or other is None else NumberSet([*one.ranges, *other.ranges])
 
 
 class Not(Node):
@@ -225,25 +262,62 @@ class InHeader(Node):
         return found
 
 
-class InText(Node):
+class Indexed(Node):
+    """
+    A substring of texts, which an index may know.
+
+    @ivar text: folded.
+    """
+
+    def __init__(self, text: str, inHeader: bool, inBody: bool) -> None:
+        self.text = fold(text)
+        self._where = inHeader, inBody
+
+    async def possible(self, context: Context) -> NumberSet | None:
+        """See L{Node}."""
+        if not self.text or not ISearchableMailbox.providedBy(context.mailbox):
+            return None
+        if self not in context.possible:
+            # zope's provider is the proof that mypy can't see.
+            mailbox: Any = context.mailbox
+            context.possible[self] = await mailbox.candidates([self.text], *self._where)
+        return context.possible[self]
+
+
+class InField(Indexed):
+    """A substring of a header field; of any that has the name, if it is empty."""
+
+    cost = 2
+
+    def __init__(self, name: bytes, text: str) -> None:
+        super().__init__(text, True, False)
+        self.name = name
+
+    async def narrow(self, context: Context, candidates: list[int]) -> list[int]:
+        """See L{Node}."""
+        wanted = self.text
+        candidates = await _candidates(context, candidates, [self])
+        return await InHeader(
+            lambda header: any(
+                wanted in fold(decodeText(value)) for value in header.getAll(self.name)
+            )
+        ).narrow(context, candidates)
+
+
+class InText(Indexed):
     """A substring of the text: BODY, or TEXT with the header."""
 
     cost = 3
 
     def __init__(self, text: str, withHeader: bool) -> None:
-        self.text = fold(text)
+        super().__init__(text, withHeader, True)
         self.withHeader = withHeader
 
     async def narrow(self, context: Context, candidates: list[int]) -> list[int]:
         """See L{Node}."""
         if not self.text:
             return candidates
-        if ISearchableMailbox.providedBy(context.mailbox):
-            # zope's provider is the proof that mypy can't see.
-            mailbox: Any = context.mailbox
-            possible: NumberSet | None = await mailbox.candidates([self.text])
-            if possible is not None:
-                candidates = [at for at in candidates if context.view.uids[at] in possible]
+        candidates = await _candidates(context, candidates, [self])
         found: list[int] = []
         attributes = (Attribute.CONTENT, Attribute.STRUCTURE, Attribute.PREFIX_SIZE)
         async for at, (uid, data, structure, prefix) in context.rows(candidates, attributes, TEXTS):
@@ -265,7 +339,10 @@ class InText(Node):
 
     def _inSmall(self, data: bytes, root: Part) -> bool:
         return any(
-            (self._looksAtHeader(part, root) and self._inHeader(data, part, part.headerOffset))
+            (
+                self._looksAtHeader(part, root)
+                and self._inHeader(data[part.headerOffset : part.bodyOffset], part)
+            )
             or (part.isText and self._in(partText(data[part.bodyOffset : part.endOffset], part)))
             for part in root.walk()
         )
@@ -276,17 +353,17 @@ class InText(Node):
         for part in root.walk():
             if self._looksAtHeader(part, root):
                 size = min(part.bodyOffset - part.headerOffset, MAX_HEADER)
-                if self._inHeader(await content.read(part.headerOffset, size), part, 0):
+                if self._inHeader(await content.read(part.headerOffset, size), part):
                     return True
             if part.isText:
                 octets = await content.read(part.bodyOffset, min(part.size, MAX_TEXT))
                 await context.stream.breathe()
                 text = partText(octets, part)
                 # In pieces that overlap, as folding takes its time.
-                for start in range(0, max(1, len(text)), PIECE):
-                    if start:
+                for number, piece in enumerate(pieces(text, len(self.text))):
+                    if number:
                         await context.stream.breathe()
-                    if self._in(text[start : start + PIECE + len(self.text) + OVERLAP]):
+                    if self._in(piece):
                         return True
         return False
 
@@ -297,16 +374,8 @@ class InText(Node):
     def _in(self, text: str) -> bool:
         return self.text in fold(text)
 
-    def _inHeader(self, data: bytes, part: Part, start: int) -> bool:
-        # Each field on one line, words decoded, its name with it.
-        header = data[start : start + part.bodyOffset - part.headerOffset]
-        for name, value in Header(header).fields():
-            if self._in(f"{name.decode('latin-1')}: {decodeText(value)}"):
-                return True
-        # Names of attachments may be encoded in a way of their own (RFC 2231).
-        parameters = [*part.parameters, *(part.disposition[1] if part.disposition else ())]
-        encoded = [each for each in parameters if b"*" in each[0]]
-        return any(map(self._in, decodeParameters(encoded).values()))
+    def _inHeader(self, data: bytes, part: Part) -> bool:
+        return any(map(self._in, headerTexts(data, part)))
 
 
 # --- keys --------------------------------------------------------------------------------------
@@ -499,11 +568,8 @@ def _header(parser: Parser) -> Node:
 
 
 def _inField(name: bytes, text: str) -> Node:
-    wanted = fold(text)
     # RFC 9051 §6.4.4: an empty string matches every message that has the field.
-    return InHeader(
-        lambda header: any(wanted in fold(decodeText(value)) for value in header.getAll(name))
-    )
+    return InField(name, text)
 
 
 def _uid(parser: Parser) -> Node:
