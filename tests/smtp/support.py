@@ -27,7 +27,9 @@ from zope.interface import implementer
 from twisted_mailstack.auth.checker import DirectoryChecker
 from twisted_mailstack.auth.realm import MailRealm
 from twisted_mailstack.delivery.dispatch import Dispatch
+from twisted_mailstack.delivery.localrelay import LocalRelay
 from twisted_mailstack.delivery.notification import Notifier
+from twisted_mailstack.delivery.queue import QueueRunner
 from twisted_mailstack.delivery.resolve import Resolver
 from twisted_mailstack.delivery.target import MailTarget
 from twisted_mailstack.errors import DestinationUnavailable
@@ -43,7 +45,13 @@ from twisted_mailstack.interfaces import (
     IStagedContent,
 )
 from twisted_mailstack.model.address import Address
-from twisted_mailstack.model.queue import AttemptResult, QueuedMessage, QueueFilter
+from twisted_mailstack.model.queue import (
+    DELIVERED,
+    EXPANDED,
+    AttemptResult,
+    QueuedMessage,
+    QueueFilter,
+)
 from twisted_mailstack.model.records import Envelope, Recipient
 from twisted_mailstack.sasl.registry import MECHANISMS
 from twisted_mailstack.smtp import session as sessionModule
@@ -366,6 +374,30 @@ class Server:
         mailbox = now(now(self.store.openAccount(record.accountId)).openMailbox("INBOX"))
         contents = [now(mailbox.openMessage(uid)) for uid in now(mailbox.changesSince(0)).uids]
         return [now(content.read(0, content.size)) for content in contents]
+
+    def tell(self) -> list[tuple[QueuedMessage, bytes]]:
+        """
+        Let what became of messages be told to their senders who want to know.
+
+        @return: the notifications, and their texts.
+        """
+        spool, notifier = self.store.spool, self.target.notifier
+        local = LocalRelay(spool, self.directory, self.target.dispatch, notifier)
+        clock = Clock()
+        runner = QueueRunner(
+            spool,
+            lambda name: local if name in (DELIVERED, EXPANDED) else UnreachableRelay(),
+            notifier,
+            clock,
+            now=lambda: TODAY,
+        )
+        runner.start()
+        clock.pump([0] * 20)
+        stopped = Deferred.fromCoroutine(runner.stop(0))
+        clock.pump([0, 1])
+        if not stopped.called:
+            raise AssertionError("it doesn't stop")
+        return [each for each in self.queued() if each[0].origin == "notification"]
 
     def queued(self) -> list[tuple[QueuedMessage, bytes]]:
         """

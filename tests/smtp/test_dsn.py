@@ -188,7 +188,7 @@ class ServerTests(SMTPTestCase):
                 f"RCPT TO:<alice@example.test> NOTIFY=SUCCESS ORCPT={original}\r\nDATA\r\n".encode()
             )
             self.assertTrue(conversation.send(b".\r\n").startswith(b"250 "))
-            ((_, text),) = server.queued()
+            ((_, text),) = server.tell()
             self.assertIn(b"\r\nOriginal-Envelope-Id: a+b\r\n", text)
             self.assertIn(f"\r\nOriginal-Recipient: {field}\r\n".encode(), text)
             self.assertIn(b"\r\nAction: delivered\r\n", text)

@@ -116,7 +116,7 @@ class ServerTests(SMTPTestCase):
             C: .
             S: 250 2.0.0 OK: Q1
         """)
-        ((message, text),) = server.queued()
+        ((message, text),) = server.tell()
         self.assertEqual(str(message.recipients[0].address), "sender@far.test")
         self.assertIn("REQUIRETLS", message.parameters)
         self.assertIn(b"\r\nSubject: x\r\n", text)
