@@ -27,7 +27,7 @@ from zope.interface import Attribute, Interface
 
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.dns import DNSAnswer
-from twisted_mailstack.model.flags import FlagOperation, Flags
+from twisted_mailstack.model.flags import FlagOperation, Flags, FlagScope
 from twisted_mailstack.model.message import Summary
 from twisted_mailstack.model.mime import Part
 from twisted_mailstack.model.queue import (
@@ -51,12 +51,14 @@ from twisted_mailstack.model.records import (
     Envelope,
     MailboxInfo,
     MailboxStatus,
+    MetadataChange,
     Placement,
     Quota,
     Recipient,
     StoreResult,
 )
 from twisted_mailstack.model.records import Attribute as MessageAttribute
+from twisted_mailstack.model.rights import Rights, SharedMailbox
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.model.sorting import SortCriterion, ThreadRow
 
@@ -186,6 +188,7 @@ class IMailbox(Interface):
         operation: FlagOperation,
         flags: Flags,
         unchangedSince: int | None = None,
+        scope: FlagScope | None = None,
     ) -> Awaitable[StoreResult]:
         r"""
         Change flags (RFC 9051 §6.4.6; RFC 7162 §3.1.3 for C{unchangedSince}).
@@ -194,6 +197,7 @@ class IMailbox(Interface):
         that the mailbox already knows.
 
         @param flags: canonical (model.flags), without C{\Recent}.
+        @param scope: flags outside it stay as they are, and none of C{flags} is outside it.
         """
 
     def expunge(uids: NumberSet | None, onlyDeleted: bool = True) -> Awaitable[Sequence[int]]:
@@ -216,13 +220,17 @@ class IMailbox(Interface):
         @raise CannotDoThat: if the mailbox has no UIDs left.
         """
 
-    def copyMessages(uids: NumberSet, destination: IMailbox) -> Awaitable[CopyResult]:
+    def copyMessages(
+        uids: NumberSet, destination: IMailbox, scope: FlagScope | None = None
+    ) -> Awaitable[CopyResult]:
         r"""
         Copy entries within the store, all or none, without copying content; flags, keywords and
         internal date go along (RFC 9051 §6.4.7), the save date is new. The message keeps its
         MESSAGE_ID within an account.
 
-        @param destination: a mailbox of the same store, this very one allowed.
+        @param destination: a mailbox of the same store, this very one allowed; or one that
+            provides L{IReceivingMailbox}, which is then asked to do it.
+        @param scope: flags outside it don't go along.
         @raise OverQuota: if they don't fit.
         @raise CannotDoThat: if the destination has no UIDs left, or is in another store.
         """
@@ -245,10 +253,25 @@ class IMovableMailbox(Interface):
     Optional: MOVE as one step (RFC 6851). Without it the library copies and then expunges.
     """
 
-    def moveMessages(uids: NumberSet, destination: IMailbox) -> Awaitable[CopyResult]:
+    def moveMessages(
+        uids: NumberSet, destination: IMailbox, scope: FlagScope | None = None
+    ) -> Awaitable[CopyResult]:
         """
         As C{copyMessages}, and the sources vanish in the same step. Within an account it needs no
         room.
+        """
+
+
+class IReceivingMailbox(Interface):
+    """
+    Optional: a mailbox that stands for another one, of the storage, and looks at what is put there.
+    """
+
+    def receive(source: IMailbox, uids: NumberSet, move: bool) -> Awaitable[CopyResult]:
+        """
+        Copy or move messages of a mailbox of the storage into the mailbox that this one stands for.
+
+        @raise MailError: as C{copyMessages}, or if that is not allowed.
         """
 
 
@@ -344,8 +367,9 @@ class IAccount(Interface):
         Make a mailbox, and its superiors where they are missing (RFC 9051 §6.3.4). A name that
         only held children becomes selectable.
 
+        @param specialUse: one of C{model.records.SPECIAL_USES}, or several separated by spaces.
         @raise AlreadyExists: if a selectable mailbox has that name, or (with C{imapCode
-            USEATTR}) the account's mailbox of that special use is another.
+            USEATTR}) the account's mailbox of such a special use is another.
         """
 
     def deleteMailbox(name: str) -> Awaitable[None]:
@@ -398,6 +422,87 @@ class IAccount(Interface):
         """
         Be called with a mailboxId after any change of that mailbox, or with C{""} after a change
         of the list of mailboxes. As L{IMailbox.watch}.
+        """
+
+
+class ISurveyableAccount(IAccount):
+    """
+    An account that can tell the numbers of all its mailboxes at once, for LIST-STATUS.
+    """
+
+    def statuses() -> Awaitable[Mapping[str, MailboxStatus]]:
+        """
+        @return: by mailboxId, of each mailbox that can be selected, all of one instant.
+        """
+
+
+class ISpecialUseAccount(IAccount):
+    """
+    An account whose mailboxes can get another special use when they are there (RFC 6154 §4).
+    """
+
+    def setSpecialUse(name: str, specialUse: str | None) -> Awaitable[Sequence[str]]:
+        """
+        Give a mailbox these special uses and no others.
+
+        @param specialUse: as of L{IAccount.createMailbox}.
+        @return: the names of other mailboxes that had one of them: they have it no more.
+        @raise NoSuchMailbox: if there is none.
+        @raise MailboxNotSelectable: if the name only holds children.
+        """
+
+
+class IMetadataAccount(IAccount):
+    """
+    An account that keeps metadata entries (RFC 5464) of its mailboxes, and of itself.
+
+    A mailbox is named by its name, the account itself by C{""}. An entry whose name begins with
+    C{/private/} is another for each C{reader}, the accountId of who looks; C{None} is the account
+    itself. What has an entry keeps it through
+    RENAME (the new mailbox that RENAME of INBOX makes gets copies) and loses it with DELETE. Names
+    of entries are lower-case C{str} of ASCII, values C{bytes}. A change is one durable step and
+    takes the next modSeq of the account.
+
+    After the account was removed every method raises
+    L{NoSuchAccount<twisted_mailstack.errors.NoSuchAccount>}; a name that neither a mailbox nor
+    children have, L{NoSuchMailbox<twisted_mailstack.errors.NoSuchMailbox>}.
+    """
+
+    def metadataSizes(mailboxName: str, reader: str | None = None) -> Awaitable[Mapping[str, int]]:
+        """
+        @return: the octets of each entry there is, by its name.
+        """
+
+    def getMetadata(
+        mailboxName: str, names: Collection[str], reader: str | None = None
+    ) -> Awaitable[Mapping[str, bytes]]:
+        """
+        @return: the values of those entries that there are, by their names.
+        """
+
+    def setMetadata(
+        mailboxName: str,
+        values: Mapping[str, bytes | None],
+        limit: int,
+        reader: str | None = None,
+    ) -> Awaitable[int]:
+        """
+        Set entries, all or none.
+
+        @param values: by the entry's name; C{None} removes it, if it is there.
+        @param limit: of entries that there may be then, unless none is added. Those of other
+            readers don't count.
+        @return: the change's modSeq.
+        @raise CannotDoThat: with C{imapCode METADATA TOOMANY}, if there would be more.
+        """
+
+    def metadataChangesSince(
+        modSeq: int, reader: str | None = None
+    ) -> Awaitable[tuple[int, Sequence[MetadataChange]]]:
+        """
+        What was changed after a modSeq, removed entries among it unless very many were.
+
+        @return: where to go on, and the changes in their order.
         """
 
 
@@ -473,9 +578,15 @@ class IDirectoryAdmin(IDirectory):
         """
 
     def setQuota(
-        address: Address, octetLimit: int | None, messageLimit: int | None
+        address: Address,
+        octetLimit: int | None,
+        messageLimit: int | None,
+        mailboxLimit: int | None = None,
     ) -> Awaitable[None]:
         """
+        @param octetLimit: C{None} for no limit; likewise the others.
+        @param mailboxLimit: of mailboxes that are made from now on; for stores whose accounts are
+            L{ILimitedAccount}s.
         @raise NoSuchAccount: if there is none.
         """
 
@@ -557,6 +668,194 @@ class IMailStore(Interface):
 
         @param progress: called with what is done and how much there is.
         @return: all that is damaged; empty for a sound store.
+        """
+
+
+# --- sharing -----------------------------------------------------------------------------------
+
+
+class ISharingStore(IMailStore):
+    """
+    Optional: a store whose accounts can share mailboxes. Without it each has only its own.
+    """
+
+    sharing: IAccessControl = Attribute("Who may do what in whose mailboxes.")
+
+
+class IAccessControl(Interface):
+    """
+    The access control lists of mailboxes (RFC 4314 §2): rights by identifier (L{model.rights
+    <twisted_mailstack.model.rights>}). They are kept here, and kept to by C{sharing}.
+
+    An owner is in no list: an account may do everything in its mailboxes. The list of a mailbox
+    stays through RENAME and goes with DELETE; a new mailbox gets that of the nearest superior
+    mailbox, if it has one. What is said of an account goes with the account. Only mailboxes that
+    can be selected have lists.
+
+    Each change is one durable step, and tells those who watch the mailbox.
+    """
+
+    def entries(
+        mailboxId: str, identifiers: Collection[str] | None = None
+    ) -> Awaitable[Mapping[str, Rights]]:
+        """
+        @param identifiers: look for these only; C{None} for all.
+        @return: by identifier, ordered by it, each with one right at least. None if there is no
+            such mailbox (any more).
+        """
+
+    def change(
+        mailboxId: str, identifier: str, operation: FlagOperation, rights: Rights
+    ) -> Awaitable[None]:
+        """
+        Add rights to an identifier's, take some away, or replace them. Without any, it is in the
+        list no more.
+
+        @raise NoSuchMailbox: if there is none.
+        @raise CannotDoThat: (C{imapCode LIMIT}) if the list gets too long.
+        """
+
+    def replace(mailboxId: str, entries: Mapping[str, Rights]) -> Awaitable[None]:
+        """
+        Give a mailbox another list.
+
+        @raise NoSuchMailbox: if there is none.
+        @raise CannotDoThat: (C{imapCode LIMIT}) if the list is too long.
+        """
+
+    def shared(identifiers: Collection[str]) -> Awaitable[Sequence[SharedMailbox]]:
+        """
+        @return: the mailboxes in whose lists any of these is. The cost grows with their number,
+            not with that of accounts or mailboxes.
+        """
+
+    def publish(accountId: str, name: str | None) -> Awaitable[None]:
+        """
+        Make an account a public one: one of nobody, whose mailboxes are under this name; or, with
+        C{None}, a person's again.
+
+        @param name: one level of a mailbox's name.
+        @raise NoSuchAccount: if there is none.
+        @raise AlreadyExists: if another account has that name.
+        """
+
+    def published(name: str) -> Awaitable[str | None]:
+        """
+        @return: the accountId of the account that is public under that name.
+        """
+
+
+class ISharingAccount(IAccount):
+    """
+    An account together with what others share with it: the avatar. Mailboxes of others have names
+    below L{othersPrefix} and L{publicPrefix}, and each call looks at what may be done there:
+    L{AccessDenied<twisted_mailstack.errors.AccessDenied>} (NOPERM) is raised for a mailbox that may
+    be listed, and for one that may not L{NoSuchMailbox<twisted_mailstack.errors.NoSuchMailbox>}, as
+    if it weren't there.
+
+    C{createMailbox} needs the right C{k} in the nearest superior mailbox (an account's INBOX is
+    above all its others), C{deleteMailbox} C{x}, C{renameMailbox} both, and it goes on within one
+    account only. C{openMailbox} gives L{IRestrictedMailbox}es. C{quota}, C{lockMaildrop} and
+    C{watch} are those of the account itself.
+    """
+
+    othersPrefix: str = Attribute("Of the names of other persons' mailboxes, with the delimiter.")
+    publicPrefix: str = Attribute("Of the names of public accounts' mailboxes.")
+    administrator: bool = Attribute("Whether it may change quotas.")
+
+    def rights(name: str) -> Awaitable[Rights]:
+        """
+        @return: what the account may do in a mailbox; all, if it is its own.
+        @raise NoSuchMailbox: if there is none, or none of C{model.rights.REVEALING} is among them.
+        """
+
+    def sharedRights() -> Awaitable[Mapping[str, Rights]]:
+        """
+        @return: what it may do in each of the mailboxes of others that C{listMailboxes} has.
+        """
+
+    def accessList(name: str) -> Awaitable[Mapping[str, Rights]]:
+        """
+        @return: who may do what there, the owner among them. Needs C{a}.
+        """
+
+    def changeRights(
+        name: str, identifier: str, operation: FlagOperation, rights: Rights
+    ) -> Awaitable[None]:
+        """
+        As L{IAccessControl.change}. Needs C{a}.
+
+        @param identifier: as a person writes it.
+        @raise SyntaxProblem: if it can't be an identifier.
+        @raise MailError: if it is about nobody.
+        @raise CannotDoThat: if it is the owner, and would not have all rights then.
+        """
+
+    def grantable(name: str, identifier: str) -> Awaitable[tuple[Rights, Rights]]:
+        """
+        Needs C{a}.
+
+        @return: the rights that an identifier always has there, and those that it can be given.
+        """
+
+    def mayCreate(name: str) -> Awaitable[bool]:
+        """
+        @return: whether C{createMailbox} would be allowed.
+        """
+
+    def quotaRoot(name: str) -> Awaitable[str]:
+        """
+        @return: whose quota a mailbox of that name counts for: an account's address.
+        @raise MailError: if it is another's mailbox, which may not be read.
+        """
+
+    def quotaOf(root: str) -> Awaitable[tuple[Quota, tuple[int, int | None] | None]]:
+        """
+        @return: use and limits of an account, and of its mailboxes (C{mailboxQuota}).
+        @raise MailError: if it isn't there, or nothing of it may be known.
+        """
+
+    def setQuota(
+        root: str, octetLimit: int | None, messageLimit: int | None, mailboxLimit: int | None
+    ) -> Awaitable[None]:
+        """
+        As L{IDirectoryAdmin.setQuota}.
+
+        @raise AccessDenied: if the account is no L{administrator}.
+        """
+
+
+class IRestrictedMailbox(IMailbox):
+    """
+    A mailbox of another account, in which only some things may be done. C{account} is who does
+    them.
+
+    Each method looks at the rights of that instant. Reading needs C{r}; C{storeFlags} changes the
+    flags that may be changed, and is refused if that is none of those that are given; messages are
+    put there (with C{i}) with the flags that may be set; C{expunge} needs C{e}, and C{t} too where
+    it is not C{onlyDeleted}. C{moveMessages} needs C{r}, C{t} and C{e}. Who has not C{s} has no
+    recent messages.
+    """
+
+    def rights() -> Awaitable[Rights]:
+        """
+        @return: what may be done there now.
+        """
+
+    def require(rights: Rights) -> Awaitable[None]:
+        """
+        @raise AccessDenied: if not all of these are there; L{NoSuchMailbox} if C{l} isn't, either.
+        """
+
+
+class ILimitedAccount(IAccount):
+    """
+    Optional: an account that knows how many mailboxes it has.
+    """
+
+    def mailboxQuota() -> Awaitable[tuple[int, int | None]]:
+        """
+        @return: the number of its mailboxes, and how many there may be at most.
         """
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import Enum
+from typing import NamedTuple
 
 SEEN = "\\Seen"
 ANSWERED = "\\Answered"
@@ -59,6 +60,36 @@ class FlagOperation(Enum):
         if self is FlagOperation.REMOVE:
             return internFlags(old - given)
         return internFlags(given)
+
+
+class FlagScope(NamedTuple):
+    r"""
+    Which flags somebody may change, by the classes of RFC 4314 §4.
+
+    @ivar seen: C{\Seen}.
+    @ivar deleted: C{\Deleted}.
+    @ivar others: all other flags, and keywords.
+    """
+
+    seen: bool
+    deleted: bool
+    others: bool
+
+    def within(self, flags: Flags) -> Flags:
+        """
+        @return: those of the flags that may be changed.
+        """
+        return internFlags(
+            flag
+            for flag in flags
+            if (self.seen if flag == SEEN else self.deleted if flag == DELETED else self.others)
+        )
+
+    def merge(self, old: Flags, new: Flags) -> Flags:
+        """
+        @return: what becomes of C{old} where C{new} is wanted: what may not be changed stays.
+        """
+        return internFlags((old - self.within(old)) | self.within(new))
 
 
 def canonicalFlag(flag: str) -> str | None:

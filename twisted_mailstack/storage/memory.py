@@ -33,20 +33,32 @@ from twisted_mailstack.errors import (
     OverQuota,
 )
 from twisted_mailstack.interfaces import (
-    IAccount,
     IContentWriter,
     IDirectoryAdmin,
     IKeyedMemory,
+    ILimitedAccount,
     IMailbox,
     IMessageContent,
+    IMetadataAccount,
     IMovableMailbox,
+    IReceivingMailbox,
     IRememberingStore,
     IReplacingMailbox,
+    ISharingStore,
+    ISpecialUseAccount,
     ISpoolingStore,
     IStagedContent,
+    ISurveyableAccount,
 )
 from twisted_mailstack.model.address import Address, foldLocalPart
-from twisted_mailstack.model.flags import DELETED, SEEN, FlagOperation, Flags, KeywordSpelling
+from twisted_mailstack.model.flags import (
+    DELETED,
+    SEEN,
+    FlagOperation,
+    Flags,
+    FlagScope,
+    KeywordSpelling,
+)
 from twisted_mailstack.model.mailboxname import DELIMITER, INBOX, normaliseName, parents
 from twisted_mailstack.model.message import Summariser, Summary
 from twisted_mailstack.model.mime import Part, unpackStructure
@@ -63,11 +75,15 @@ from twisted_mailstack.model.records import (
     DomainRecord,
     MailboxInfo,
     MailboxStatus,
+    MetadataChange,
     Placement,
     Quota,
     StoreResult,
 )
+from twisted_mailstack.model.rights import Rights
 from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet
+from twisted_mailstack.storage.memorymetadata import MemoryMetadata
+from twisted_mailstack.storage.memorysharing import MemoryAccessControl
 from twisted_mailstack.storage.memoryspool import MemorySpool
 
 
@@ -157,6 +173,7 @@ class Box:
     spelling: KeywordSpelling = field(default_factory=KeywordSpelling)
     watchers: dict[object, Callable[[], None]] = field(default_factory=dict)
     deleted: bool = False
+    access: dict[str, Rights] = field(default_factory=dict)
 
 
 @implementer(IMessageContent)
@@ -281,6 +298,7 @@ class MemoryMailbox:
         operation: FlagOperation,
         flags: Flags,
         unchangedSince: int | None = None,
+        scope: FlagScope | None = None,
     ) -> StoreResult:
         """See L{IMailbox}."""
         box = self._box
@@ -294,6 +312,8 @@ class MemoryMailbox:
                 modified.append(entry.uid)
                 continue
             new = operation.apply(entry.flags, flags)
+            if scope is not None:
+                new = scope.merge(entry.flags, new)
             if new == entry.flags:
                 unchanged.append((entry.uid, entry.flags, entry.modSeq))
                 continue
@@ -369,13 +389,26 @@ class MemoryMailbox:
         self.account.store.tell()
         return AppendResult(box.uidValidity, uids)
 
-    async def copyMessages(self, uids: NumberSet, destination: IMailbox) -> CopyResult:
+    async def copyMessages(
+        self, uids: NumberSet, destination: IMailbox, scope: FlagScope | None = None
+    ) -> CopyResult:
         """See L{IMailbox}."""
-        return self.transfer(uids, destination, False)
+        return await self._transfer(uids, destination, False, scope)
 
-    async def moveMessages(self, uids: NumberSet, destination: IMailbox) -> CopyResult:
+    async def moveMessages(
+        self, uids: NumberSet, destination: IMailbox, scope: FlagScope | None = None
+    ) -> CopyResult:
         """See L{IMovableMailbox}."""
-        return self.transfer(uids, destination, True)
+        return await self._transfer(uids, destination, True, scope)
+
+    async def _transfer(
+        self, uids: NumberSet, destination: IMailbox, move: bool, scope: FlagScope | None
+    ) -> CopyResult:
+        if IReceivingMailbox.providedBy(destination):
+            receiving: Any = destination
+            received: CopyResult = await receiving.receive(self, uids, move)
+            return received
+        return self.transfer(uids, destination, move, scope)
 
     async def replaceMessage(
         self, uid: int, destination: IMailbox, message: tuple[IStagedContent, Flags, int, int]
@@ -406,7 +439,9 @@ class MemoryMailbox:
         self.account.store.tell()
         return AppendResult(box.uidValidity, [made])
 
-    def transfer(self, uids: NumberSet, destination: IMailbox, move: bool) -> CopyResult:
+    def transfer(
+        self, uids: NumberSet, destination: IMailbox, move: bool, scope: FlagScope | None = None
+    ) -> CopyResult:
         """
         Copy or move.
         """
@@ -427,7 +462,8 @@ class MemoryMailbox:
             if not within:
                 identity, thread = target.account.newId("E"), target.account.newId("T")
                 message = Message(identity, thread, message.prefix, message.data, message.summary)
-            made.append(target.add(message, entry.flags, entry.date, entry.zone, modSeq))
+            flags = entry.flags if scope is None else scope.within(entry.flags)
+            made.append(target.add(message, flags, entry.date, entry.zone, modSeq))
         target.account.changed(box, modSeq)
         if move:
             self._remove(entries, modSeq if within else self.account.nextModSeq())
@@ -442,7 +478,7 @@ class MemoryMailbox:
         return lambda: cast(None, watchers.pop(token, None))
 
 
-@implementer(IAccount)
+@implementer(ILimitedAccount, IMetadataAccount, ISpecialUseAccount, ISurveyableAccount)
 class MemoryAccount:
     """See L{IAccount}."""
 
@@ -455,6 +491,7 @@ class MemoryAccount:
         self.boxes: dict[str, Box] = {}
         self.subscribed: set[str] = set()
         self.limits: tuple[int | None, int | None] = store.quotaDefaults
+        self.mailboxLimit: int | None = None
         self.removed = False
         self._ids = count(1)
         # Who had the address before may have had mailboxes of the same names.
@@ -465,6 +502,7 @@ class MemoryAccount:
         self._threads: dict[bytes, str] = {}
         self._locked = False
         self._watchers: dict[object, Callable[[str], None]] = {}
+        self._metadata = MemoryMetadata(accountId, self._idOf, self.nextModSeq)
         for name, specialUse in ((INBOX, None), *DEFAULT_MAILBOXES):
             self._make(name, specialUse)
             self.subscribed.add(name)
@@ -548,6 +586,12 @@ class MemoryAccount:
             self.nextModSeq(),
             specialUse=specialUse,
         )
+        superior = [self.boxes[each] for each in parents(name) if each in self.boxes]
+        for each in reversed(superior):
+            if each.selectable:
+                # RFC 4314 §4: it inherits from the nearest.
+                box.access = dict(each.access)
+                break
         self.boxes[name] = box
         return box
 
@@ -559,13 +603,14 @@ class MemoryAccount:
     async def listMailboxes(self) -> Sequence[MailboxInfo]:
         """See L{IAccount}."""
         self._require()
-        infos = [self._info(box) for box in self.boxes.values()]
+        infos = [self.info(box) for box in self.boxes.values()]
         infos += [
             MailboxInfo(name, "", False, True) for name in self.subscribed - self.boxes.keys()
         ]
         return sorted(infos, key=lambda info: (info.name != INBOX, info.name))
 
-    def _info(self, box: Box) -> MailboxInfo:
+    def info(self, box: Box) -> MailboxInfo:
+        """The line of a mailbox in the list."""
         subscribed = box.name in self.subscribed
         return MailboxInfo(box.name, box.mailboxId, box.selectable, subscribed, box.specialUse)
 
@@ -588,14 +633,86 @@ class MemoryAccount:
         name = normaliseName(name)
         if name in self.boxes and self.boxes[name].selectable:
             raise AlreadyExists("That mailbox exists already")
-        if specialUse and any(box.specialUse == specialUse for box in self.boxes.values()):
+        if self._others(specialUse):
             raise AlreadyExists("Another mailbox has that special use", imapCode="USEATTR")
+        made = {*parents(name), name} - self.boxes.keys()
+        if self.mailboxLimit is not None and len(self.boxes) + len(made) > self.mailboxLimit:
+            raise OverQuota("The account has too many mailboxes")
         for parent in parents(name):
             if parent not in self.boxes:
                 self._make(parent)
+        if name in self.boxes:
+            self._metadata.forget(self.boxes[name].mailboxId)
         box = self._make(name, specialUse)
         self._listChanged()
-        return self._info(box)
+        return self.info(box)
+
+    def _others(self, specialUse: str | None, name: str = "") -> list[Box]:
+        wanted = set((specialUse or "").split())
+        return [
+            box
+            for box in self.boxes.values()
+            if box.name != name and wanted.intersection((box.specialUse or "").split())
+        ]
+
+    async def setSpecialUse(self, name: str, specialUse: str | None) -> Sequence[str]:
+        """See L{ISpecialUseAccount}."""
+        self._require()
+        self._open(name)
+        others = self._others(specialUse, name)
+        taken = (specialUse or "").split()
+        for other in others:
+            uses = (other.specialUse or "").split()
+            other.specialUse = " ".join(use for use in uses if use not in taken) or None
+        self.boxes[name].specialUse = specialUse
+        self.nextModSeq()
+        self._listChanged()
+        return sorted(other.name for other in others)
+
+    async def statuses(self) -> Mapping[str, MailboxStatus]:
+        """See L{ISurveyableAccount}."""
+        self._require()
+        boxes = [box for box in self.boxes.values() if box.selectable]
+        return {box.mailboxId: await MemoryMailbox(self, box).status() for box in boxes}
+
+    def _idOf(self, name: str) -> str:
+        box = self.boxes.get(name)
+        if box is None:
+            raise NoSuchMailbox()
+        return box.mailboxId
+
+    async def metadataSizes(self, mailboxName: str, reader: str | None = None) -> Mapping[str, int]:
+        """See L{IMetadataAccount}."""
+        self._require()
+        return self._metadata.sizes(mailboxName, reader)
+
+    async def getMetadata(
+        self, mailboxName: str, names: Collection[str], reader: str | None = None
+    ) -> Mapping[str, bytes]:
+        """See L{IMetadataAccount}."""
+        self._require()
+        return self._metadata.get(mailboxName, names, reader)
+
+    async def setMetadata(
+        self,
+        mailboxName: str,
+        values: Mapping[str, bytes | None],
+        limit: int,
+        reader: str | None = None,
+    ) -> int:
+        """See L{IMetadataAccount}."""
+        self._require()
+        modSeq = self._metadata.set(mailboxName, values, limit, reader)
+        self._listChanged()
+        return modSeq
+
+    async def metadataChangesSince(
+        self, modSeq: int, reader: str | None = None
+    ) -> tuple[int, Sequence[MetadataChange]]:
+        """See L{IMetadataAccount}."""
+        self._require()
+        names = {box.mailboxId: box.name for box in self.boxes.values()}
+        return self._modSeq, self._metadata.changesSince(modSeq, reader, names.__getitem__)
 
     async def deleteMailbox(self, name: str) -> None:
         """See L{IAccount}."""
@@ -609,8 +726,10 @@ class MemoryAccount:
             raise HasChildren()
         self._noteFormer(self.boxes.pop(name))
         box.deleted = True
+        self._metadata.forget(box.mailboxId)
         if self._below(name):
-            self._make(name).selectable = False
+            placeholder = self._make(name)
+            placeholder.selectable, placeholder.access = False, {}
         self.changed(box, self.nextModSeq())
         self._listChanged()
 
@@ -639,6 +758,8 @@ class MemoryAccount:
             self._make(new)
             everything = NumberSet([(1, MAX_NUMBER)])
             self._open(INBOX).transfer(everything, self._open(new), True)
+            inbox, made = self.boxes[INBOX], self.boxes[new]
+            self._metadata.copy(inbox.mailboxId, made.mailboxId, self.nextModSeq())
         for name, target in targets.items():
             box = self.boxes.pop(name)
             self._noteFormer(box)
@@ -664,6 +785,11 @@ class MemoryAccount:
         """See L{IAccount}."""
         self._require()
         return self._quota()
+
+    async def mailboxQuota(self) -> tuple[int, int | None]:
+        """See L{ILimitedAccount}."""
+        self._require()
+        return len(self.boxes), self.mailboxLimit
 
     async def lockMaildrop(self) -> Callable[[], None]:
         """See L{IAccount}."""
@@ -772,11 +898,16 @@ class MemoryDirectory:
         self._replace(address, enabled=enabled)
 
     async def setQuota(
-        self, address: Address, octetLimit: int | None, messageLimit: int | None
+        self,
+        address: Address,
+        octetLimit: int | None,
+        messageLimit: int | None,
+        mailboxLimit: int | None = None,
     ) -> None:
         """See L{IDirectoryAdmin}."""
-        record = self._replace(address)
-        self._store.accounts[record.accountId].limits = octetLimit, messageLimit
+        account = self._store.accounts[self._replace(address).accountId]
+        account.limits = octetLimit, messageLimit
+        account.mailboxLimit = mailboxLimit
 
     async def removeAccount(self, address: Address) -> None:
         """See L{IDirectoryAdmin}."""
@@ -784,6 +915,7 @@ class MemoryDirectory:
         del self._accounts[_key(address)]
         account = self._store.accounts.pop(record.accountId)
         account.removed = True
+        self._store.sharing.forget(account)
         self._store.formerAccounts[_key(address)] = account.uidValidity
         for box in account.boxes.values():
             box.deleted = True
@@ -848,7 +980,7 @@ class KeyedMemory:
         return {key: remembered[key][0] for key, _, _ in entries}
 
 
-@implementer(ISpoolingStore, IRememberingStore)
+@implementer(ISpoolingStore, IRememberingStore, ISharingStore)
 class MemoryMailStore:
     """
     See L{IMailStore}, and the module.
@@ -870,6 +1002,7 @@ class MemoryMailStore:
         self.directory = MemoryDirectory(self)
         self.spool = MemorySpool(self)
         self.memory = KeyedMemory(now)
+        self.sharing = MemoryAccessControl(self)
 
     def openStaged(self, staged: IStagedContent, prefix: bytes) -> MemoryContent:
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from zope.interface import implementer
@@ -20,11 +20,24 @@ from twisted_mailstack.errors import (
     MaildropLocked,
     NoSuchAccount,
     NoSuchMailbox,
+    OverQuota,
 )
-from twisted_mailstack.interfaces import IAccount, IContentWriter
+from twisted_mailstack.interfaces import (
+    IContentWriter,
+    ILimitedAccount,
+    IMetadataAccount,
+    ISpecialUseAccount,
+    ISurveyableAccount,
+)
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.mailboxname import DELIMITER, INBOX, normaliseName, parents
-from twisted_mailstack.model.records import DEFAULT_MAILBOXES, MailboxInfo, Quota
+from twisted_mailstack.model.records import (
+    DEFAULT_MAILBOXES,
+    MailboxInfo,
+    MailboxStatus,
+    MetadataChange,
+    Quota,
+)
 from twisted_mailstack.storage.sql.mailbox import (
     Box,
     SQLMailbox,
@@ -32,6 +45,8 @@ from twisted_mailstack.storage.sql.mailbox import (
     nextModSeq,
     takeIds,
 )
+from twisted_mailstack.storage.sql.metadata import Metadata
+from twisted_mailstack.storage.sql.sharing import dropAccess, inheritAccess
 from twisted_mailstack.storage.sql.writer import Transaction
 
 if TYPE_CHECKING:
@@ -61,6 +76,7 @@ def newMailbox(
         " mod_seq) VALUES (?, ?, ?, 1, ?, ?, ?)",
         (account, mailbox, name, specialUse, uidValidity, modSeq),
     )
+    inheritAccess(transaction, account, mailbox, name)
     transaction.changed.add((account, 0))
     return MailboxInfo(name, f"M{account}-{mailbox}", True, False, specialUse)
 
@@ -97,7 +113,7 @@ def newAccountMailboxes(transaction: Transaction, account: int) -> None:
         transaction.execute("INSERT OR IGNORE INTO subscription VALUES (?, ?)", (account, name))
 
 
-@implementer(IAccount)
+@implementer(ILimitedAccount, IMetadataAccount, ISpecialUseAccount, ISurveyableAccount)
 class SQLAccount:
     """
     See L{IAccount}.
@@ -108,6 +124,7 @@ class SQLAccount:
         self.number = number
         self.accountId = f"A{number}"
         self.address = address
+        self._metadata = Metadata(number)
 
     def _require(self, connection: Any) -> None:
         if not connection.execute(
@@ -180,11 +197,7 @@ class SQLAccount:
             if found is not None and found[1]:
                 raise AlreadyExists("That mailbox exists already")
             if specialUse is not None:
-                other = transaction.execute(
-                    "SELECT name FROM mailbox WHERE account = ? AND special_use = ?",
-                    (self.number, specialUse),
-                ).fetchone()
-                if other is not None:
+                if self._others(transaction, specialUse):
                     raise AlreadyExists("Another mailbox has that special use", imapCode="USEATTR")
             self._makeParents(transaction, name)
             if found is not None:
@@ -192,12 +205,60 @@ class SQLAccount:
                     "DELETE FROM mailbox WHERE account = ? AND mailbox = ?",
                     (self.number, found[0]),
                 )
+                self._metadata.forget(transaction, found[0])
             (count,) = transaction.execute(
                 "SELECT count(*) FROM mailbox WHERE account = ?", (self.number,)
             ).fetchone()
             if count >= MAX_MAILBOXES:
                 raise CannotDoThat("Too many mailboxes", imapCode="LIMIT")
+            (limit,) = transaction.execute(
+                "SELECT mailbox_limit FROM account WHERE account = ?", (self.number,)
+            ).fetchone()
+            if limit is not None and count >= limit:
+                raise OverQuota("The account has too many mailboxes")
             return newMailbox(transaction, self.number, name, specialUse)
+
+        return await self._change(change)
+
+    def _others(
+        self, transaction: Transaction, specialUse: str, mailbox: int = 0
+    ) -> list[tuple[int, str, str]]:
+        """
+        @return: the other mailboxes that have one of these special uses.
+        """
+        wanted = set(specialUse.split())
+        return [
+            row
+            for row in transaction.execute(
+                "SELECT mailbox, name, special_use FROM mailbox"
+                " WHERE account = ? AND special_use IS NOT NULL AND mailbox <> ?",
+                (self.number, mailbox),
+            )
+            if not wanted.isdisjoint(row[2].split())
+        ]
+
+    async def setSpecialUse(self, name: str, specialUse: str | None) -> Sequence[str]:
+        """See L{ISpecialUseAccount}."""
+
+        def change(transaction: Transaction) -> Sequence[str]:
+            found = self._find(transaction, name)
+            if found is None:
+                raise NoSuchMailbox()
+            if not found[1]:
+                raise MailboxNotSelectable()
+            others = self._others(transaction, specialUse, found[0]) if specialUse else []
+            taken = set((specialUse or "").split())
+            changes: list[tuple[int, str | None]] = [(found[0], specialUse)]
+            for mailbox, _, uses in others:
+                left = " ".join(use for use in uses.split() if use not in taken)
+                changes.append((mailbox, left or None))
+            transaction.executemany(
+                "UPDATE mailbox SET special_use = ? WHERE account = ? AND mailbox = ?",
+                [(uses, self.number, mailbox) for mailbox, uses in changes],
+            )
+            nextModSeq(transaction, self.number)
+            transaction.changed.add((self.number, 0))
+            return sorted(other for _, other, _ in others)
 
         return await self._change(change)
 
@@ -231,11 +292,13 @@ class SQLAccount:
             if not selectable and hasChildren:
                 raise HasChildren()
             if selectable:
+                dropAccess(transaction, self.number, mailbox)
                 self._empty(transaction, mailbox)
                 self._noteFormer(transaction, mailbox)
             transaction.execute(
                 "DELETE FROM mailbox WHERE account = ? AND mailbox = ?", (self.number, mailbox)
             )
+            self._metadata.forget(transaction, mailbox)
             if hasChildren:
                 newPlaceholder(transaction, self.number, name)
             transaction.changed |= {(self.number, mailbox), (self.number, 0)}
@@ -335,6 +398,8 @@ class SQLAccount:
         source.remove([(row[0], row[1], row[2], row[3]) for row in rows])
         box.write()
         source.write()
+        # RFC 5464 §4.1: INBOX keeps its annotations, the new mailbox has them too.
+        self._metadata.copy(transaction, inbox, target, box.modSeq)
 
     async def setSubscribed(self, name: str, subscribed: bool) -> None:
         """See L{IAccount}."""
@@ -365,6 +430,82 @@ class SQLAccount:
         if row is None:
             raise NoSuchAccount()
         return Quota(*row)
+
+    async def mailboxQuota(self) -> tuple[int, int | None]:
+        """See L{ILimitedAccount}."""
+        row = self.store.reader.execute(
+            "SELECT (SELECT count(*) FROM mailbox WHERE account = a.account), mailbox_limit"
+            " FROM account a WHERE account = ?",
+            (self.number,),
+        ).fetchone()
+        if row is None:
+            raise NoSuchAccount()
+        return row[0], MAX_MAILBOXES if row[1] is None else min(row[1], MAX_MAILBOXES)
+
+    async def statuses(self) -> Mapping[str, MailboxStatus]:
+        """See L{ISurveyableAccount}."""
+        rows = self.store.reader.execute(
+            "SELECT mailbox, uid_validity, uid_next, mod_seq, messages, unseen, deleted, recent,"
+            " octets, keywords FROM mailbox WHERE account = ? AND selectable",
+            (self.number,),
+        ).fetchall()
+        if not rows:
+            raise NoSuchAccount()
+        prefix = f"M{self.number}-"
+        return {
+            f"{prefix}{row[0]}": MailboxStatus._make((*row[1:9], tuple(row[9].split())))
+            for row in rows
+        }
+
+    def _metadataOf(self, connection: Any, mailboxName: str) -> int:
+        if not mailboxName:
+            self._require(connection)
+            return 0
+        found = self._find(connection, mailboxName)
+        if found is None:
+            self._require(connection)
+            raise NoSuchMailbox()
+        return found[0]
+
+    async def metadataSizes(self, mailboxName: str, reader: str | None = None) -> Mapping[str, int]:
+        """See L{IMetadataAccount}."""
+        read = self.store.reader
+        return self._metadata.sizes(read, self._metadataOf(read, mailboxName), reader)
+
+    async def getMetadata(
+        self, mailboxName: str, names: Collection[str], reader: str | None = None
+    ) -> Mapping[str, bytes]:
+        """See L{IMetadataAccount}."""
+        read = self.store.reader
+        return self._metadata.get(read, self._metadataOf(read, mailboxName), names, reader)
+
+    async def setMetadata(
+        self,
+        mailboxName: str,
+        values: Mapping[str, bytes | None],
+        limit: int,
+        reader: str | None = None,
+    ) -> int:
+        """See L{IMetadataAccount}."""
+
+        def change(transaction: Transaction) -> int:
+            mailbox = self._metadataOf(transaction, mailboxName)
+            return self._metadata.set(transaction, mailbox, values, limit, reader)
+
+        return await self._change(change)
+
+    async def metadataChangesSince(
+        self, modSeq: int, reader: str | None = None
+    ) -> tuple[int, Sequence[MetadataChange]]:
+        """See L{IMetadataAccount}."""
+        read = self.store.reader
+        # The modSeq first: what is committed in between is told again with the next call.
+        row = read.execute(
+            "SELECT mod_seq FROM account WHERE account = ?", (self.number,)
+        ).fetchone()
+        if row is None:
+            raise NoSuchAccount()
+        return row[0], self._metadata.changesSince(read, modSeq, reader)
 
     async def lockMaildrop(self) -> Callable[[], None]:
         """See L{IAccount}."""

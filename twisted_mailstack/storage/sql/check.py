@@ -19,6 +19,7 @@ from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.model.address import Address, foldLocalPart
 from twisted_mailstack.model.flags import DELETED, SEEN, canonicalFlag
 from twisted_mailstack.model.records import Damage
+from twisted_mailstack.model.rights import ALL_RIGHTS
 from twisted_mailstack.storage.sql.content import SUMMARY, summaryChecksum
 from twisted_mailstack.storage.sql.schema import PIECES
 
@@ -43,7 +44,7 @@ def checkDatabase(
     try:
         checks: tuple[Callable[[sqlite3.Connection], Iterator[Damage]], ...] = (
             *(_database, _mailboxes, _vanished, _entries, _flags, _messages, _accounts, _orphans),
-            *(_queue, lambda connection: _contents(connection, progress)),
+            *(_access, _queue, lambda connection: _contents(connection, progress)),
         )
         found = chain.from_iterable(_guarded(check(connection)) for check in checks)
         return list(islice(found, MAX_FINDINGS))
@@ -219,18 +220,46 @@ def _orphans(connection: sqlite3.Connection) -> Iterator[Damage]:
         ("vanished", "notes of expunged messages"),
         ("reference", "threads"),
         ("subscription", "subscriptions"),
+        ("metadata", "metadata entries"),
+        ("access", "rights of others"),
+        ("published", "public names"),
     ):
         for account, number in connection.execute(
             f"SELECT account, count(*) FROM {table}"
             " WHERE account NOT IN (SELECT account FROM account) GROUP BY account"
         ):
             yield Damage(f"account A{account}", f"does not exist, but has {number} {what}")
+    for address, number in connection.execute(
+        f"SELECT {_ADDRESS}, count(*) FROM metadata m JOIN account a ON a.account = m.account"
+        " WHERE m.mailbox <> 0 AND NOT EXISTS (SELECT 1 FROM mailbox b"
+        "  WHERE b.account = m.account AND b.mailbox = m.mailbox) GROUP BY m.account"
+    ):
+        yield Damage(address, f"has {number} metadata entries of mailboxes that don't exist")
+    for address, modSeq, youngest in connection.execute(
+        f"SELECT {_ADDRESS}, a.mod_seq, max(m.mod_seq) FROM metadata m"
+        " JOIN account a ON a.account = m.account"
+        " GROUP BY m.account HAVING max(m.mod_seq) > a.mod_seq"
+    ):
+        yield Damage(address, f"a metadata entry has modSeq {youngest}, the account only {modSeq}")
     for domain, address in connection.execute(
         f"SELECT domain, {_ADDRESS} FROM account a WHERE domain NOT IN (SELECT name FROM domain)"
         f" UNION ALL SELECT domain, {_ADDRESS} FROM alias a"
         " WHERE domain NOT IN (SELECT name FROM domain)"
     ):
         yield Damage(address, f"is in {domain}, which is no domain of ours")
+
+
+def _access(connection: sqlite3.Connection) -> Iterator[Damage]:
+    rows = connection.execute(
+        f"SELECT x.mailbox, x.identifier, x.rights, b.selectable, coalesce({_NAME}, {_ADDRESS})"
+        " FROM access x JOIN account a ON a.account = x.account"
+        " LEFT JOIN mailbox b ON b.account = x.account AND b.mailbox = x.mailbox"
+    )
+    for mailbox, identifier, rights, selectable, where in rows:
+        if not selectable:
+            yield Damage(where, f"{identifier} has rights in a mailbox {mailbox} that isn't there")
+        elif not rights or not set(rights) <= ALL_RIGHTS:
+            yield Damage(where, f"the rights of {identifier} can't be read: {rights!r}")
 
 
 def _queue(connection: sqlite3.Connection) -> Iterator[Damage]:

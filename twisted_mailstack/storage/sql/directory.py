@@ -18,6 +18,7 @@ from twisted_mailstack.interfaces import IDirectoryAdmin
 from twisted_mailstack.model.address import Address, foldLocalPart
 from twisted_mailstack.model.records import AccountRecord, AliasRecord, DomainRecord
 from twisted_mailstack.storage.sql.account import newAccountMailboxes
+from twisted_mailstack.storage.sql.sharing import forgetAccount
 from twisted_mailstack.storage.sql.writer import Transaction
 
 if TYPE_CHECKING:
@@ -178,10 +179,20 @@ class SQLDirectory:
         await self._update(address, "enabled = ?", int(enabled))
 
     async def setQuota(
-        self, address: Address, octetLimit: int | None, messageLimit: int | None
+        self,
+        address: Address,
+        octetLimit: int | None,
+        messageLimit: int | None,
+        mailboxLimit: int | None = None,
     ) -> None:
         """See L{IDirectoryAdmin}."""
-        await self._update(address, "octet_limit = ?, message_limit = ?", octetLimit, messageLimit)
+        await self._update(
+            address,
+            "octet_limit = ?, message_limit = ?, mailbox_limit = ?",
+            octetLimit,
+            messageLimit,
+            mailboxLimit,
+        )
 
     async def removeAccount(self, address: Address) -> None:
         """See L{IDirectoryAdmin}."""
@@ -211,9 +222,11 @@ class SQLDirectory:
                 "UPDATE content SET copies = copies - ? WHERE content = ?", counts
             )
             transaction.unplaced = True
+            forgetAccount(transaction, row[0])
             for table in (
                 *("entry", "vanished", "message", "reference"),
-                *("mailbox", "former_name", "subscription", "account"),
+                *("mailbox", "former_name", "subscription", "metadata", "access", "published"),
+                "account",
             ):
                 transaction.execute(f"DELETE FROM {table} WHERE account = ?", row)
 

@@ -234,8 +234,39 @@ CREATE TABLE sorting (
 );
 """
 
+_ACCESS = """
+CREATE TABLE access (
+    account INTEGER NOT NULL,
+    mailbox INTEGER NOT NULL,
+    identifier TEXT NOT NULL,
+    rights TEXT NOT NULL,
+    PRIMARY KEY (account, mailbox, identifier)
+) WITHOUT ROWID;
+CREATE INDEX access_identifier ON access (identifier);
+
+CREATE TABLE published (
+    account INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+);
+
+ALTER TABLE account ADD COLUMN mailbox_limit INTEGER;
+"""
+
+_METADATA = """
+CREATE TABLE metadata (
+    account INTEGER NOT NULL,
+    mailbox INTEGER NOT NULL,
+    reader INTEGER NOT NULL,
+    entry TEXT NOT NULL,
+    value BLOB,
+    mod_seq INTEGER NOT NULL,
+    PRIMARY KEY (account, mailbox, reader, entry)
+) WITHOUT ROWID;
+CREATE INDEX metadata_mod_seq ON metadata (account, mod_seq);
+"""
+
 #: The n-th makes version n out of version n - 1.
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SPOOL, _MEMORY, _SORTING, _VIA)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SPOOL, _MEMORY, _SORTING, _VIA, _ACCESS, _METADATA)
 
 
 def upgrade(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:

@@ -32,7 +32,12 @@ from twisted_mailstack.errors import (
     StoreDamaged,
     TemporaryFailure,
 )
-from twisted_mailstack.interfaces import IRememberingStore, ISpoolingStore, IStagedContent
+from twisted_mailstack.interfaces import (
+    IRememberingStore,
+    ISharingStore,
+    ISpoolingStore,
+    IStagedContent,
+)
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.mailboxname import INBOX
 from twisted_mailstack.model.records import Damage, Placement
@@ -44,6 +49,7 @@ from twisted_mailstack.storage.sql.directory import SQLDirectory, accountNumber
 from twisted_mailstack.storage.sql.mailbox import Box, requireAccount, storeMessage
 from twisted_mailstack.storage.sql.memory import SQLMemory
 from twisted_mailstack.storage.sql.schema import PIECES, upgrade
+from twisted_mailstack.storage.sql.sharing import SQLAccessControl
 from twisted_mailstack.storage.sql.spool import SQLSpool
 from twisted_mailstack.storage.sql.watchers import Watchers
 from twisted_mailstack.storage.sql.writer import Transaction, Writer
@@ -61,7 +67,7 @@ LONG = 50
 Progress = Callable[[int, int], None]
 
 
-@implementer(ISpoolingStore, IRememberingStore)
+@implementer(ISpoolingStore, IRememberingStore, ISharingStore)
 class SQLMailStore:
     """
     See L{IMailStore}.
@@ -98,6 +104,7 @@ class SQLMailStore:
         self.directory = SQLDirectory(self)
         self.spool = SQLSpool(self)
         self.memory = SQLMemory(self)
+        self.sharing = SQLAccessControl(self)
         self._clock = clock
         self._callFromThread = callFromThread
         self._poll: IDelayedCall | None = None
