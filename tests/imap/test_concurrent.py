@@ -190,10 +190,10 @@ class ConversationTests(SynchronousTestCase):
             S: b OK STORE completed
             C: c SEARCH FLAGGED
             S: * SEARCH 3
-            S: c OK SEARCH completed
+            S: c OK [EXPUNGEISSUED] SEARCH completed
             C: d UID SEARCH 3
             S: * SEARCH 3
-            S: d OK UID SEARCH completed
+            S: d OK [EXPUNGEISSUED] UID SEARCH completed
             C: e UID SEARCH FLAGGED
             S: * SEARCH 3
             S: * 1 EXPUNGE

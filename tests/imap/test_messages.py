@@ -705,7 +705,7 @@ class ExpungeTests(MailboxTestCase):
             S: b OK STORE completed
             C: c SEARCH ALL
             S: * SEARCH 1 3 4 5 6
-            S: c OK SEARCH completed
+            S: c OK [EXPUNGEISSUED] SEARCH completed
             C: d CHECK
             S: * 2 EXPUNGE
             S: d OK CHECK completed

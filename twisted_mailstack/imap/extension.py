@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from twisted_mailstack.imap.commands.append import MessageReader
     from twisted_mailstack.imap.fetch import FetchItem, Item
     from twisted_mailstack.imap.grammar import Cursor
+    from twisted_mailstack.imap.results import Results
     from twisted_mailstack.imap.search import SearchKey
     from twisted_mailstack.imap.selected import Selected
     from twisted_mailstack.imap.session import IMAPSession
@@ -161,6 +162,38 @@ class FetchModifier:
     check: Callable[[FetchRequest], None] | None = None
 
 
+@dataclass(frozen=True)
+class SearchReturn:
+    """
+    A return option of SEARCH, SORT and ESEARCH (RFC 4466 §2.6.1).
+
+    @ivar data: C{data(results, value)}: its data in the ESEARCH response, without the name; C{None}
+        for none.
+    @ivar messages: C{messages(results, value)}: which of what was found it is about, as indexes.
+        C{None} if it isn't about messages.
+    @ivar reach: C{reach(value)}: how many of what is found it needs from the beginning, and how
+        many from the end. C{None}: all, if it is about messages or C{needsAll}.
+    @ivar needsAll: whether everything has to be found for it though it isn't about messages.
+    @ivar parse: C{parse(session, cursor)}: reads its value; the cursor stands behind its name.
+    @ivar excludes: names of options that it doesn't go with.
+    @ivar silent: whether it asks for no response.
+    @ivar check: C{check(results)}: raises if it can't be had; before anything is looked at.
+    @ivar conclude: C{await conclude(results)}: once the response is written.
+    @ivar failed: C{failed(session)}: when the command failed, but not for its syntax.
+    """
+
+    data: Callable[[Results, Any], bytes | None] | None = None
+    messages: Callable[[Results, Any], Sequence[int]] | None = None
+    reach: Callable[[Any], tuple[int, int]] | None = None
+    needsAll: bool = False
+    parse: Callable[[IMAPSession, Cursor], Any] | None = None
+    excludes: tuple[bytes, ...] = ()
+    silent: bool = False
+    check: Callable[[Results], None] | None = None
+    conclude: Callable[[Results], Awaitable[None]] | None = None
+    failed: Callable[[IMAPSession], None] | None = None
+
+
 ParseModifier = Callable[["IMAPSession", "Cursor"], Any]
 
 
@@ -223,6 +256,10 @@ class Extension:
     @ivar appendData: forms of a new message (RFC 4466 §6: append-data-ext) by name: given a reader
         whose cursor stands behind the name and a space, reads what the message is made of.
     @ivar checkAppend: C{await check(session, content)}: raises to refuse a new message.
+    @ivar searchReturns: return options of SEARCH, SORT and ESEARCH by name, in the order in which
+        their data are written.
+    @ivar progress: C{progress(session, tag)}: makes what is called now and then during a long
+        command, with the number of messages it has looked at.
     @ivar enables: capabilities that ENABLE may name (RFC 5161).
     @ivar sortKeys: of SORT, by name (RFC 5256).
     @ivar threadAlgorithms: of THREAD, by name: C{await algorithm(messages, breathe)} gives the
@@ -251,6 +288,8 @@ class Extension:
     createCode: Callable[[MailboxInfo], bytes] | None = None
     appendData: Mapping[bytes, Callable[[MessageReader], None]] = field(default_factory=dict)
     checkAppend: CheckAppend | None = None
+    searchReturns: Mapping[bytes, SearchReturn] = field(default_factory=dict)
+    progress: Callable[[IMAPSession, bytes], Callable[[int], None]] | None = None
     enables: tuple[bytes, ...] = ()
     sortKeys: Mapping[bytes, Criterion] = field(default_factory=dict)
     threadAlgorithms: Mapping[bytes, Algorithm] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from twisted_mailstack.interfaces import IContentWriter
 from twisted_mailstack.model.dates import parseDate, parseDateTime
 from twisted_mailstack.model.flags import Flags, canonicalFlag, internFlags
 from twisted_mailstack.model.mailboxname import decodeName, normaliseName
-from twisted_mailstack.model.sequence import SequenceSet
+from twisted_mailstack.model.sequence import LAST_RESULT, SequenceSet
 
 #   tag = 1*<any ASTRING-CHAR except "+">
 TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]+(?= |\Z)")
@@ -184,7 +184,9 @@ class Cursor:
         return value
 
     def sequenceSet(self) -> SequenceSet:
-        """sequence-set"""
+        """sequence-set, C{$} included (RFC 5182 §3)"""
+        if self.skip(b"$"):
+            return LAST_RESULT
         return SequenceSet.parse(self._match(_SET, "Sequence set").group())
 
     def mailbox(self) -> str:

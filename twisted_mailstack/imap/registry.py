@@ -26,6 +26,7 @@ from twisted_mailstack.imap.extensions import (
     children,
     condstore,
     enable,
+    esearch,
     id,
     idle,
     listextended,
@@ -33,11 +34,13 @@ from twisted_mailstack.imap.extensions import (
     move,
     multiappend,
     namespace,
+    partial,
     preview,
     qresync,
     replace,
     sasl,
     savedate,
+    searchres,
     sort,
     specialuse,
     starttls,
@@ -46,6 +49,7 @@ from twisted_mailstack.imap.extensions import (
     uidplus,
     unselect,
     utf8,
+    within,
 )
 from twisted_mailstack.imap.fetch import ITEMS
 from twisted_mailstack.imap.search import KEYS
@@ -79,6 +83,11 @@ EXTENSIONS: tuple[Extension, ...] = (
     uidplus.EXTENSION,
     unselect.EXTENSION,
     move.EXTENSION,
+    esearch.EXTENSION,
+    searchres.EXTENSION,
+    within.EXTENSION,
+    # Before CONDSTORE: PARTIAL of UID FETCH is applied before CHANGEDSINCE (RFC 9394 §3.4).
+    partial.EXTENSION,
     condstore.EXTENSION,
     qresync.EXTENSION,
     uidonly.EXTENSION,

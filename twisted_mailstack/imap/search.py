@@ -10,7 +10,10 @@ encoding they are in, as substrings without regard to case.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twisted_mailstack.errors import (
@@ -36,17 +39,20 @@ from twisted_mailstack.model.message import parseFieldDateZone
 from twisted_mailstack.model.mime import Part, unpackStructure
 from twisted_mailstack.model.records import Attribute
 from twisted_mailstack.model.searchtext import MAX_HEADER, MAX_TEXT, headerTexts, pieces
-from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.model.sequence import LAST_RESULT, NumberSet, SequenceSet
 from twisted_mailstack.model.text import fold, partText
 from twisted_mailstack.wire.stream import Stream
 
 if TYPE_CHECKING:
     from twisted_mailstack.imap.grammar import Cursor
+    from twisted_mailstack.imap.session import IMAPSession
 
 #: Keys within keys; clients chain OR for each of many names.
 MAX_DEPTH = 100
 #: Keys of one command.
 MAX_KEYS = 1000
+#: Messages after which others have a turn, even if nothing but numbers is compared.
+SLICE = 10_000
 ROWS = 500
 HEADERS = 100
 TEXTS = 16
@@ -62,11 +68,22 @@ class Context:
 
     @ivar gone: indexes of messages that turned out to be gone, or can't be read: they are found by
         nothing, and don't keep the others from being found.
+    @ivar now: when the search began, in seconds since 1970.
+    @ivar looked: how many rows of the store were looked at.
     @ivar scores: of what was searched for with FUZZY, by index: how much of it each message has, 1
         to 100 (RFC 6203 §4).
     """
 
-    def __init__(self, view: View, mailbox: IMailbox, stream: Stream) -> None:
+    def __init__(
+        self,
+        view: View,
+        mailbox: IMailbox,
+        stream: Stream,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """
+        @param progress: called now and then with C{looked}.
+        """
         self.view = view
         self.mailbox = mailbox
         self.stream = stream
@@ -74,7 +91,20 @@ class Context:
         self.scores: dict[int, int] = {}
         # What an index said, by the node that asked.
         self.possible: dict[Node, NumberSet | None] = {}
+        self.now = int(stream.clock.seconds())
+        self.looked = 0
+        self._progress = progress
         self._begun = False
+
+    async def breathe(self) -> None:
+        """
+        Let everyone else have a turn.
+
+        @raise ConnectionClosed: if nobody waits for what is found any more.
+        """
+        if self._progress is not None:
+            self._progress(self.looked)
+        await self.stream.breathe()
 
     async def rows(
         self, candidates: Sequence[int], attributes: tuple[Attribute, ...], size: int
@@ -88,11 +118,12 @@ class Context:
         for start in range(0, len(candidates), size):
             # Also between keys: there may be hundreds over a few messages.
             if self._begun:
-                await self.stream.breathe()
+                await self.breathe()
             self._begun = True
             some = candidates[start : start + size]
             where = {self.view.uids[at]: at for at in some}
             rows = await self.mailbox.fetch(NumberSet.of(where), attributes)
+            self.looked += len(some)
             for row in rows:
                 yield where.pop(row[0]), row
             self.gone.update(where.values())
@@ -102,12 +133,9 @@ class Node:
     """
     @cvar cost: what it takes to decide about one message: 0 nothing, 1 a column, 2 a header, 3 its
         text.
-    @ivar asked: of the whole query: what its keys ask to be told beside the messages
-        (L{Parser.asked}).
     """
 
     cost = 0
-    asked: frozenset[bytes] = frozenset()
 
     async def narrow(self, context: Context, candidates: list[int]) -> list[int]:
         """
@@ -115,7 +143,6 @@ class Node:
         @return: those that match.
         """
         raise NotImplementedError
-
 
     async def possible(self, context: Context) -> NumberSet | None:
         """
@@ -125,9 +152,7 @@ class Node:
         return None
 
 
-async def _candidates(
-    context: Context, candidates: list[int], nodes: Sequence[Node]
-) -> list[int]:
+async def _candidates(context: Context, candidates: list[int], nodes: Sequence[Node]) -> list[int]:
     # Few are looked at sooner than an index.
     for node in nodes if len(candidates) > FEW else ():
         possible = await node.possible(context)
@@ -212,15 +237,40 @@ class InView(Node):
         return [at for at in candidates if test(view, at)]
 
 
-class Numbers(Node):
-    """A set of sequence numbers or UIDs."""
+def _within(view: View, candidates: list[int], uids: NumberSet) -> list[int]:
+    # The cost is that of the ranges and of the result.
+    found: list[int] = []
+    for first, last in uids.ranges:
+        low = bisect_left(candidates, bisect_left(view.uids, first))
+        found += candidates[low : bisect_left(candidates, bisect_right(view.uids, last), low)]
+    return found
 
-    def __init__(self, indexes: Iterable[int]) -> None:
-        self.indexes = frozenset(indexes)
+
+class UIDs(Node):
+    """A set of UIDs, in which C{*} is the last message, whenever that came."""
+
+    def __init__(self, numbers: SequenceSet) -> None:
+        self.numbers = numbers
 
     async def narrow(self, context: Context, candidates: list[int]) -> list[int]:
         """See L{Node}."""
-        return [at for at in candidates if at in self.indexes]
+        uids = context.view.uids
+        wanted = self.numbers.resolve(uids[-1] if uids else 0)
+        return _within(context.view, candidates, wanted)
+
+
+class Numbers(Node):
+    """
+    What sequence numbers, or C{$}, meant when the command came, whatever becomes of the numbers
+    (RFC 5267 §4.3).
+    """
+
+    def __init__(self, uids: NumberSet) -> None:
+        self.uids = uids
+
+    async def narrow(self, context: Context, candidates: list[int]) -> list[int]:
+        """See L{Node}."""
+        return _within(context.view, candidates, self.uids)
 
 
 class Columns(Node):
@@ -323,7 +373,7 @@ class InText(Indexed):
         async for at, (uid, data, structure, prefix) in context.rows(candidates, attributes, TEXTS):
             if data is not None:
                 if len(data) > BREATHE:
-                    await context.stream.breathe()
+                    await context.breathe()
                 root = unpackStructure(structure)
                 root.shift(prefix)
                 matches = self._inSmall(data, root)
@@ -357,12 +407,12 @@ class InText(Indexed):
                     return True
             if part.isText:
                 octets = await content.read(part.bodyOffset, min(part.size, MAX_TEXT))
-                await context.stream.breathe()
+                await context.breathe()
                 text = partText(octets, part)
                 # In pieces that overlap, as folding takes its time.
                 for number, piece in enumerate(pieces(text, len(self.text))):
                     if number:
-                        await context.stream.breathe()
+                        await context.breathe()
                     if self._in(piece):
                         return True
         return False
@@ -390,7 +440,11 @@ class Parser:
 
     @ivar cursor: where the arguments are.
     @ivar view: what numbers of messages refer to.
+    @ivar charset: the codec of the strings, as Python names it.
     @ivar asked: what the keys ask to be told beside the messages: C{MODSEQ} (RFC 7162 §3.1.5).
+    @ivar fleeting: whether what matches changes with time alone.
+    @ivar pending: what is to be awaited before the search, given the session and this parser, the
+        keys that it adds included (RFC 5466: C{FILTER}).
     """
 
     def __init__(
@@ -398,9 +452,11 @@ class Parser:
     ) -> None:
         self.cursor = cursor
         self.view = view
+        self.charset = charset
         self.asked: set[bytes] = set()
+        self.fleeting = False
+        self.pending: list[Callable[[IMAPSession, Parser], Awaitable[None]]] = []
         self._known = known
-        self._charset = charset
         self._depth = 0
         self._keys = 0
 
@@ -427,8 +483,8 @@ class Parser:
                     nodes.append(self.key())
                 return And(nodes)
             following = cursor.peek()
-            if following.isdigit() or following == b"*":
-                return Numbers(self.view.resolve(cursor.sequenceSet(), False))
+            if following and following in b"0123456789*$":
+                return self.messages(byUID=False)
             name = cursor.atom().upper()
             found = self._known.get(name)
             if found is None:
@@ -437,12 +493,34 @@ class Parser:
         finally:
             self._depth -= 1
 
+    def messages(self, byUID: bool) -> Node:
+        """sequence-set, of sequence numbers or of UIDs"""
+        numbers = self.cursor.sequenceSet()
+        view = self.view
+        if numbers is LAST_RESULT:
+            return Numbers(NumberSet.of(view.saved))
+        if byUID:
+            return UIDs(numbers)
+        if view.uidOnly:
+            raise SyntaxProblem("UIDONLY is enabled", imapCode="UIDREQUIRED")
+        view.numbersUsed = True
+        uids = view.uids
+        # "It MUST NOT be considered an error if the search terms include a range of message numbers
+        # that extends (or, in fact, starts) beyond the end of the mailbox" (RFC 7377 §2).
+        return Numbers(
+            NumberSet(
+                (uids[first - 1], uids[min(last, len(uids)) - 1])
+                for first, last in numbers.resolve(len(uids)).ranges
+                if first <= len(uids)
+            )
+        )
+
     def string(self) -> str:
         """SP astring, decoded from the command's charset."""
         self.cursor.space()
         value = self.cursor.astring()
         try:
-            return value.decode(self._charset)
+            return value.decode(self.charset)
         except (UnicodeDecodeError, LookupError):
             raise SyntaxProblem("The text is not in the charset") from None
 
@@ -473,22 +551,51 @@ def readCharset(cursor: Cursor) -> str:
     return "utf-8" if name.lower() in ("us-ascii", "ascii") else "cp1252"
 
 
-def parseSearch(cursor: Cursor, known: Mapping[bytes, SearchKey], view: View) -> Node:
+@dataclass
+class Query:
     """
-    search = "SEARCH" [SP "CHARSET" SP charset] 1*(SP search-key): what follows the name.
+    What is searched for.
 
-    @raise UnsupportedCharset: if Python doesn't know it.
-    @raise SyntaxProblem: also for a sequence number that doesn't exist.
+    @ivar node: all keys.
+    @ivar asked: what they ask to be told beside the messages: L{Parser.asked}.
+    @ivar fleeting: whether what matches changes with time alone.
     """
-    charset = "utf-8"
-    if cursor.skipWord(b"CHARSET"):
-        cursor.space()
-        charset = readCharset(cursor)
-        cursor.space()
-    parser = Parser(cursor, known, view, charset)
+
+    node: Node
+    asked: set[bytes]
+    fleeting: bool
+
+
+async def readQuery(session: IMAPSession, cursor: Cursor, view: View, charset: str) -> Query:
+    """
+    search-key *(SP search-key), to the end of the command.
+
+    @param charset: the codec of its strings.
+    @raise SyntaxProblem: if it isn't that.
+    """
+    parser = Parser(cursor, session.registry.searchKeys, view, charset)
     node = parser.keys()
-    node.asked = frozenset(parser.asked)
-    return node
+    while parser.pending:
+        await parser.pending.pop(0)(session, parser)
+    return Query(node, parser.asked, parser.fleeting)
+
+
+def readSearchCharset(session: IMAPSession, cursor: Cursor) -> str:
+    """
+    search-program = ["CHARSET" SP charset SP] search-key *(SP search-key): what is before the keys.
+
+    @return: the name of Python's codec.
+    @raise UnsupportedCharset: if Python doesn't know it.
+    @raise SyntaxProblem: for any, once UTF-8 is all that there is (RFC 6855 §3).
+    """
+    if not cursor.skipWord(b"CHARSET"):
+        return "utf-8"
+    if b"UTF8=ACCEPT" in session.enabled:
+        raise SyntaxProblem("No CHARSET, as UTF8=ACCEPT is enabled")
+    cursor.space()
+    charset = readCharset(cursor)
+    cursor.space()
+    return charset
 
 
 def _flag(flag: str, wanted: bool) -> SearchKey:
@@ -574,7 +681,7 @@ def _inField(name: bytes, text: str) -> Node:
 
 def _uid(parser: Parser) -> Node:
     parser.cursor.space()
-    return Numbers(parser.view.resolve(parser.cursor.sequenceSet(), True))
+    return parser.messages(byUID=True)
 
 
 def _not(parser: Parser) -> Node:
@@ -629,19 +736,42 @@ KEYS: dict[bytes, SearchKey] = {
 }
 
 
-async def search(node: Node, view: View, mailbox: IMailbox, stream: Stream) -> list[int]:
+async def find(
+    node: Node, context: Context, first: int | None = None, last: int | None = None
+) -> Sequence[int]:
     """
+    Look at a mailbox, slice by slice, so that others are served meanwhile, and what is held is a
+    few octets for each message found.
+
+    @param first: that many from the beginning are enough, beside C{last} from the end. C{None}
+        for both: all.
     @return: the indexes of the messages that match, ascending; none that is gone, so far as that
         is known (RFC 2180 §4.3).
     """
-    return await find(node, Context(view, mailbox, stream))
+    start, count = 0, len(context.view.uids)
+    found = array("I")
+    while start < count and (first is None or len(found) < first):
+        found.extend(await _inSlice(node, context, start, min(start + SLICE, count)))
+        start += SLICE
+    # The other end, as far as it wasn't looked at.
+    ending: list[list[int]] = []
+    missing = last or 0
+    while start < count and missing > 0:
+        low = max(start, count - SLICE)
+        ending.append(await _inSlice(node, context, low, count))
+        missing -= len(ending[-1])
+        count = low
+    for each in reversed(ending):
+        found.extend(each)
+    return found
 
 
-async def find(node: Node, context: Context) -> list[int]:
-    """
-    @return: as L{search}.
-    """
+async def _inSlice(node: Node, context: Context, start: int, end: int) -> list[int]:
+    if start:
+        await context.breathe()
     view = context.view
-    everything = [at for at, uid in enumerate(view.uids) if not view.isGone(uid)]
-    found = await node.narrow(context, everything)
-    return [at for at in found if at not in context.gone]
+    candidates = list(range(start, end))
+    if view.hasGone:
+        candidates = [at for at in candidates if not view.isGone(view.uids[at])]
+    found = await node.narrow(context, candidates)
+    return [at for at in found if at not in context.gone] if context.gone else found

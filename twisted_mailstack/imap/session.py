@@ -35,6 +35,7 @@ from twisted_mailstack.imap.extension import (
     ListReturn,
     ListSelection,
     ParseModifier,
+    SearchReturn,
     SelectParameter,
     State,
     StatusQuery,
@@ -87,7 +88,8 @@ class Registry:
     @ivar commands: by state and name.
     @ivar fetchItems: by name; C{searchKeys}, C{statusItems}, C{statusQueries},
         C{listSelections}, C{listReturns}, C{createParameters}, C{selectParameters},
-        C{fetchModifiers}, C{storeModifiers} and C{statusEnables} likewise.
+        C{fetchModifiers}, C{storeModifiers}, C{searchReturns} and C{statusEnables} likewise.
+    @ivar progress: that of the extension that has one.
     @ivar implied: what is enabled along with a capability, by its name.
     @ivar appendData: by name; C{appendChecks}: of all extensions.
     @ivar listAttributes: of all extensions; C{selectResponses} and C{createCodes}
@@ -117,6 +119,8 @@ class Registry:
         self.selectParameters: dict[bytes, SelectParameter] = {}
         self.fetchModifiers: dict[bytes, FetchModifier] = {}
         self.storeModifiers: dict[bytes, ParseModifier] = {}
+        self.searchReturns: dict[bytes, SearchReturn] = {}
+        self.progress: Callable[[IMAPSession, bytes], Callable[[int], None]] | None = None
         self.statusEnables: dict[bytes, bytes] = {}
         self.implied: dict[bytes, tuple[bytes, ...]] = {}
         for extension in self.extensions:
@@ -134,6 +138,8 @@ class Registry:
             self.selectParameters.update(extension.selectParameters)
             self.fetchModifiers.update(extension.fetchModifiers)
             self.storeModifiers.update(extension.storeModifiers)
+            self.searchReturns.update(extension.searchReturns)
+            self.progress = extension.progress or self.progress
             self.statusEnables.update(extension.statusEnables)
             self.implied.update(dict.fromkeys(extension.enables, extension.implies))
         self.commands = {

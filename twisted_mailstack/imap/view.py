@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.model.flags import SEEN, Flags
 from twisted_mailstack.model.records import Changes
-from twisted_mailstack.model.sequence import NumberSet, SequenceSet
+from twisted_mailstack.model.sequence import LAST_RESULT, NumberSet, SequenceSet
 
 #: Messages that are taken out of the columns one by one: cheaper than to make the columns anew.
 _FEW = 32
@@ -29,6 +29,7 @@ class View:
     @ivar uidNext: as of then.
     @ivar keywords: that the mailbox has seen, as of then.
     @ivar uidOnly: whether sequence numbers are refused (RFC 9586).
+    @ivar saved: UIDs of what the last search saved, ascending (RFC 5182).
     @ivar numbersUsed: set when sequence numbers are resolved; whoever wants to know it of a command
         clears it before.
     """
@@ -43,6 +44,7 @@ class View:
         self.highestModSeq = changes.highestModSeq
         self.uidNext = changes.uidNext
         self.keywords = changes.keywords
+        self.saved = array("I")
         self.uidOnly = False
         self.numbersUsed = False
         # UIDs that are gone, and the client doesn't know.
@@ -102,11 +104,13 @@ class View:
     def resolve(self, numbers: SequenceSet, byUID: bool) -> list[int]:
         """
         @param byUID: the numbers are UIDs: those that nobody has are ignored (RFC 9051 §6.4.9).
-        @return: indexes, ascending.
+        @return: indexes, ascending; of C{$} those of the messages in C{saved} that are still there.
         @raise SyntaxProblem: for a sequence number that doesn't exist; with UIDREQUIRED (RFC 9586
             §3) for any, if there are to be only UIDs.
         """
         count = len(self.uids)
+        if numbers is LAST_RESULT:
+            return [at for at in map(self.index, self.saved) if at is not None]
         if byUID:
             found: list[int] = []
             for first, last in numbers.resolve(self.uids[-1] if count else 0).ranges:

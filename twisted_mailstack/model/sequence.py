@@ -209,11 +209,17 @@ class SequenceSet:
 
     def numbers(self) -> NumberSet:
         """
-        @raise SyntaxProblem: if C{*} occurs.
+        @raise SyntaxProblem: if C{*} occurs, or it is C{$}.
         """
+        if self is LAST_RESULT:
+            raise SyntaxProblem("$ is not allowed here")
         if self.hasStar:
             raise SyntaxProblem("* is not allowed here")
         return self.resolve(0)
+
+
+#: C{$}: what the last search saved (RFC 5182). It has no numbers of its own.
+LAST_RESULT = SequenceSet(())
 
 
 def _parse(text: bytes) -> SequenceSet:
