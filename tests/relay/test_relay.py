@@ -537,6 +537,39 @@ class StageTests(RelayTestCase):
                 self.assertTrue(error.temporary)
                 self.assertIn(status, error.text)
 
+    def test_never(self) -> None:
+        """
+        A host that says 521, as its greeting or to EHLO, takes no mail at all (RFC 7504): the next
+        is tried, and if all say so the mail goes back at once. With one among them that may take it
+        later it waits.
+        """
+        never = "521 mx.example.org does not accept mail"
+        for stage in ("greeting", "EHLO"):
+            self.server.replies = {stage: never}
+            self.second.replies = {}
+            connection = self.connect()
+            self.assertIn("mx2", connection.remote)
+            self.close(connection)
+            self.assertNotIn("HELO", self.server.sessions[-1].verbs)
+            self.second.replies = {"greeting": "554 5.3.2 Not now"}
+            self.assertIn("554", self.unavailable().text)
+            for first, second in ((never, never), ("554 5.3.2 Not now", never)):
+                self.server.replies = {stage: first, "HELO": first}
+                self.second.replies = {"greeting": second}
+                if first != never:
+                    self.assertIn("554", self.unavailable().text)
+                    continue
+                error = self.refused()
+                self.assertEqual((error.smtpCode, error.enhancedStatus), (521, "5.3.2"))
+                self.assertIn("does not accept mail", error.text)
+
+    def test_neverOfSmarthost(self) -> None:
+        """Of a host that an operator has named it is no matter of the sender's."""
+        self.dns.host("smarthost", FIRST)
+        self.server.replies = {"greeting": "521 Not me"}
+        destination, routes = self.routed("smtp://smarthost")
+        self.assertTrue(self.unavailable(None, destination, routes).temporary)
+
     def test_timeouts(self) -> None:
         """Each stage has its time (RFC 5321 §4.5.3.2)."""
         self.dns.mx(DOMAIN, (10, MX))

@@ -6,8 +6,8 @@ sends (RFC 5321 §5.1, RFC 3207).
 A host that can't be reached, refuses, breaks off or hasn't the security that it must have is passed
 over, whatever it said: only when no host is left does it matter, and then it is temporary, since
 nobody has said anything of the mail itself. What is permanent is what the DNS says of a domain
-(RFC 7505, RFC 5321 §5.1), mail that would come back to this server, and a message that demands
-what no host has (RFC 8689).
+(RFC 7505, RFC 5321 §5.1), that all its hosts say that they never take mail (RFC 7504), mail that
+would come back to this server, and a message that demands what no host has (RFC 8689).
 """
 
 from __future__ import annotations
@@ -87,13 +87,17 @@ class _HostFailed(Exception):
     This host is no use now; the next may be.
 
     @ivar unmet: it is none for this message, for good, whatever it is for others.
+    @ivar never: it takes no mail at all, for good.
     """
 
-    def __init__(self, text: str, status: str = "4.4.1", unmet: bool = False) -> None:
+    def __init__(
+        self, text: str, status: str = "4.4.1", unmet: bool = False, never: bool = False
+    ) -> None:
         super().__init__(text)
         self.text = text
         self.status = status
         self.unmet = unmet
+        self.never = never
 
 
 class _TLSFailed(Exception):
@@ -204,13 +208,17 @@ class SMTPRelay:
 
     def _verdict(self, route: Route, failures: Sequence[_HostFailed]) -> MailError:
         unmet = [failure for failure in failures if failure.unmet]
-        others = [failure for failure in failures if not failure.unmet]
+        # Of a host that was configured it is our configuration that is wrong.
+        never = [failure for failure in failures if failure.never and route.domain is not None]
+        others = [each for each in failures if each not in unmet and each not in never]
         if unmet and others:
             # One that can't be reached now may do for this message; for others all is well.
             last = others[-1]
             return MailError(last.text, smtpCode=451, enhancedStatus=last.status)
         if unmet:
             return MailError(unmet[-1].text, smtpCode=550, enhancedStatus=unmet[-1].status)
+        if never and not others:
+            return MailError(never[-1].text, smtpCode=521, enhancedStatus="5.3.2")
         if others:
             return DestinationUnavailable(others[-1].text, enhancedStatus=others[-1].status)
         if route.domain is None:
@@ -327,7 +335,9 @@ class SMTPRelay:
                 raise
         except MailError as error:
             # A refusal to serve at all: the next host may (RFC 5321 §3.1 for 5yz greetings).
-            raise _HostFailed(f"{remote} said: {error.smtpCode} {error.text}") from error
+            raise _HostFailed(
+                f"{remote} said: {error.smtpCode} {error.text}", never=error.smtpCode == 521
+            ) from error
         except TLSProblem as problem:
             if connection is not None:
                 connection.abort()

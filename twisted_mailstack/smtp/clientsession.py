@@ -186,8 +186,9 @@ class SMTPClientSession:
             for line in reply.lines[1:]:
                 keyword, _, value = line.partition(" ")
                 self.offered.setdefault(keyword.upper(), value.strip())
-        elif not self.lmtp and reply.code // 100 == 5:
-            # RFC 5321 §3.2: an old server, which has no extensions.
+        elif not self.lmtp and reply.code // 100 == 5 and reply.code != 521:
+            # RFC 5321 §3.2: an old server, which has no extensions; not one that takes no mail
+            # (RFC 7504).
             reply = await self.command(b"HELO " + self.name.encode("ascii"))
         if not reply.positive:
             raise self._refused(reply)
