@@ -93,7 +93,7 @@ class FetchTests(SynchronousTestCase):
         )
 
     def test_partial(self) -> None:
-        """ "the <partial> arguments refer to the DECODED section data"; others' NULs don't count."""
+        """ "the <partial> arguments refer to the DECODED section data"."""
         for partial, shown in (
             (b"<0.3>", b"<0> {3}\r\nGIF"),
             (b"<3.5>", b"<3> ~{5}\r\n89a\0\1"),
