@@ -6,17 +6,22 @@ from __future__ import annotations
 
 import imaplib
 import io
+import re
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 from docs.examples import announce
 from tests.docs import DOCS, ROOT
 from tests.interop.harness import PASSWORD, Server, environment, looseTLS
 from tests.relay.server import CLOSE
+from tests.relay.server import Server as MemoryServer
 from tests.smtp.test_client import ADDRESS, LOGIN, ClientTestCase
+from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.records import Recipient
 from twisted_mailstack.smtp import client as clientModule
-from twisted_mailstack.smtp.client import TLS_LEVELS, SMTPClient
+from twisted_mailstack.smtp.client import TLS_LEVELS, SMTPClient, sendMail
 
 ANNOUNCEMENT = b"Subject: Saturday\nFrom: announcements@club.example\n\nCome all.\n"
 ANN, BOB = "ann@a.example", "bob@b.example"
@@ -135,6 +140,46 @@ class PageTests(ClientTestCase):
     """
     What the page says.
     """
+
+    def test_blocks(self) -> None:
+        """Each block of code does what is said of it."""
+        text = (DOCS / "client.rst").read_text("utf-8")
+        blocks = re.findall(r"::\n\n((?:    .*\n|\n)+)", text)
+        self.assertEqual(len(blocks), 3)
+        self.names["smtp.example.org"] = [ADDRESS]
+        settings: dict[str, Any] = {
+            "certificate": self.authority.issue("smtp.example.org").server,
+            "offeredTLS": ("AUTH PLAIN", "DSN"),
+            "replies": {"tls AUTH": "235 2.7.0 Hello"},
+        }
+        submission = self.serve(587, "smtp.example.org", **settings)
+        store = MemoryServer(replies={"message": "250 2.0.0 OK\r\n250 2.0.0 OK"})
+        self.internet.servers["/run/dovecot/lmtp"] = store
+        printed: list[str] = []
+        client = self.connected("smtp.example.org", **LOGIN)
+        for block in blocks:
+            names: dict[str, Any] = {
+                "reactor": self.internet,
+                "client": client,
+                "message": b"Subject: x\n\n",
+                "password": "secret",
+                "print": printed.append,
+                "sendMail": partial(sendMail, trustRoot=self.authority.trustRoot),
+                "SMTPClient": SMTPClient,
+                "Recipient": Recipient,
+                "Address": Address,
+            }
+            exec("async def example():\n" + block, names)
+            sending = self.start(names["example"]())
+            self.internet.wait(1)
+            self.successResultOf(sending)
+        self.end(client)
+        self.assertEqual(len(printed), 1)
+        self.assertEqual(len(submission.messages), 2)
+        self.assertEqual(store.sessions[0].verbs, ["LHLO", "MAIL", "RCPT", "RCPT", "DATA", "QUIT"])
+        lines = [line for session in submission.sessions for line in session.lines]
+        self.assertIn("MAIL FROM:<alice@example.org> AUTH=<> RET=HDRS ENVID=order-4711", lines)
+        self.assertIn("RCPT TO:<bob@example.net> NOTIFY=SUCCESS,FAILURE", lines)
 
     def test_levels(self) -> None:
         """Each level of TLS is explained."""
