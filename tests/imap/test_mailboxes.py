@@ -10,12 +10,16 @@ import re
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.support import Server, now
-from twisted_mailstack.imap.extensions import children, specialuse
+from twisted_mailstack.imap.extensions import children, objectid, specialuse
 from twisted_mailstack.imap.registry import EXTENSIONS
 from twisted_mailstack.testing.conversation import Conversation
 
 #: LIST as RFC 3501 has it, without the attributes of extensions.
-PLAIN = tuple(e for e in EXTENSIONS if e not in (children.EXTENSION, specialuse.EXTENSION))
+PLAIN = tuple(
+    each
+    for each in EXTENSIONS
+    if each not in (children.EXTENSION, specialuse.EXTENSION, objectid.EXTENSION)
+)
 
 
 class MailboxesTestCase(SynchronousTestCase):

@@ -548,7 +548,7 @@ class CopyTests(MailboxTestCase):
             C: b UID COPY 77 Nowhere
             S: b NO [TRYCREATE] No such mailbox
             C: c CREATE Nowhere
-            S: c OK CREATE completed
+            S: c OK [MAILBOXID (M1-7)] CREATE completed
             C: d COPY 1 Nowhere
             S: d OK [COPYUID 7 1 1] COPY completed
         """)

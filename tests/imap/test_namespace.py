@@ -31,7 +31,7 @@ class NamespaceTests(SynchronousTestCase):
         Server().login().check(
             r"""
             C: a CREATE "Delete Items"
-            S: a OK CREATE completed
+            S: a OK [MAILBOXID (M1-7)] CREATE completed
             C: b LIST "" "Del%"
             S: * LIST (\HasNoChildren) "/" "Delete Items"
             S: b OK LIST completed

@@ -56,6 +56,7 @@ class SelectTests(SelectionTestCase):
             S: * OK [UNSEEN 2] First unseen
             S: * OK [UIDVALIDITY 1] UIDs valid
             S: * OK [UIDNEXT 4] Predicted next UID
+            S: * OK [MAILBOXID (M1-1)] Ok
             S: * OK [HIGHESTMODSEQ 10] Highest mailbox mod-sequence
             S: A142 OK [READ-WRITE] selected
             """
@@ -71,6 +72,7 @@ class SelectTests(SelectionTestCase):
             S: * 0 RECENT
             S: * OK [UIDVALIDITY 3] UIDs valid
             S: * OK [UIDNEXT 1] Predicted next UID
+            S: * OK [MAILBOXID (M1-3)] Ok
             S: * OK [HIGHESTMODSEQ 4] Highest mailbox mod-sequence
             S: a OK [READ-WRITE] selected
             """
@@ -216,6 +218,7 @@ class ExamineTests(SelectionTestCase):
                 S: * OK [UNSEEN 2] First unseen
                 S: * OK [UIDVALIDITY 1] UIDs valid
                 S: * OK [UIDNEXT 3] Predicted next UID
+                S: * OK [MAILBOXID (M1-1)] Ok
                 S: * OK [HIGHESTMODSEQ 9] Highest mailbox mod-sequence
                 S: A932 OK [READ-ONLY] examined
                 """,

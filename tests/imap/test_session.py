@@ -67,6 +67,7 @@ class ConversationTests(SynchronousTestCase):
             S: * OK [UNSEEN 4] First unseen
             S: * OK [UIDVALIDITY 1] UIDs valid
             S: * OK [UIDNEXT 5] Predicted next UID
+            S: * OK [MAILBOXID (M1-1)] Ok
             S: * OK [HIGHESTMODSEQ 11] Highest mailbox mod-sequence
             S: a002 OK [READ-WRITE] selected
             C: a003 fetch 4 (flags rfc822.size)
@@ -215,7 +216,7 @@ class ConversationTests(SynchronousTestCase):
             C: APPEND CREATE {3}
             S: + Ready
             C: foo
-            S: APPEND OK CREATE completed
+            S: APPEND OK [MAILBOXID (M1-7)] CREATE completed
             """
         )
 
@@ -443,15 +444,15 @@ class EndTests(SynchronousTestCase):
         client = self.server.login()
         ready: Deferred[None] = Deferred()
 
-        async def slow(name: str, specialUse: str | None = None) -> None:
+        async def slow(name: str) -> None:
             await ready
 
-        self.patch(self.server.account, "createMailbox", slow)
-        client.send(b"a CREATE x\r\n")
+        self.patch(self.server.account, "deleteMailbox", slow)
+        client.send(b"a DELETE Sent\r\n")
         client.stream.end(SessionEnded.SHUTDOWN)
         self.assertEqual(client.wire.take(), b"")
         ready.callback(None)
-        self.assertEqual(client.wire.take(), b"a OK CREATE completed\r\n* BYE shutting down\r\n")
+        self.assertEqual(client.wire.take(), b"a OK DELETE completed\r\n* BYE shutting down\r\n")
 
     def test_deletedMailbox(self) -> None:
         """RFC 2180 §3.3: who has selected a mailbox that another session deletes is told so."""

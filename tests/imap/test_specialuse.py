@@ -87,10 +87,3 @@ class SpecialUseTests(SynchronousTestCase):
             '"" * (SPECIAL-USE)',
         ):  # fmt: skip
             self.assertRegex(self.client.send(f"a LIST {arguments}\r\n".encode()), rb"^a BAD ")
-
-    def test_create(self) -> None:
-        """CREATE-SPECIAL-USE isn't advertised, so USE is a syntax error and nothing is made."""
-        self.assertRegex(
-            self.client.send(b"t2 CREATE MySpecial (USE (\\Drafts \\Sent))\r\n"), rb"^t2 BAD "
-        )
-        self.assertEqual(self.client.send(b'a LIST "" My*\r\n'), b"a OK LIST completed\r\n")

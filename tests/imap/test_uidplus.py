@@ -77,7 +77,7 @@ class UidPlusTests(SynchronousTestCase):
         client.check(
             """
             C: a CREATE meeting
-            S: a OK CREATE completed
+            S: a OK [MAILBOXID (M1-14)] CREATE completed
             C: A003 APPEND meeting (\\Seen) {3}
             S: + Ready
             C: abc

@@ -18,13 +18,14 @@ from twisted_mailstack.interfaces import IMailbox
 from twisted_mailstack.model.mailboxname import DELIMITER
 from twisted_mailstack.model.records import MailboxInfo, MailboxStatus
 
-#: STATUS items of RFC 3501 §6.3.10.
+#: STATUS items of RFC 3501 §6.3.10 and RFC 9051 §6.3.11.
 STATUS_ITEMS: dict[bytes, Callable[[MailboxStatus], int]] = {
     b"MESSAGES": lambda status: status.messages,
     b"RECENT": lambda status: status.recent,
     b"UIDNEXT": lambda status: status.uidNext,
     b"UIDVALIDITY": lambda status: status.uidValidity,
     b"UNSEEN": lambda status: status.unseen,
+    b"DELETED": lambda status: status.deleted,
 }
 
 

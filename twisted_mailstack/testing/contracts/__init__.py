@@ -20,6 +20,11 @@ the same of the spool do that.
 """
 
 from twisted_mailstack.testing.contracts.account import AccountContract
+from twisted_mailstack.testing.contracts.annotations import (
+    MetadataAccountContract,
+    SpecialUseAccountContract,
+    SurveyableAccountContract,
+)
 from twisted_mailstack.testing.contracts.base import CallQueue, StorageContract
 from twisted_mailstack.testing.contracts.content import ContentContract
 from twisted_mailstack.testing.contracts.directory import DirectoryContract
@@ -50,12 +55,15 @@ __all__ = [
     "DurableStoreContract",
     "KeyedMemoryContract",
     "MailboxContract",
+    "MetadataAccountContract",
     "MovableMailboxContract",
     "ReplacingMailboxContract",
     "SearchableMailboxContract",
     "SharedSpoolContract",
     "SharedStoreContract",
+    "SpecialUseAccountContract",
     "SpoolContract",
     "StorageContract",
     "StoreContract",
+    "SurveyableAccountContract",
 ]

@@ -1,0 +1,61 @@
+# -*- test-case-name: tests.imap.test_liststatus -*-
+"""LIST-STATUS (RFC 5819): LIST tells the STATUS of each mailbox, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted_mailstack.errors import AccessDenied, MailboxNotSelectable, NoSuchMailbox
+from twisted_mailstack.imap.commands.mailboxes import parseStatusItems, statusResponse
+from twisted_mailstack.imap.encode import mailbox
+from twisted_mailstack.imap.extension import Extension, Listed, ListReturn
+from twisted_mailstack.imap.grammar import Cursor
+from twisted_mailstack.imap.session import IMAPSession
+from twisted_mailstack.interfaces import ISurveyableAccount
+from twisted_mailstack.model.records import MailboxStatus
+
+#: Mailboxes that are asked one by one.
+FEW = 10
+
+
+def parse(session: IMAPSession, cursor: Cursor) -> tuple[list[bytes], bool]:
+    """status-option = "STATUS" SP "(" status-att *(SP status-att) ")" """
+    cursor.space()
+    return parseStatusItems(session, cursor), cursor.utf8
+
+
+async def tellStatus(
+    session: IMAPSession, value: tuple[list[bytes], bool], listed: Sequence[Listed]
+) -> None:
+    r"""
+    RFC 5819 §2. A mailbox that can't be selected any more is shown with C{\Noselect}; one whose
+    numbers can't be found out has no STATUS, and LIST goes on.
+    """
+    items, utf8 = value
+    account: Any = session.theAccount()
+    # One question for all mailboxes costs less than one for each of a few.
+    known: Mapping[str, MailboxStatus] = {}
+    if ISurveyableAccount.providedBy(account) and len(listed) > FEW:
+        known = await account.statuses()
+    needed = not session.registry.statusQueries.keys().isdisjoint(items)
+    for each in listed:
+        # Names that are there for those below them have none (RFC 5819 §3).
+        if not each.selected or not each.info.selectable:
+            continue
+        found = known.get(each.info.mailboxId)
+        opened = None
+        try:
+            if found is None or needed:
+                opened = await account.openMailbox(each.info.name)
+            name = mailbox(each.info.name, utf8)
+            response = await statusResponse(session, name, items, opened, found)
+        except (NoSuchMailbox, MailboxNotSelectable, AccessDenied):
+            each.attributes.insert(0, b"\\Noselect")
+        except Exception:
+            session.log.failure("STATUS of {name} failed", name=each.info.name)
+        else:
+            each.responses.append(response)
+
+
+EXTENSION = Extension(b"LIST-STATUS", 5819, listReturns={b"STATUS": ListReturn(parse, tellStatus)})
