@@ -674,6 +674,39 @@ class IMailStore(Interface):
 # --- sharing -----------------------------------------------------------------------------------
 
 
+class IURLKeyStore(IMailStore):
+    """
+    Optional: a store that keeps keys of mailboxes. Without it URLs can't be authorised.
+    """
+
+    urlKeys: IURLKeys = Attribute("The keys.")
+
+
+class IURLKeys(Interface):
+    """
+    The mailbox access keys of RFC 4467 §7: random octets, known to nobody but the server, with
+    which URLs of a mailbox's messages are authorised. A mailbox that has none isn't there, or no URL
+    of it holds. They go with their mailboxes.
+    """
+
+    def key(mailboxId: str, make: bool) -> Awaitable[bytes | None]:
+        """
+        @param make: make a key if there is none; it is durable.
+        @return: a mailbox's key, at least 16 octets.
+        @raise NoSuchMailbox: if one can't be made.
+        """
+
+    def forget(mailboxId: str) -> Awaitable[None]:
+        """
+        Nothing that a mailbox's key authorised holds any more. Durable.
+        """
+
+    def forgetAll(accountId: str) -> Awaitable[None]:
+        """
+        As C{forget}, of all mailboxes of an account.
+        """
+
+
 class ISharingStore(IMailStore):
     """
     Optional: a store whose accounts can share mailboxes. Without it each has only its own.

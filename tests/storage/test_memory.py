@@ -39,6 +39,10 @@ class MemoryReplacingMailboxTests(
     """REPLACE."""
 
 
+class MemoryURLKeysTests(MemoryStore, contracts.URLKeysContract, SynchronousTestCase):
+    """Keys of mailboxes."""
+
+
 class MemoryAccountTests(MemoryStore, contracts.AccountContract, SynchronousTestCase):
     """Accounts."""
 

@@ -47,6 +47,10 @@ class SQLReplacingMailboxTests(
     """REPLACE."""
 
 
+class SQLURLKeysTests(SQLStore, contracts.URLKeysContract, SynchronousTestCase):
+    """Keys of mailboxes."""
+
+
 class SQLAccountTests(SQLStore, contracts.AccountContract, SynchronousTestCase):
     """Accounts."""
 

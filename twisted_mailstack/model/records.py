@@ -66,6 +66,10 @@ class Attribute(Enum):
 SMALL_MESSAGE = 256 * 1024
 
 
+#: Octets of a key with which URLs are authorised; RFC 4467 §7 wants 16 at least.
+URL_KEY_OCTETS = 32
+
+
 class MailboxInfo(NamedTuple):
     """
     One line of an account's list of mailboxes.

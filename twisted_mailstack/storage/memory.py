@@ -49,6 +49,7 @@ from twisted_mailstack.interfaces import (
     ISpoolingStore,
     IStagedContent,
     ISurveyableAccount,
+    IURLKeyStore,
 )
 from twisted_mailstack.model.address import Address, foldLocalPart
 from twisted_mailstack.model.flags import (
@@ -84,6 +85,7 @@ from twisted_mailstack.model.rights import Rights
 from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet
 from twisted_mailstack.storage.memorymetadata import MemoryMetadata
 from twisted_mailstack.storage.memorysharing import MemoryAccessControl
+from twisted_mailstack.storage.memoryurlkeys import MemoryURLKeys
 from twisted_mailstack.storage.memoryspool import MemorySpool
 
 
@@ -980,7 +982,7 @@ class KeyedMemory:
         return {key: remembered[key][0] for key, _, _ in entries}
 
 
-@implementer(ISpoolingStore, IRememberingStore, ISharingStore)
+@implementer(ISpoolingStore, IRememberingStore, ISharingStore, IURLKeyStore)
 class MemoryMailStore:
     """
     See L{IMailStore}, and the module.
@@ -1003,6 +1005,7 @@ class MemoryMailStore:
         self.spool = MemorySpool(self)
         self.memory = KeyedMemory(now)
         self.sharing = MemoryAccessControl(self)
+        self.urlKeys = MemoryURLKeys(self)
 
     def openStaged(self, staged: IStagedContent, prefix: bytes) -> MemoryContent:
         """

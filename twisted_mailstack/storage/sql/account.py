@@ -47,6 +47,7 @@ from twisted_mailstack.storage.sql.mailbox import (
 )
 from twisted_mailstack.storage.sql.metadata import Metadata
 from twisted_mailstack.storage.sql.sharing import dropAccess, inheritAccess
+from twisted_mailstack.storage.sql.urlkeys import forgetURLKey
 from twisted_mailstack.storage.sql.writer import Transaction
 
 if TYPE_CHECKING:
@@ -293,6 +294,7 @@ class SQLAccount:
                 raise HasChildren()
             if selectable:
                 dropAccess(transaction, self.number, mailbox)
+                forgetURLKey(transaction, self.number, mailbox)
                 self._empty(transaction, mailbox)
                 self._noteFormer(transaction, mailbox)
             transaction.execute(

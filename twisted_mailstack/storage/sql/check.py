@@ -223,6 +223,7 @@ def _orphans(connection: sqlite3.Connection) -> Iterator[Damage]:
         ("metadata", "metadata entries"),
         ("access", "rights of others"),
         ("published", "public names"),
+        ("url_key", "keys of URLs"),
     ):
         for account, number in connection.execute(
             f"SELECT account, count(*) FROM {table}"
@@ -235,6 +236,12 @@ def _orphans(connection: sqlite3.Connection) -> Iterator[Damage]:
         "  WHERE b.account = m.account AND b.mailbox = m.mailbox) GROUP BY m.account"
     ):
         yield Damage(address, f"has {number} metadata entries of mailboxes that don't exist")
+    for address, number in connection.execute(
+        f"SELECT {_ADDRESS}, count(*) FROM url_key k JOIN account a ON a.account = k.account"
+        " WHERE NOT EXISTS (SELECT 1 FROM mailbox b"
+        "  WHERE b.account = k.account AND b.mailbox = k.mailbox) GROUP BY k.account"
+    ):
+        yield Damage(address, f"has {number} keys of mailboxes that don't exist")
     for address, modSeq, youngest in connection.execute(
         f"SELECT {_ADDRESS}, a.mod_seq, max(m.mod_seq) FROM metadata m"
         " JOIN account a ON a.account = m.account"

@@ -226,7 +226,7 @@ class SQLDirectory:
             for table in (
                 *("entry", "vanished", "message", "reference"),
                 *("mailbox", "former_name", "subscription", "metadata", "access", "published"),
-                "account",
+                *("url_key", "account"),
             ):
                 transaction.execute(f"DELETE FROM {table} WHERE account = ?", row)
 

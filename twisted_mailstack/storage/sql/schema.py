@@ -265,8 +265,17 @@ CREATE TABLE metadata (
 CREATE INDEX metadata_mod_seq ON metadata (account, mod_seq);
 """
 
+_URL_KEYS = """
+CREATE TABLE url_key (
+    account INTEGER NOT NULL,
+    mailbox INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    PRIMARY KEY (account, mailbox)
+) WITHOUT ROWID;
+"""
+
 #: The n-th makes version n out of version n - 1.
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SPOOL, _MEMORY, _SORTING, _VIA, _ACCESS, _METADATA)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SPOOL, _MEMORY, _SORTING, _VIA, _ACCESS, _METADATA, _URL_KEYS)
 
 
 def upgrade(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:

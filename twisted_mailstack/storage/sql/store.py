@@ -51,6 +51,7 @@ from twisted_mailstack.storage.sql.memory import SQLMemory
 from twisted_mailstack.storage.sql.schema import PIECES, upgrade
 from twisted_mailstack.storage.sql.sharing import SQLAccessControl
 from twisted_mailstack.storage.sql.spool import SQLSpool
+from twisted_mailstack.storage.sql.urlkeys import SQLURLKeys
 from twisted_mailstack.storage.sql.watchers import Watchers
 from twisted_mailstack.storage.sql.writer import Transaction, Writer
 
@@ -67,7 +68,7 @@ LONG = 50
 Progress = Callable[[int, int], None]
 
 
-@implementer(ISpoolingStore, IRememberingStore, ISharingStore)
+@implementer(ISpoolingStore, IRememberingStore, ISharingStore, IURLKeyStore)
 class SQLMailStore:
     """
     See L{IMailStore}.
@@ -105,6 +106,7 @@ class SQLMailStore:
         self.spool = SQLSpool(self)
         self.memory = SQLMemory(self)
         self.sharing = SQLAccessControl(self)
+        self.urlKeys = SQLURLKeys(self)
         self._clock = clock
         self._callFromThread = callFromThread
         self._poll: IDelayedCall | None = None

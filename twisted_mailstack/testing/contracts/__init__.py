@@ -45,6 +45,7 @@ from twisted_mailstack.testing.contracts.store import (
     SharedStoreContract,
     StoreContract,
 )
+from twisted_mailstack.testing.contracts.urlkeys import URLKeysContract
 
 __all__ = [
     "AccountContract",
@@ -66,4 +67,5 @@ __all__ = [
     "StorageContract",
     "StoreContract",
     "SurveyableAccountContract",
+    "URLKeysContract",
 ]
