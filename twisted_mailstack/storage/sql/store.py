@@ -37,6 +37,7 @@ from twisted_mailstack.interfaces import (
     ISharingStore,
     ISpoolingStore,
     IStagedContent,
+    IURLKeyStore,
 )
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.mailboxname import INBOX
