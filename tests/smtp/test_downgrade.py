@@ -15,6 +15,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_mailstack.errors import MailError, StoreDamaged
@@ -505,6 +506,45 @@ def _render(tree: Any, mark: bytes) -> bytes:
     return head + parts + b"--%s--\r\n\0\xff" % mark
 
 
+#: Of which messages are made, mostly broken ones.
+_FRAGMENTS = st.lists(
+    st.sampled_from(
+        [
+            b"Content-Type: multipart/mixed; boundary=b\r\n",
+            b"Content-Type: multipart/signed; boundary=c\r\n",
+            b"Content-Type: multipart/digest; boundary=b\r\n",
+            b"Content-Type: multipart/mixed\r\n",
+            b"Content-Type: message/rfc822\r\n",
+            b"Content-Type: message/global\r\n",
+            b"Content-Type: image/x\r\n",
+            *(
+                b"Content-Transfer-Encoding: %b\r\n" % each
+                for each in (b"base64", b"8bit", b"8-bit")
+            ),
+            *(
+                b"Subject: x\r\n",
+                b"\r\n",
+                b"\r\n",
+                b"\r\n--b\r\n",
+                b"\r\n--b--\r\n",
+                b"\r\n--c \r\n",
+            ),
+            *(
+                b"\n--c--\n",
+                b"--b\r\n",
+                b"\xff",
+                b"\xc3\xa9",
+                b"text\r\n",
+                b"x" * 1200,
+                b"a b " * 400,
+            ),
+            *(b"\n", b"\r", b"\0", b"=", b"--"),
+        ]
+    ),
+    max_size=20,
+).map(b"".join)
+
+
 class PropertyTests(DowngradeTestCase):
     """
     What is decoded is what was there, with another decoder than ours.
@@ -548,6 +588,23 @@ class PropertyTests(DowngradeTestCase):
         self.assertEqual(_leaves(text), [body])
         for line in text.split(b"\r\n"):
             self.assertLessEqual(len(line), 76)
+
+    @settings(deadline=None, max_examples=200)
+    @given(data=_FRAGMENTS)
+    def test_broken(self, data: bytes) -> None:
+        """
+        Whatever a message looks like, it is refused or becomes ASCII of which nothing is left to
+        be changed.
+        """
+        converting = Deferred.fromCoroutine(toSevenBit(BytesContent(data)))
+        results: list[Any] = []
+        converting.addBoth(results.append)
+        if isinstance(results[0], Failure):
+            results[0].trap(MailError)
+            return
+        text = self.whole(results[0])
+        self.assertTrue(text.isascii())
+        self.assertEqual(self.whole(self.content(BytesContent(text))), text)
 
     @settings(deadline=None, max_examples=100)
     @given(tree=_TREES, step=st.integers(1, 90))
