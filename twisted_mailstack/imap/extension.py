@@ -177,6 +177,8 @@ class SearchReturn:
     @ivar parse: C{parse(session, cursor)}: reads its value; the cursor stands behind its name.
     @ivar excludes: names of options that it doesn't go with.
     @ivar silent: whether it asks for no response.
+    @ivar ofSelected: whether it is for the selected mailbox only, even if others are searched.
+    @ivar alone: whether no mailbox but the selected one may be searched with it.
     @ivar check: C{check(results)}: raises if it can't be had; before anything is looked at.
     @ivar conclude: C{await conclude(results)}: once the response is written.
     @ivar failed: C{failed(session)}: when the command failed, but not for its syntax.
@@ -189,6 +191,8 @@ class SearchReturn:
     parse: Callable[[IMAPSession, Cursor], Any] | None = None
     excludes: tuple[bytes, ...] = ()
     silent: bool = False
+    ofSelected: bool = False
+    alone: bool = False
     check: Callable[[Results], None] | None = None
     conclude: Callable[[Results], Awaitable[None]] | None = None
     failed: Callable[[IMAPSession], None] | None = None

@@ -265,11 +265,8 @@ async def tell(results: Results, name: bytes) -> None:
 
     @param name: of the one without return options, C{SEARCH} or C{SORT}.
     """
-    session, view, returns = results.session, results.context.view, results.returns
-    modSeq = b""
-    if b"MODSEQ" in results.query.asked:
-        highest = view.highestOf(results.told())
-        modSeq = b"%d" % highest if highest else b""
+    session, returns = results.session, results.returns
+    modSeq = highestModSeq(results)
     if returns is None:
         numbers = b"".join([b" %d" % number for number in results.numbers(results.found)])
         if modSeq:
@@ -282,6 +279,17 @@ async def tell(results: Results, name: bytes) -> None:
     if response:
         session.stream.write(response)
     await conclude(results)
+
+
+def highestModSeq(results: Results) -> bytes:
+    """
+    @return: the highest modSeq of the messages that are told, if the query asked for it and there
+        are any; else empty.
+    """
+    if b"MODSEQ" not in results.query.asked:
+        return b""
+    highest = results.context.view.highestOf(results.told())
+    return b"%d" % highest if highest else b""
 
 
 def extended(results: Results, correlator: bytes, modSeq: bytes) -> bytes:

@@ -5,7 +5,7 @@ The selected mailbox of a session: its view, and what is to be told to the clien
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from twisted_mailstack.errors import MailError
@@ -22,6 +22,8 @@ class Selected:
     @ivar view: what the client knows.
     @ivar readOnly: by EXAMINE.
     @ivar uidValidity: of the mailbox.
+    @ivar updates: who tells more of what changed, by tags of commands (RFC 5267): each is given the
+        UIDs of L{View.touched}, and gives untagged responses.
     @ivar toldModSeq: up to where the client was told everything: below the modSeq of any EXPUNGE
         that is held back.
     """
@@ -44,6 +46,7 @@ class Selected:
         self.name = name
         self.mailbox = mailbox
         self.readOnly = readOnly
+        self.updates: dict[bytes, Callable[[Collection[int]], Awaitable[bytes]]] = {}
         self._news = news
         self._enabled = enabled
         # What the client takes for the mailbox's highest modSeq, the highest that it saw in FETCH
@@ -152,6 +155,14 @@ class Selected:
                 self._toldKeywords = view.keywords
                 parts.append(self.flagsResponse())
             parts += self.flagResponses(changed)
+        if self.updates and (view.touched or view.hasGone):
+            if new:
+                # Before their numbers are used (RFC 5267 §4.3.3).
+                parts.append(self._existsResponses())
+                new = 0
+            touched, view.touched = view.touched or (), set()
+            # Before the numbers of those that are gone go (§4.3.4).
+            parts += [await update(touched) for update in self.updates.values()]
         if mayExpunge and view.hasGone:
             if self.tellsVanished:
                 parts.append(b"* VANISHED %b\r\n" % view.gone.render())
@@ -161,8 +172,12 @@ class Selected:
         if not view.hasGone:
             self.toldModSeq = view.highestModSeq
         if new:
-            parts.append(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view.uids), view.recent))
+            parts.append(self._existsResponses())
         return b"".join(parts)
+
+    def _existsResponses(self) -> bytes:
+        view = self.view
+        return b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view.uids), view.recent)
 
     def flagLists(self, indexes: Sequence[int]) -> list[bytes]:
         r"""

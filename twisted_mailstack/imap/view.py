@@ -30,6 +30,8 @@ class View:
     @ivar keywords: that the mailbox has seen, as of then.
     @ivar uidOnly: whether sequence numbers are refused (RFC 9586).
     @ivar saved: UIDs of what the last search saved, ascending (RFC 5182).
+    @ivar touched: UIDs of messages that are new, or whose flags or modSeqs changed, gathered for
+        whoever wants to know: C{None} if nobody does.
     @ivar numbersUsed: set when sequence numbers are resolved; whoever wants to know it of a command
         clears it before.
     """
@@ -45,6 +47,7 @@ class View:
         self.uidNext = changes.uidNext
         self.keywords = changes.keywords
         self.saved = array("I")
+        self.touched: set[int] | None = None
         self.uidOnly = False
         self.numbersUsed = False
         # UIDs that are gone, and the client doesn't know.
@@ -145,6 +148,8 @@ class View:
         if at is not None and modSeq >= self.modSeqs[at]:
             self.flags[at] = flags
             self.modSeqs[at] = modSeq
+            if self.touched is not None:
+                self.touched.add(uid)
         return at
 
     def highestOf(self, indexes: Iterable[int]) -> int:
@@ -166,6 +171,8 @@ class View:
         new = 0
         for uid, flags, modSeq in zip(changes.uids, changes.flags, changes.modSeqs, strict=True):
             if uid > last:
+                if self.touched is not None:
+                    self.touched.add(uid)
                 self.uids.append(uid)
                 self.flags.append(flags)
                 self.modSeqs.append(modSeq)
@@ -175,6 +182,8 @@ class View:
             if at is not None and modSeq > self.modSeqs[at]:
                 if withModSeqs or flags != self.flags[at]:
                     changed.append(at)
+                if self.touched is not None:
+                    self.touched.add(uid)
                 self.flags[at] = flags
                 self.modSeqs[at] = modSeq
         self._gone.update(changes.vanished.select(self.uids))

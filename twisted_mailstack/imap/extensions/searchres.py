@@ -21,5 +21,9 @@ def _failed(session: IMAPSession) -> None:
 EXTENSION = Extension(
     b"SEARCHRES",
     5182,
-    searchReturns={b"SAVE": SearchReturn(silent=True, conclude=_save, failed=_failed)},
+    searchReturns={
+        b"SAVE": SearchReturn(
+            silent=True, ofSelected=True, alone=True, conclude=_save, failed=_failed
+        )
+    },
 )

@@ -3,37 +3,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted_mailstack.imap.extension import ONLY_SELECTED, Command, Extension
 from twisted_mailstack.imap.grammar import Cursor
-from twisted_mailstack.imap.search import Context, Parser, find, readCharset
+from twisted_mailstack.imap.results import Arrange, searching
+from twisted_mailstack.imap.search import Context, readCharset
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.imap.sort import KEYS, parseProgram, sort
 from twisted_mailstack.model.sorting import SortKey
 
 
-async def _sort(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
-    cursor.space()
-    selected = session.theSelected()
-    view = selected.view
+def _readOrder(session: IMAPSession, cursor: Cursor) -> tuple[str, Arrange]:
     program = parseProgram(cursor, session.registry.sortKeys)
     cursor.space()
     charset = readCharset(cursor)
     cursor.space()
-    node = Parser(cursor, session.registry.searchKeys, view, charset).keys()
-    context = Context(view, selected.mailbox, session.stream)
-    found = await sort(program, await find(node, context), context)
-    numbers = [view.uids[at] for at in found] if byUID else [at + 1 for at in found]
-    session.stream.write(b"* SORT%b\r\n" % b"".join([b" %d" % number for number in numbers]))
+
+    async def arrange(context: Context, found: Sequence[int]) -> Sequence[int]:
+        return await sort(program, found, context)
+
+    return charset, arrange
 
 
-async def sort_(session: IMAPSession, cursor: Cursor) -> None:
+async def sort_(session: IMAPSession, cursor: Cursor) -> bytes | None:
     """RFC 5256 §3: no EXPUNGE may be told while it is answered."""
-    await _sort(session, cursor, False)
+    return await searching(session, cursor, b"SORT", False, _readOrder)
 
 
-async def uidSort(session: IMAPSession, cursor: Cursor) -> None:
+async def uidSort(session: IMAPSession, cursor: Cursor) -> bytes | None:
     """RFC 5256 §3."""
-    await _sort(session, cursor, True)
+    return await searching(session, cursor, b"SORT", True, _readOrder)
 
 
 EXTENSION = Extension(

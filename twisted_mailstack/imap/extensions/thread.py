@@ -6,7 +6,7 @@ from __future__ import annotations
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.imap.extension import ONLY_SELECTED, Command, Extension
 from twisted_mailstack.imap.grammar import Cursor
-from twisted_mailstack.imap.search import Context, Parser, find, readCharset
+from twisted_mailstack.imap.search import Context, find, readCharset, readQuery
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.imap.sort import threadRows
 from twisted_mailstack.imap.thread import orderedSubject, references, refs, render
@@ -21,9 +21,9 @@ async def _thread(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
     cursor.space()
     charset = readCharset(cursor)
     cursor.space()
-    node = Parser(cursor, session.registry.searchKeys, selected.view, charset).keys()
+    query = await readQuery(session, cursor, selected.view, charset)
     context = Context(selected.view, selected.mailbox, session.stream)
-    rows = await threadRows(await find(node, context), context)
+    rows = await threadRows(await find(query.node, context), context)
     messages = [(row.uid if byUID else at + 1, row) for at, row in rows]
     threads = await algorithm(messages, session.stream.breathe)
     lists = b"".join(render(threads))

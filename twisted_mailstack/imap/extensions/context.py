@@ -1,0 +1,203 @@
+# -*- test-case-name: tests.imap.test_context -*-
+"""
+CONTEXT=SEARCH, CONTEXT=SORT and ESORT (RFC 5267): the client is told as what it searched for comes
+and goes. C{ESORT} and C{PARTIAL} are in C{imap.results} and C{imap.extensions.partial}.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Sequence
+
+from twisted.logger import Logger
+
+from twisted_mailstack.errors import ConnectionClosed, SyntaxProblem
+from twisted_mailstack.imap.encode import string
+from twisted_mailstack.imap.extension import ONLY_SELECTED, Command, Extension, SearchReturn
+from twisted_mailstack.imap.extensions import partial
+from twisted_mailstack.imap.grammar import Cursor
+from twisted_mailstack.imap.results import Results, renderInOrder
+from twisted_mailstack.imap.search import Context
+from twisted_mailstack.imap.session import IMAPSession
+
+#: Searches of a session of which updates are told: each change is looked at for all of them.
+MAX_UPDATES = 10
+#: Sorted messages of which updates are told: they are sorted anew when some are added.
+MAX_SORTED = 10_000
+
+
+class Update:
+    """
+    A search whose results are kept up.
+    """
+
+    log = Logger()
+
+    def __init__(self, results: Results) -> None:
+        self._results = results
+        uids = results.context.view.uids
+        # In the order that the client has; ascending if it is that of the mailbox.
+        self._uids = array("I", [uids[at] for at in results.found])
+        # What couldn't be looked at.
+        self._missed: set[int] = set()
+
+    async def __call__(self, touched: Collection[int]) -> bytes:
+        """
+        @param touched: UIDs of messages that are new or changed.
+        @return: the ESEARCH response that tells what that means here, empty for nothing.
+        """
+        results = self._results
+        view = results.context.view
+        self._missed.update(touched)
+        candidates = sorted(
+            at
+            for uid in self._missed
+            if (at := view.index(uid)) is not None and not view.isGone(uid)
+        )
+        mailbox = results.context.mailbox
+        context = Context(view, mailbox, results.session.stream)
+        removed: set[int] = set()
+        if view.hasGone:
+            removed.update(uid for uid in self._uids if view.isGone(uid))
+        added: list[int] = []
+        try:
+            matches = set(await results.query.node.narrow(context, candidates)) - context.gone
+            had = {view.uids[at] for at in candidates}.intersection(self._uids)
+            added = [at for at in candidates if at in matches and view.uids[at] not in had]
+            order = await self._order(context, added)
+        except ConnectionClosed:
+            raise
+        except Exception:
+            # Told with what changes next.
+            self.log.failure("what a search finds can't be kept up")
+            order, added = None, []
+        else:
+            self._missed.clear()
+            removed |= had - {view.uids[at] for at in matches}
+        parts = self._remove(removed) if removed else []
+        if added:
+            parts += self._add([view.uids[at] for at in added], order)
+        if not parts:
+            return b""
+        head = [b"* ESEARCH (TAG %b)" % string(results.tag)]
+        if results.byUID:
+            head.append(b"UID")
+        return b" ".join(head + parts) + b"\r\n"
+
+    async def _order(self, context: Context, added: Sequence[int]) -> Sequence[int] | None:
+        # UIDs of all that there is then, sorted; maybe with some that are about to be removed.
+        arrange = self._results.arrange
+        if arrange is None or not added:
+            return None
+        view = context.view
+        known = [at for uid in self._uids if (at := view.index(uid)) is not None]
+        return [view.uids[at] for at in await arrange(context, sorted({*known, *added}))]
+
+    def _numbers(self, uids: Sequence[int]) -> list[int]:
+        if self._results.byUID:
+            return list(uids)
+        index = self._results.context.view.index
+        return [at + 1 for uid in uids if (at := index(uid)) is not None]
+
+    def _remove(self, removed: set[int]) -> list[bytes]:
+        if self._results.arrange is None:
+            gone = sorted(removed)
+            self._uids = array("I", [uid for uid in self._uids if uid not in removed])
+            return [b"REMOVEFROM (0 %b)" % renderInOrder(self._numbers(gone))]
+        # Each place as it is once those before it are removed (§4.3.4).
+        pairs: list[tuple[int, list[int]]] = []
+        kept = array("I")
+        for uid in self._uids:
+            if uid not in removed:
+                kept.append(uid)
+            elif pairs and pairs[-1][0] == len(kept) + 1:
+                pairs[-1][1].append(uid)
+            else:
+                pairs.append((len(kept) + 1, [uid]))
+        self._uids = kept
+        return [b"REMOVEFROM (%b)" % self._pairs(pairs)]
+
+    def _add(self, added: list[int], order: Sequence[int] | None) -> list[bytes]:
+        if self._results.arrange is None:
+            self._uids = array("I", sorted((*self._uids, *added)))
+            return [b"ADDTO (0 %b)" % renderInOrder(self._numbers(added))]
+        new = set(added)
+        known = new.union(self._uids)
+        final = [uid for uid in order or () if uid in known]
+        pairs: list[tuple[int, list[int]]] = []
+        for place, uid in enumerate(final, 1):
+            if uid not in new:
+                continue
+            if pairs and pairs[-1][0] + len(pairs[-1][1]) == place:
+                pairs[-1][1].append(uid)
+            else:
+                pairs.append((place, [uid]))
+        self._uids = array("I", final)
+        return [b"ADDTO (%b)" % self._pairs(pairs)] if pairs else []
+
+    def _pairs(self, pairs: list[tuple[int, list[int]]]) -> bytes:
+        return b" ".join(
+            b"%d %b" % (place, renderInOrder(self._numbers(uids))) for place, uids in pairs
+        )
+
+
+def _check(results: Results) -> None:
+    selected = results.session.selected
+    # "SHALL result in the server rejecting the searching command with a BAD response" (§4.3).
+    if selected is not None and results.tag in selected.updates:
+        raise SyntaxProblem("Tag reuse")
+
+
+async def _update(results: Results) -> None:
+    selected = results.session.theSelected()
+    why = ""
+    if len(selected.updates) >= MAX_UPDATES:
+        why = "Too many contexts"
+    elif results.query.fleeting:
+        why = "Not of what changes as time goes by"
+    elif results.arrange is not None and len(results.found) > MAX_SORTED:
+        why = "Too many messages to be kept sorted"
+    if why:
+        results.session.stream.write(
+            b"* NO [NOUPDATE %b] %b\r\n" % (string(results.tag), why.encode("ascii"))
+        )
+        return
+    selected.updates[results.tag] = Update(results)
+    if selected.view.touched is None:
+        selected.view.touched = set()
+
+
+async def cancelUpdate(session: IMAPSession, cursor: Cursor) -> None:
+    """RFC 5267 §4.3.5."""
+    tags: list[bytes] = []
+    while cursor.skip(b" "):
+        tags.append(cursor.astring())
+    cursor.end()
+    selected = session.theSelected()
+    if not tags or not all(tag in selected.updates for tag in tags):
+        raise SyntaxProblem("No updates are told for that tag" if tags else "Tag expected")
+    for tag in tags:
+        selected.updates.pop(tag, None)
+    if not selected.updates:
+        selected.view.touched = None
+
+
+SEARCH = Extension(
+    b"CONTEXT=SEARCH",
+    5267,
+    commands=(Command(b"CANCELUPDATE", ONLY_SELECTED, cancelUpdate),),
+    searchReturns={
+        b"PARTIAL": partial.RETURN,
+        # A hint that nothing has to be made of (§4.2).
+        b"CONTEXT": SearchReturn(),
+        b"UPDATE": SearchReturn(needsAll=True, ofSelected=True, check=_check, conclude=_update),
+    },
+)
+
+
+def _withSort(name: bytes) -> Extension:
+    return Extension(lambda session: name if b"SORT" in session.registry.known else None, 5267)
+
+
+SORT = _withSort(b"CONTEXT=SORT")
+ESORT = _withSort(b"ESORT")

@@ -1,0 +1,173 @@
+# -*- test-case-name: tests.imap.test_multisearch -*-
+"""MULTISEARCH (RFC 7377): ESEARCH looks at many mailboxes."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from twisted_mailstack.errors import LimitExceeded, MailError, SyntaxProblem
+from twisted_mailstack.imap.encode import mailbox as encodedName
+from twisted_mailstack.imap.encode import string
+from twisted_mailstack.imap.extension import LOGGED_IN, Command, Extension
+from twisted_mailstack.imap.grammar import Cursor
+from twisted_mailstack.imap.results import (
+    Results,
+    check,
+    conclude,
+    extended,
+    forget,
+    highestModSeq,
+    lookUp,
+    newContext,
+    readReturns,
+    tagOf,
+)
+from twisted_mailstack.imap.search import readQuery, readSearchCharset
+from twisted_mailstack.imap.session import IMAPSession
+from twisted_mailstack.imap.sources import MailboxFilter, readFilters
+from twisted_mailstack.imap.view import View
+from twisted_mailstack.interfaces import IMailbox
+from twisted_mailstack.model.records import Changes
+from twisted_mailstack.model.sequence import NumberSet
+
+_SELECTED = MailboxFilter(b"SELECTED")
+
+
+def _readSources(cursor: Cursor) -> list[MailboxFilter]:
+    #   esearch-source-opts = "IN" SP "(" source-mbox [SP "(" scope-options ")"] ")"
+    if not cursor.skipWord(b"IN"):
+        return [_SELECTED]
+    cursor.space()
+    cursor.expect(b"(")
+    filters = readFilters(cursor)
+    # There are no scope options yet that could be known.
+    cursor.expect(b")")
+    cursor.space()
+    return filters
+
+
+def _checkScope(session: IMAPSession, sources: Sequence[MailboxFilter], returns: Any) -> None:
+    """
+    @raise SyntaxProblem: if the mailboxes and the return options don't go together (§2.2).
+    """
+    if _SELECTED in sources and session.selected is None:
+        raise SyntaxProblem("No mailbox is selected")
+    for name in returns:
+        option = session.registry.searchReturns[name]
+        if option.ofSelected and _SELECTED not in sources:
+            raise SyntaxProblem("That return option is for the selected mailbox")
+        if option.alone and any(each != _SELECTED for each in sources):
+            raise SyntaxProblem("That return option is for the selected mailbox alone")
+
+
+async def _mailboxes(
+    session: IMAPSession, sources: Sequence[MailboxFilter]
+) -> AsyncIterator[tuple[str, int, IMailbox, View]]:
+    """
+    @return: name, UIDVALIDITY, mailbox and what there is in it; each mailbox once, the selected one
+        as its client knows it. What can't be opened is left out.
+    """
+    done: set[str] = set()
+    selected = session.selected
+    if _SELECTED in sources and selected is not None:
+        done.add(selected.mailbox.mailboxId)
+        yield selected.name, selected.uidValidity, selected.mailbox, selected.view
+    others = [each for each in sources if each != _SELECTED]
+    if not others:
+        return
+    account = session.theAccount()
+    for info in await account.listMailboxes():
+        if not info.selectable or info.mailboxId in done:
+            continue
+        if not any(each.matches(info) for each in others):
+            continue
+        done.add(info.mailboxId)
+        try:
+            mailbox = await account.openMailbox(info.name)
+            uidValidity = (await mailbox.status()).uidValidity
+            view = View(await mailbox.changesSince(0))
+        except MailError:
+            # Gone meanwhile, or not for this user.
+            continue
+        view.uidOnly = b"UIDONLY" in session.enabled
+        yield info.name, uidValidity, mailbox, view
+
+
+async def esearch(session: IMAPSession, cursor: Cursor) -> None:
+    """RFC 7377 §2."""
+    cursor.space()
+    sources = _readSources(cursor)
+    returns = readReturns(session, cursor) or {}
+    _checkScope(session, sources, returns)
+    try:
+        await _esearch(session, cursor, sources, returns)
+    except (SyntaxProblem, LimitExceeded):
+        raise
+    except Exception:
+        forget(session, returns)
+        raise
+
+
+async def _esearch(
+    session: IMAPSession, cursor: Cursor, sources: Sequence[MailboxFilter], returns: Any
+) -> None:
+    charset = readSearchCharset(session, cursor)
+    start = cursor.at
+    # Also if there is nothing to look at, what isn't right is told.
+    view = _nothing() if session.selected is None else session.selected.view
+    if session.selected is None:
+        view.uidOnly = b"UIDONLY" in session.enabled
+    query = await readQuery(session, cursor, view, charset)
+    tag = tagOf(cursor)
+    known = session.registry.searchReturns
+    looked = 0
+    async for name, uidValidity, mailbox, view in _mailboxes(session, sources):
+        isSelected = session.selected is not None and view is session.selected.view
+        if not isSelected:
+            # Numbers mean others here.
+            again = Cursor(cursor.text, at=start)
+            again.utf8 = cursor.utf8
+            query = await readQuery(session, again, view, charset)
+        own = {
+            each: value
+            for each, value in returns.items()
+            if isSelected or not known[each].ofSelected
+        }
+        context = newContext(session, view, mailbox, tag)
+        context.looked = looked
+        results = Results(session, tag, True, own, query, None, context)
+        check(results)
+        try:
+            await lookUp(results)
+        except MailError:
+            if isSelected:
+                raise
+            # It went while it was looked at.
+            continue
+        looked = context.looked
+        if results.found:
+            # "An ESEARCH response MUST NOT be returned for mailboxes that contain no matching
+            # messages" (§2.1).
+            correlator = b"(TAG %b MAILBOX %b UIDVALIDITY %d)" % (
+                string(tag),
+                encodedName(name, cursor.utf8),
+                uidValidity,
+            )
+            session.stream.write(extended(results, correlator, highestModSeq(results)))
+        await conclude(results)
+        await session.stream.drain()
+        await context.breathe()
+
+
+def _nothing() -> View:
+    return View(Changes(array("I"), [], array("Q"), NumberSet(), 0, 1, ()))
+
+
+EXTENSION = Extension(
+    b"MULTISEARCH",
+    7377,
+    # Numbers of messages may stand among the keys, so that none may shift (RFC 7162 §3.2.10.2).
+    commands=(Command(b"ESEARCH", LOGGED_IN, esearch, mayExpunge=False),),
+)
