@@ -269,6 +269,7 @@ class Extension:
     @ivar threadAlgorithms: of THREAD, by name: C{await algorithm(messages, breathe)} gives the
         threads (imap.thread).
     @ivar implies: what is enabled along with them.
+    @ivar whenEnabled: C{whenEnabled(session)}: called when one of them is enabled.
     """
 
     capability: bytes | Callable[[IMAPSession], bytes | None]
@@ -298,3 +299,4 @@ class Extension:
     sortKeys: Mapping[bytes, Criterion] = field(default_factory=dict)
     threadAlgorithms: Mapping[bytes, Algorithm] = field(default_factory=dict)
     implies: tuple[bytes, ...] = ()
+    whenEnabled: Callable[[IMAPSession], None] | None = None

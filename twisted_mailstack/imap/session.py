@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.cred.portal import Portal
 from twisted.logger import Logger
@@ -81,6 +81,22 @@ class IMAPSettings:
             raise ValueError("timeout must be at least 1800 seconds (RFC 9051 §5.4)")
 
 
+class Listener(Protocol):
+    """
+    Something besides the selected mailbox of which a session tells news.
+    """
+
+    async def news(self) -> bytes:
+        """
+        @return: untagged responses that tell what happened since the last call.
+        """
+
+    def close(self) -> None:
+        """
+        The session is over, or nobody's any more.
+        """
+
+
 class Registry:
     """
     The tables of a server, made once.
@@ -90,6 +106,7 @@ class Registry:
         C{listSelections}, C{listReturns}, C{createParameters}, C{selectParameters},
         C{fetchModifiers}, C{storeModifiers}, C{searchReturns} and C{statusEnables} likewise.
     @ivar progress: that of the extension that has one.
+    @ivar whenEnabled: called when a capability is enabled, by its name.
     @ivar implied: what is enabled along with a capability, by its name.
     @ivar appendData: by name; C{appendChecks}: of all extensions.
     @ivar listAttributes: of all extensions; C{selectResponses} and C{createCodes}
@@ -123,6 +140,7 @@ class Registry:
         self.progress: Callable[[IMAPSession, bytes], Callable[[int], None]] | None = None
         self.statusEnables: dict[bytes, bytes] = {}
         self.implied: dict[bytes, tuple[bytes, ...]] = {}
+        self.whenEnabled: dict[bytes, Callable[[IMAPSession], None]] = {}
         for extension in self.extensions:
             self.known.update({command.name: command for command in extension.commands})
             self.fetchItems.update(extension.fetchItems)
@@ -142,6 +160,8 @@ class Registry:
             self.progress = extension.progress or self.progress
             self.statusEnables.update(extension.statusEnables)
             self.implied.update(dict.fromkeys(extension.enables, extension.implies))
+            if extension.whenEnabled is not None:
+                self.whenEnabled.update(dict.fromkeys(extension.enables, extension.whenEnabled))
         self.commands = {
             state: {n: command for n, command in self.known.items() if state in command.states}
             for state in State
@@ -169,6 +189,7 @@ class IMAPSession:
     @ivar selected: the selected mailbox.
     @ivar enabled: what ENABLE, or a command that implies it, turned on; see L{enable}.
     @ivar named: what ENABLED responses have named.
+    @ivar listeners: of what it tells news besides the selected mailbox.
     @ivar closing: set to end the session after this command.
     """
 
@@ -194,6 +215,7 @@ class IMAPSession:
         self.selected: Selected | None = None
         self.enabled: set[bytes] = set()
         self.named: set[bytes] = set()
+        self.listeners: list[Listener] = []
         self.closing = False
         # Run once the tagged response of the command under way is written.
         self.afterResponse: Callable[[], None] | None = None
@@ -248,6 +270,8 @@ class IMAPSession:
         if name in self.enabled:
             return
         self.enabled.add(name)
+        if name in self.registry.whenEnabled:
+            self.registry.whenEnabled[name](self)
         for implied in self.registry.implied.get(name, ()):
             self.enable(implied)
         if name == b"CONDSTORE" and self.selected is not None:
@@ -263,6 +287,15 @@ class IMAPSession:
             self.selected.close()
             self.selected = None
             self.state = State.AUTHENTICATED
+
+    def leave(self) -> None:
+        """
+        Nothing of the account is looked at any more.
+        """
+        self.unselect()
+        listeners, self.listeners = self.listeners, []
+        for listener in listeners:
+            listener.close()
 
     def beginTLS(self) -> None:
         """
@@ -290,6 +323,11 @@ class IMAPSession:
             else:
                 if news:
                     self.stream.write(news)
+        for listener in tuple(self.listeners):
+            try:
+                self.stream.write(await listener.news())
+            except Exception:
+                self.log.failure("news can't be told")
 
     def tellModSeq(self) -> None:
         """
@@ -321,7 +359,7 @@ class IMAPSession:
             elif ended.reason == SessionEnded.SHUTDOWN:
                 self._goodbye("shutting down")
         finally:
-            self.unselect()
+            self.leave()
             if self.account is not None:
                 self.log.info(
                     "{service}: logout: user={user} peer={peer} in={octetsIn} out={octetsOut}",
