@@ -46,6 +46,14 @@ def headerTexts(data: bytes, part: Part) -> Iterator[str]:
         yield from decodeParameters(encoded).values()
 
 
+def _isStart(character: str) -> bool:
+    return character.isascii() or not (
+        combining(character)
+        or combining(normalize("NFKD", character)[0])
+        or combining(fold(character)[0])
+    )
+
+
 def cut(text: str, at: int) -> int:
     """
     @return: the first place from there on where the text can be cut so that each half is folded as
@@ -53,12 +61,7 @@ def cut(text: str, at: int) -> int:
         there is none nearby.
     """
     for place in range(at, min(at + MARKS, len(text))):
-        character = text[place]
-        if character.isascii() or not (
-            combining(character)
-            or combining(normalize("NFKD", character)[0])
-            or combining(fold(character)[0])
-        ):
+        if _isStart(text[place]):
             return place
     return at if at + MARKS < len(text) else len(text)
 
@@ -75,3 +78,16 @@ def pieces(text: str, overlap: int = 0) -> Iterator[str]:
         if end >= len(text):
             return
         start = end
+
+
+def isWhole(text: str) -> bool:
+    """
+    @return: whether its pieces, folded, are what the text is, folded.
+    """
+    start = 0
+    while start + PIECE < len(text):
+        end = cut(text, start + PIECE)
+        if end < len(text) and end == start + PIECE and not _isStart(text[end]):
+            return False
+        start = end
+    return True

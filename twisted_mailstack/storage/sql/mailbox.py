@@ -12,6 +12,7 @@ so there is at most one range more than there are messages, however many were ev
 
 from __future__ import annotations
 
+import sqlite3
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
@@ -32,6 +33,7 @@ from twisted_mailstack.interfaces import (
     IMovableMailbox,
     IReceivingMailbox,
     IReplacingMailbox,
+    ISearchableMailbox,
     ISortingMailbox,
     IStagedContent,
 )
@@ -56,8 +58,10 @@ from twisted_mailstack.model.records import (
 )
 from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet
 from twisted_mailstack.model.sorting import SortCriterion, ThreadRow
+from twisted_mailstack.model.text import fold
 from twisted_mailstack.storage.sql import sorting
 from twisted_mailstack.storage.sql.content import MessageContent, StagedContent
+from twisted_mailstack.storage.sql.index import AccountIndex, candidates
 from twisted_mailstack.storage.sql.schema import PIECES
 from twisted_mailstack.storage.sql.thread import threadOf
 from twisted_mailstack.storage.sql.writer import Transaction
@@ -406,7 +410,7 @@ def dropCopies(transaction: Transaction, account: int, messages: Iterable[int]) 
             transaction.unplaced = True
 
 
-@implementer(IMailbox, IMovableMailbox, IReplacingMailbox, ISortingMailbox)
+@implementer(IMailbox, IMovableMailbox, IReplacingMailbox, ISearchableMailbox, ISortingMailbox)
 class SQLMailbox:
     """
     See L{IMailbox}.
@@ -538,6 +542,32 @@ class SQLMailbox:
             self._requireMailbox(connection)
             raise MessageExpunged()
         return MessageContent(connection, row)
+
+    async def candidates(
+        self, texts: Sequence[str], inHeader: bool = True, inBody: bool = True
+    ) -> NumberSet | None:
+        """See L{ISearchableMailbox}."""
+        store = self._store
+        self._requireMailbox(store.reader)
+        if store.indexer is None:
+            return None
+        index = AccountIndex(store.path, self._account)
+        folded = [fold(text) for text in texts]
+
+        def read(connection: sqlite3.Connection) -> list[int] | sqlite3.Error | None:
+            try:
+                return candidates(index, connection, self._mailbox, folded, inHeader, inBody)
+            except sqlite3.Error as error:
+                return error
+
+        result = await store.readInThread(read)
+        if isinstance(result, sqlite3.Error):
+            # All messages are looked at until it is there again.
+            store.indexer.damaged(self._account, result)
+            return None
+        if result is None:
+            return None
+        return NumberSet.of(result)
 
     async def sortMessages(
         self, uids: NumberSet, criteria: Sequence[SortCriterion]

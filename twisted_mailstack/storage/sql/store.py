@@ -47,6 +47,8 @@ from twisted_mailstack.storage.sql.check import checkDatabase
 from twisted_mailstack.storage.sql.connection import ReadingConnection, connect, explain
 from twisted_mailstack.storage.sql.content import ContentWriter, StagedContent, disown
 from twisted_mailstack.storage.sql.directory import SQLDirectory, accountNumber
+from twisted_mailstack.storage.sql.index import SLICE, AccountIndex
+from twisted_mailstack.storage.sql.indexer import Indexer, updateNow
 from twisted_mailstack.storage.sql.mailbox import Box, requireAccount, storeMessage
 from twisted_mailstack.storage.sql.memory import SQLMemory
 from twisted_mailstack.storage.sql.schema import PIECES, upgrade
@@ -63,6 +65,8 @@ POLL_SECONDS = 0.5
 BACKUP_PAGES = 1000
 #: Pieces of contents that one step of the reaper removes, so that nobody waits for it long.
 REAP = 50
+#: Messages of an account that a check looks up in its search index.
+INDEX_SAMPLE = 50
 #: Recipients from which on a delivery runs in the writer's thread.
 LONG = 50
 
@@ -77,6 +81,7 @@ class SQLMailStore:
     @ivar path: the directory.
     @ivar reader: for short reads in the reactor's thread.
     @ivar quotaDefaults: octets and messages, given to new accounts.
+    @ivar indexer: keeps the search indexes up, C{None} if there are none.
     """
 
     reader: sqlite3.Connection
@@ -90,6 +95,7 @@ class SQLMailStore:
         *,
         now: Callable[[], float] = time.time,
         quotaDefaults: tuple[int | None, int | None] = (None, None),
+        index: bool = False,
     ) -> None:
         """
         @param path: the directory, made if it is missing, for its owner alone.
@@ -97,6 +103,8 @@ class SQLMailStore:
         @param callFromThread: the reactor's; or anything else that runs a function in the thread
             in which the store is used.
         @param now: seconds since 1970, for save dates.
+        @param index: keep indexes that make searches fast, in the background. They are beside the
+            database and can be removed at any time.
         """
         self.path = Path(path)
         self.locks = self.path / "locks"
@@ -112,6 +120,8 @@ class SQLMailStore:
         self._callFromThread = callFromThread
         self._poll: IDelayedCall | None = None
         self._dataVersion = 0
+        self._indexing = index
+        self.indexer: Indexer | None = None
         self._started = False
         self._reaping = False
         self._lock: int | None = None
@@ -145,6 +155,15 @@ class SQLMailStore:
         self._started = True
         self._dataVersion = _dataVersion(self._writing)
         self._poll = self._clock.callLater(POLL_SECONDS, self._lookAround)
+        if self._indexing:
+            self.indexer = Indexer(
+                self.path,
+                self._clock,
+                self._callFromThread,
+                self.connect,
+                ThreadPoolExecutor(1, "mailstack-index"),
+            )
+            self.indexer.survey()
         try:
             self._disownDead()
         except MailError:
@@ -188,6 +207,8 @@ class SQLMailStore:
         self._started = False
         if self._poll is not None and self._poll.active():
             self._poll.cancel()
+        if self.indexer is not None:
+            self.indexer.stop()
         await self.writer.finish()
         self._readers.shutdown(wait=True)
         self._threads.shutdown(wait=True)
@@ -235,6 +256,8 @@ class SQLMailStore:
 
     def _committed(self, changed: set[tuple[int, int | str]], unplaced: bool) -> None:
         self.watchers.tell(changed)
+        if self.indexer is not None:
+            self.indexer.changed({key[0] for key in changed if key[0]})
         if unplaced:
             self._reap()
 
@@ -411,9 +434,66 @@ class SQLMailStore:
         """See L{IMailStore}."""
         tell = self._teller(progress)
         found: Sequence[Damage] = await self.readInThread(
-            lambda connection: checkDatabase(connection, tell)
+            lambda connection: [*checkDatabase(connection, tell), *self._checkIndexes(connection)]
         )
         return found
+
+    def _checkIndexes(self, connection: sqlite3.Connection) -> list[Damage]:
+        found = []
+        try:
+            accounts = connection.execute("SELECT account FROM account").fetchall()
+        except sqlite3.Error:
+            # That the database can't be read has been said.
+            return []
+        for (account,) in accounts:
+            wrong = AccountIndex(self.path, account).check(connection, INDEX_SAMPLE)
+            if wrong is not None:
+                found.append(
+                    Damage(
+                        f"the search index of account A{account}",
+                        f"{wrong}; make it anew with: mailstack index --rebuild",
+                    )
+                )
+        return found
+
+    async def updateIndexes(
+        self, accounts: Sequence[str], rebuild: bool = False, progress: Progress | None = None
+    ) -> None:
+        """
+        Bring search indexes up to date now.
+
+        @param accounts: their C{accountId}s.
+        @param rebuild: make them anew.
+        @param progress: called with the messages that were looked at, about, and how many there
+            are.
+        @raise TemporaryFailure: if another process is about it, or it can't be written.
+        """
+        numbers = [accountNumber(each) for each in accounts]
+        whole = sum(
+            self.reader.execute(
+                "SELECT count(*) FROM message WHERE account = ?", (number,)
+            ).fetchone()[0]
+            for number in numbers
+        )
+        tell = self._teller(progress)
+        done = 0
+
+        def sliced() -> None:
+            nonlocal done
+            done = min(done + SLICE, whole)
+            tell(done, whole)
+
+        def update(_: sqlite3.Connection) -> None:
+            for number in numbers:
+                try:
+                    updateNow(self.path, number, self.connect, rebuild, sliced)
+                except sqlite3.Error as error:
+                    raise TemporaryFailure(
+                        f"the search index of account A{number} can't be written: {error}"
+                    ) from error
+
+        await self.readInThread(update)
+        tell(whole, whole)
 
     def _teller(self, progress: Progress | None) -> Progress:
         # In a thread: so that it is called in the reactor's.
