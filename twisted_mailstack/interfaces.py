@@ -685,8 +685,8 @@ class IURLKeyStore(IMailStore):
 class IURLKeys(Interface):
     """
     The mailbox access keys of RFC 4467 §7: random octets, known to nobody but the server, with
-    which URLs of a mailbox's messages are authorised. A mailbox that has none isn't there, or no URL
-    of it holds. They go with their mailboxes.
+    which URLs of a mailbox's messages are authorised. Where there is none, no URL holds. They go
+    with their mailboxes.
     """
 
     def key(mailboxId: str, make: bool) -> Awaitable[bytes | None]:

@@ -11,6 +11,7 @@ from typing import Any
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
+from twisted_mailstack.auth.urls import URLAuthority
 from twisted_mailstack.imap.extension import Extension
 from twisted_mailstack.imap.registry import EXTENSIONS, makeRegistry
 from twisted_mailstack.imap.session import IMAPSession, IMAPSettings
@@ -34,19 +35,23 @@ class IMAPFactory(MailFactory):
         mechanisms: Sequence[IServerMechanism] = MECHANISMS,
         extensions: Sequence[Extension] = EXTENSIONS,
         tls: IOpenSSLServerConnectionCreator | None = None,
+        urls: URLAuthority | None = None,
         service: str = "imap",
         **limits: Any,
     ) -> None:
         """
         @param portal: its realm gives L{IAccount<twisted_mailstack.interfaces.IAccount>} avatars.
         @param tls: for STARTTLS; C{None}: it isn't offered.
+        @param urls: authorises URLs for others (RFC 4467); C{None}: that isn't offered.
         @param service: its name, for logs.
         @param limits: as of L{MailFactory}.
         """
         registry = makeRegistry(tuple(extensions))
 
         async def serve(stream: Stream) -> None:
-            await IMAPSession(stream, settings, registry, portal, mechanisms, tls is not None).run()
+            session = IMAPSession(stream, settings, registry, portal, mechanisms, tls is not None)
+            session.urls = urls
+            await session.run()
 
         super().__init__(
             serve,

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_mailstack.auth.login import Login
+from twisted_mailstack.auth.urls import URLAuthority
 from twisted_mailstack.errors import (
     ConnectionClosed,
     LimitExceeded,
@@ -190,6 +191,7 @@ class IMAPSession:
     @ivar enabled: what ENABLE, or a command that implies it, turned on; see L{enable}.
     @ivar named: what ENABLED responses have named.
     @ivar listeners: of what it tells news besides the selected mailbox.
+    @ivar urls: authorises URLs (RFC 4467); C{None}: nobody does.
     @ivar closing: set to end the session after this command.
     """
 
@@ -213,6 +215,7 @@ class IMAPSession:
         self.state = State.NOT_AUTHENTICATED
         self.account: IAccount | None = None
         self.selected: Selected | None = None
+        self.urls: URLAuthority | None = None
         self.enabled: set[bytes] = set()
         self.named: set[bytes] = set()
         self.listeners: list[Listener] = []

@@ -85,8 +85,8 @@ from twisted_mailstack.model.rights import Rights
 from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet
 from twisted_mailstack.storage.memorymetadata import MemoryMetadata
 from twisted_mailstack.storage.memorysharing import MemoryAccessControl
-from twisted_mailstack.storage.memoryurlkeys import MemoryURLKeys
 from twisted_mailstack.storage.memoryspool import MemorySpool
+from twisted_mailstack.storage.memoryurlkeys import MemoryURLKeys
 
 
 @implementer(IContentWriter)

@@ -275,7 +275,10 @@ CREATE TABLE url_key (
 """
 
 #: The n-th makes version n out of version n - 1.
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SPOOL, _MEMORY, _SORTING, _VIA, _ACCESS, _METADATA, _URL_KEYS)
+MIGRATIONS: tuple[str, ...] = (
+    *(_FIRST, _SPOOL, _MEMORY, _SORTING, _VIA, _ACCESS, _METADATA),
+    _URL_KEYS,
+)
 
 
 def upgrade(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:
