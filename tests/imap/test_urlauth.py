@@ -104,7 +104,7 @@ class URLAuthTests(SynchronousTestCase):
         answer = self.bob.send(b'u URLFETCH "' + first + b'" "' + second + b'"\r\n')
         self.assertEqual(answer.count(b"* URLFETCH "), 2)
         self.assertIn(b"{18}\r\nOur travel agent\r\n\r\n", answer)
-        self.assertIn(b"{4}\r\nAAAA\r\n", answer)
+        self.assertIn(b"{6}\r\nAAAA\r\n", answer)
 
     def test_access(self) -> None:
         """§3: who may use it; what is for submission isn't for IMAP."""
@@ -121,14 +121,14 @@ class URLAuthTests(SynchronousTestCase):
         ):
             url = self.authorise(INBOX + b"/;SECTION=2;URLAUTH=" + access)
             for client, may in ((self.alice, alice), (self.bob, bob)):
-                self.assertEqual(self.fetch(client, url), b"AAAA" if may else None, access)
+                self.assertEqual(self.fetch(client, url), b"AAAA\r\n" if may else None, access)
 
     def test_expire(self) -> None:
         """§3: "EXPIRE": until then, and not then."""
         rump = INBOX + b"/;SECTION=2;EXPIRE=1970-01-01T00:01:40Z;URLAUTH=anonymous"
         url = self.authorise(rump)
         self.server.clock.advance(99)
-        self.assertEqual(self.fetch(self.bob, url), b"AAAA")
+        self.assertEqual(self.fetch(self.bob, url), b"AAAA\r\n")
         self.server.clock.advance(1)
         self.assertIdentical(self.fetch(self.bob, url), None)
         self.assertRegex(self.alice.send(b'a GENURLAUTH "' + rump + b'" INTERNAL\r\n'), b"^a NO ")
@@ -137,7 +137,7 @@ class URLAuthTests(SynchronousTestCase):
         """Whatever is changed of a URL, it isn't authorised any more."""
         rump = INBOX + b"/;SECTION=2;EXPIRE=1970-01-01T00:01:40Z;URLAUTH=user+bob%40example.test"
         url = self.authorise(rump)
-        self.assertEqual(self.fetch(self.bob, url), b"AAAA")
+        self.assertEqual(self.fetch(self.bob, url), b"AAAA\r\n")
         for old, new in (
             (b"SECTION=2", b"SECTION=1"), (b"00:01:40", b"00:09:40"),
             (b";EXPIRE=1970-01-01T00:01:40Z", b""),
@@ -166,10 +166,10 @@ class URLAuthTests(SynchronousTestCase):
             b"a34 OK [URLMECH INTERNAL] RESETKEY completed\r\n",
         )
         self.assertIdentical(self.fetch(self.bob, urls[0]), None)
-        self.assertEqual(self.fetch(self.bob, urls[1]), b"AAAA")
-        self.assertEqual(self.fetch(self.bob, self.authorise(one)), b"AAAA")
+        self.assertEqual(self.fetch(self.bob, urls[1]), b"AAAA\r\n")
+        self.assertEqual(self.fetch(self.bob, self.authorise(one)), b"AAAA\r\n")
         self.bob.send(b"a RESETKEY\r\n")
-        self.assertEqual(self.fetch(self.bob, urls[1]), b"AAAA")
+        self.assertEqual(self.fetch(self.bob, urls[1]), b"AAAA\r\n")
         self.assertEqual(self.alice.send(b"a33 RESETKEY\r\n"), b"a33 OK All keys removed\r\n")
         self.assertIdentical(self.fetch(self.bob, urls[1]), None)
         self.assertRegex(self.alice.send(b"a RESETKEY missing\r\n"), rb"^a NO \[NONEXISTENT\] ")
@@ -199,7 +199,8 @@ class URLAuthTests(SynchronousTestCase):
             self.assertRegex(self.alice.send(b"a " + command + b"\r\n"), b"^a BAD ", command)
         self.patch(urlauth, "MAX_URLS", 1)
         self.assertRegex(
-            self.alice.send(b"a URLFETCH " + INBOX + b" " + INBOX + b"\r\n"), rb"^a NO \[LIMIT\] "
+            self.alice.send(b'a URLFETCH "' + INBOX + b'" "' + INBOX + b'"\r\n'),
+            rb"^a NO \[LIMIT\] ",
         )
 
     def test_gone(self) -> None:
@@ -212,7 +213,7 @@ class URLAuthTests(SynchronousTestCase):
         now(directory.setEnabled(address, False))
         self.assertIdentical(self.fetch(self.bob, url), None)
         now(directory.setEnabled(address, True))
-        self.assertEqual(self.fetch(self.bob, url), b"AAAA")
+        self.assertEqual(self.fetch(self.bob, url), b"AAAA\r\n")
         self.alice.send(b"s SELECT INBOX\r\nx STORE 1 +FLAGS.SILENT (\\Deleted)\r\ny EXPUNGE\r\n")
         self.assertIdentical(self.fetch(self.bob, url), None)
         now(directory.removeAccount(address))
