@@ -11,8 +11,17 @@ from typing import Any
 from twisted_mailstack.errors import MailError
 from twisted_mailstack.imap.encode import flagList
 from twisted_mailstack.imap.view import View
-from twisted_mailstack.interfaces import IMailbox
+from twisted_mailstack.interfaces import IMailbox, IRestrictedMailbox
 from twisted_mailstack.model.flags import SYSTEM_FLAGS
+from twisted_mailstack.model.rights import Rights
+from twisted_mailstack.sharing.mailbox import scopeOf
+from twisted_mailstack.model.sequence import NumberSet
+
+#: Ranges of UIDs in one VANISHED response.
+MAX_RANGES = 1000
+
+#: One of these rights, and SELECT says READ-WRITE (RFC 4314 §5.2).
+WRITING: Rights = frozenset("ieswt")
 
 
 class Selected:
@@ -21,6 +30,7 @@ class Selected:
     @ivar mailbox: the mailbox.
     @ivar view: what the client knows.
     @ivar readOnly: by EXAMINE.
+    @ivar rights: what may be done in it; C{None} for a mailbox of one's own: everything.
     @ivar uidValidity: of the mailbox.
     @ivar updates: who tells more of what changed, by tags of commands (RFC 5267): each is given the
         UIDs of L{View.touched}, and gives untagged responses.
@@ -77,6 +87,7 @@ class Selected:
         selected = cls(name, mailbox, readOnly, news, enabled)
         try:
             selected.uidValidity = (await mailbox.status()).uidValidity
+            await selected._learnRights()
             # Watched already: what happens after the question makes it stale.
             selected.view = view = View(await mailbox.changesSince(0))
             if readOnly:
@@ -93,6 +104,21 @@ class Selected:
         selected.toldModSeq = selected._believedModSeq = view.highestModSeq
         view.uidOnly = selected.uidOnly
         return selected
+
+    async def _learnRights(self) -> bool:
+        """
+        @return: whether others flags than before may be changed.
+        """
+        if not IRestrictedMailbox.providedBy(self.mailbox):
+            return False
+        restricted: Any = self.mailbox
+        before, self.rights = self.rights, await restricted.rights()
+        return before is None or scopeOf(before) != scopeOf(self.rights or frozenset())
+
+    @property
+    def maySaveChanges(self) -> bool:
+        """Whether it is READ-WRITE (RFC 4314 §5.2): something in it may be changed."""
+        return not self.readOnly and (self.rights is None or bool(self.rights & WRITING))
 
     def _changed(self) -> None:
         self._stale = True
@@ -141,6 +167,7 @@ class Selected:
             self._stale = False
             try:
                 changes = await self.mailbox.changesSince(view.highestModSeq)
+                otherRights = await self._learnRights()
                 if changes.uidNext > view.uidNext:
                     if self.readOnly:
                         # Recent for all that we know; the next session that selects takes them.
@@ -151,7 +178,9 @@ class Selected:
                 self._stale = True
                 raise
             new, changed = view.apply(changes, self.tellsModSeqs)
-            if view.keywords != self._toldKeywords:
+            # "It SHOULD send FLAGS and PERMANENTFLAGS responses if they have changed" (RFC 4314
+            # §5.1.1).
+            if otherRights or view.keywords != self._toldKeywords:
                 self._toldKeywords = view.keywords
                 parts.append(self.flagsResponse())
             parts += self.flagResponses(changed)
@@ -165,7 +194,7 @@ class Selected:
             parts += [await update(touched) for update in self.updates.values()]
         if mayExpunge and view.hasGone:
             if self.tellsVanished:
-                parts.append(b"* VANISHED %b\r\n" % view.gone.render())
+                parts.append(vanished(view.gone))
                 view.expunge()
             else:
                 parts += [b"* %d EXPUNGE\r\n" % number for number in view.expunge()]
@@ -195,7 +224,7 @@ class Selected:
         @return: the modSeqs of these messages, which are about to be told.
         """
         found = [self.view.modSeqs[at] for at in indexes]
-        self._shownModSeq = max(self._shownModSeq, *found, 0)
+        self._shownModSeq = max(self._shownModSeq, max(found, default=0))
         return found
 
     def flagResponses(
@@ -265,6 +294,11 @@ class Selected:
         known = [*SYSTEM_FLAGS, *sorted(self.view.keywords)]
         listed = " ".join(known).encode("ascii")
         permanent = b"" if self.readOnly else listed + b" \\*"
+        if self.rights is not None and not self.readOnly:
+            scope = scopeOf(self.rights)
+            mine = scope.within(frozenset(known))
+            kept = [flag for flag in known if flag in mine] + ["\\*"] * scope.others
+            permanent = " ".join(kept).encode("ascii")
         return b"* FLAGS (%b)\r\n* OK [PERMANENTFLAGS (%b)] Flags that are kept\r\n" % (
             listed,
             permanent,
@@ -276,6 +310,20 @@ class Selected:
         """
         if self.readOnly:
             raise MailError("The mailbox is selected read-only", imapCode="READ-ONLY")
+
+
+def vanished(uids: NumberSet, earlier: bool = False) -> bytes:
+    """
+    @param earlier: of messages that the client isn't told to be there now (RFC 7162 §3.2.10.1).
+    @return: VANISHED responses, none for no UIDs. A long set is cut, so that no client has to read
+        a line of megabytes.
+    """
+    form = b"* VANISHED (EARLIER) %b\r\n" if earlier else b"* VANISHED %b\r\n"
+    ranges = uids.ranges
+    return b"".join(
+        form % NumberSet(ranges[at : at + MAX_RANGES]).render()
+        for at in range(0, len(ranges), MAX_RANGES)
+    )
 
 
 def uidsOf(view: View, indexes: Sequence[int]) -> list[int]:

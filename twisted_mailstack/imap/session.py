@@ -10,8 +10,8 @@ errors into tagged responses.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from twisted.cred.portal import Portal
@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from twisted_mailstack.auth.login import Login
 from twisted_mailstack.auth.urls import URLAuthority
 from twisted_mailstack.errors import (
+    AccessDenied,
     ConnectionClosed,
     LimitExceeded,
     MailError,
@@ -67,6 +68,8 @@ class IMAPSettings:
     @ivar maxErrors: commands that may be malformed before login, until the session is closed.
     @ivar maxLoginFailures: before the session is closed.
     @ivar allowPlaintextAuth: passwords without TLS, for loopback only.
+    @ivar serverEntries: shared metadata entries of the server (RFC 5464 §3.2.1.1), by their names
+        in lower case.
     """
 
     hostname: str
@@ -76,6 +79,7 @@ class IMAPSettings:
     maxErrors: int = 20
     maxLoginFailures: int = 3
     allowPlaintextAuth: bool = False
+    serverEntries: Mapping[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.timeout < 1800:
@@ -282,6 +286,13 @@ class IMAPSession:
             # MUST cause the server to return HIGHESTMODSEQ" (RFC 7162 §3.1).
             self.stream.write(self.selected.announceModSeq())
 
+    def disable(self) -> None:
+        """
+        Nothing is enabled any more, as on a new connection. For when no mailbox is selected.
+        """
+        self.enabled.clear()
+        self.named.clear()
+
     def unselect(self) -> None:
         """
         No mailbox is selected any more.
@@ -307,19 +318,21 @@ class IMAPSession:
         @raise PlaintextInjected: if the client sent text behind STARTTLS.
         """
         self.stream.startTLS()
-        self.enabled.clear()
-        self.named.clear()
+        self.disable()
 
     async def tellNews(self, mayExpunge: bool = True) -> None:
         """
-        Write what others changed in the selected mailbox.
+        Write what others changed in the selected mailbox; nothing after BYE.
         """
-        if self.selected is not None:
+        if self.selected is not None and not self.closing:
             try:
                 news = await self.selected.synchronise(mayExpunge)
             except NoSuchMailbox:
                 # RFC 2180 §3.3: the mailbox was deleted by another session.
                 self._goodbye("the selected mailbox was deleted")
+            except AccessDenied:
+                # RFC 4314 §5.1.1: it "MAY send an untagged BYE response and close connection".
+                self._goodbye("the selected mailbox may not be read any more")
             except Exception:
                 # The command under way is answered all the same; this is told with a later one.
                 self.log.failure("what changed in {name} can't be told", name=self.selected.name)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from twisted_mailstack.errors import MessageExpunged, SyntaxProblem
@@ -22,12 +23,16 @@ _OPERATIONS = {
 }
 
 
+#: FETCH responses that are written in one go.
+SLICE = 1000
+
+
 class _Store:
     """
     One STORE command under way.
 
+    @ivar done: how many messages have the flags now.
     @ivar modified: UIDs of messages that failed UNCHANGEDSINCE.
-    @ivar responses: by index of the message.
     """
 
     def __init__(
@@ -124,17 +129,20 @@ class _Store:
             return not any(flag[0] == "\\" or flag in after for flag in self.flags)
         return self.unchangedSince >= modSeq and before & self.flags == after & self.flags
 
-    def responses(self) -> bytes:
+    async def tell(self) -> None:
         """
-        @return: the FETCH responses.
+        Write the FETCH responses, at the pace of the peer.
         """
         selected = self.selected
-        with_, without = sorted(self._withFlags), sorted(self._withoutFlags - self._withFlags)
-        told = [
-            *zip(with_, selected.flagResponses(with_, self.byUID), strict=True),
-            *zip(without, selected.flagResponses(without, self.byUID, False), strict=True),
-        ]
-        return b"".join(response for _, response in sorted(told))
+        stream = self.session.stream
+        indexes = sorted(self._withFlags | self._withoutFlags)
+        for start in range(0, len(indexes), SLICE):
+            if start:
+                await stream.breathe()
+            some = indexes[start : start + SLICE]
+            for withFlags, group in groupby(some, self._withFlags.__contains__):
+                stream.write(b"".join(selected.flagResponses(list(group), self.byUID, withFlags)))
+            await stream.drain()
 
 
 async def _store(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | None:
@@ -170,7 +178,7 @@ async def _store(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | N
     if new:
         # FLAGS names a new keyword before it is used.
         await session.tellNews(mayExpunge=False)
-    session.stream.write(store.responses())
+    await store.tell()
     failed = (
         store.modified
         if byUID

@@ -21,6 +21,9 @@ from twisted_mailstack.imap.search import InView, Node, Parser
 from twisted_mailstack.imap.selected import Selected
 from twisted_mailstack.imap.session import IMAPSession
 
+#: Messages whose modSeqs are compared in one go.
+SLICE = 50_000
+
 MODSEQ = FetchItem(b"MODSEQ", (), form=b"(%d)", known=Selected.modSeqs, enables=b"CONDSTORE")
 
 
@@ -41,9 +44,15 @@ async def _selected(session: IMAPSession, value: object) -> None:
 
 async def _changedSince(request: FetchRequest) -> None:
     """RFC 7162 §3.1.4.1."""
-    modSeqs = request.session.theSelected().view.modSeqs
+    session = request.session
+    modSeqs = session.theSelected().view.modSeqs
     since = request.modifiers[b"CHANGEDSINCE"]
-    request.indexes = [at for at in request.indexes if modSeqs[at] > since]
+    changed: list[int] = []
+    for start in range(0, len(request.indexes), SLICE):
+        if start:
+            await session.stream.breathe()
+        changed += [at for at in request.indexes[start : start + SLICE] if modSeqs[at] > since]
+    request.indexes = changed
     if MODSEQ not in request.items:
         request.items = (*request.items, MODSEQ)
 

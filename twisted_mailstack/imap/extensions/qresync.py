@@ -18,10 +18,14 @@ from twisted_mailstack.imap.extension import (
 )
 from twisted_mailstack.imap.fetch import fetch
 from twisted_mailstack.imap.grammar import Cursor
+from twisted_mailstack.imap.selected import vanished
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.imap.view import View
 from twisted_mailstack.model.records import Changes
 from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet, SequenceSet
+
+#: Changed messages that are looked up in one go.
+SLICE = 10_000
 
 
 class Known(NamedTuple):
@@ -134,13 +138,18 @@ async def _opened(session: IMAPSession, known: Known) -> None:
     changes = await selected.mailbox.changesSince(known.modSeq)
     agreed = matched(view, known.matchNumbers, known.matchUids)
     _tellVanished(session, changes, uids - NumberSet([(1, agreed)] if agreed else ()))
-    # What changed after the mailbox was opened is told as news.
-    indexes = [
-        at
-        for uid in changes.uids
-        if uid in uids and (at := view.index(uid)) is not None and view.modSeqs[at] > known.modSeq
-    ]
-    await fetch(session, indexes, (b"FLAGS", session.registry.fetchItems[b"MODSEQ"]), True)
+    items = (b"FLAGS", session.registry.fetchItems[b"MODSEQ"])
+    changed = uids.select(changes.uids)
+    for start in range(0, len(changed), SLICE):
+        if start:
+            await session.stream.breathe()
+        # What changed after the mailbox was opened is told as news.
+        indexes = [
+            at
+            for uid in changed[start : start + SLICE]
+            if (at := view.index(uid)) is not None and view.modSeqs[at] > known.modSeq
+        ]
+        await fetch(session, indexes, items, True)
 
 
 # --- UID FETCH ---------------------------------------------------------------------------------
@@ -179,8 +188,7 @@ def _tellVanished(session: IMAPSession, changes: Changes, uids: NumberSet) -> No
     gone = changes.vanished & uids
     # Of those that the client is told to be there, VANISHED without EARLIER tells.
     gone -= NumberSet.of(gone.select(view.uids))
-    if gone:
-        session.stream.write(b"* VANISHED (EARLIER) %b\r\n" % gone.render())
+    session.stream.write(vanished(gone, earlier=True))
 
 
 EXTENSION = Extension(
