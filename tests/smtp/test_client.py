@@ -554,8 +554,12 @@ class SendTests(ClientTestCase):
         self.end(client)
 
     def test_eightBit(self) -> None:
-        """What the message is is found out: nobody has to say 8BITMIME or SMTPUTF8."""
-        self.send("Subject: x\r\n\r\n\u00fc\r\n".encode())
+        """
+        What the message is is found out: nobody has to say 8BITMIME or SMTPUTF8, and who says what
+        isn't so isn't believed.
+        """
+        for parameters in ({}, {"BODY": "7bit"}):
+            self.send("Subject: x\r\n\r\n\u00fc\r\n".encode(), parameters)
         self.send("Subject: \u00fc\r\n\r\nx\r\n".encode())
         client = self.connected()
         self.result(client.send("\u00fc@example.test", [YOU], TEXT))
@@ -563,6 +567,7 @@ class SendTests(ClientTestCase):
         self.assertEqual(
             [session.lines[1] for session in self.server.sessions],
             [
+                f"MAIL FROM:<{ME}> BODY=8BITMIME",
                 f"MAIL FROM:<{ME}> BODY=8BITMIME",
                 f"MAIL FROM:<{ME}> SMTPUTF8 BODY=8BITMIME",
                 # The server of these tests reads octets.

@@ -431,6 +431,9 @@ class SMTPClient:
                 return [AttemptResult(451, "4.4.2", text)] * len(recipients)
             # Whether it is needed the extension finds out, of the addresses and the headers.
             given = {**parameters, "SMTPUTF8": None}
+            if (given.get("BODY") or "").upper() == "7BIT":
+                # Nor is this taken on trust: no octets go out that weren't announced.
+                del given["BODY"]
             return await session.send(OutgoingMessage(sender, recipients, readable, given))
         finally:
             close()
