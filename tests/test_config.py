@@ -96,6 +96,7 @@ KEYS: dict[str, tuple[str, str, object]] = {
     "pop3.timeout": ("601", "pop3Timeout", 601),
     "quota.octets": ("1", "quotaOctets", 1),
     "quota.messages": ("2", "quotaMessages", 2),
+    "search.index": ("false", "searchIndex", False),
     "relay.enabled": ("true", "relay", True),
     "relay.smarthost": ('"smtp://hub.test:587"', "smarthost", "smtp://hub.test:587"),
     "relay.routes": ('{"a.test" = "mx"}', "routes", {"a.test": "mx"}),

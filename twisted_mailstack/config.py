@@ -359,6 +359,12 @@ class Configuration:
     quotaMessages: int = _option(
         "quota.messages", "Messages that a new account may hold; 0 for no limit.", 0, 0
     )
+    searchIndex: bool = _option(
+        "search.index",
+        "Keep indexes of the texts of all mail, so that searches take milliseconds. They take about"
+        " half as much room as the texts, and are made in the background.",
+        True,
+    )
 
     relay: bool = _option(
         "relay.enabled",

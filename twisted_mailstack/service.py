@@ -118,7 +118,11 @@ class MailService(Service):
         self._hashing = ThreadPool(0, WORKERS, "mailstack-passwords")
         limit = configuration.quotaOctets or None, configuration.quotaMessages or None
         self.store = SQLMailStore(
-            configuration.data, reactor, reactor.callFromThread, quotaDefaults=limit
+            configuration.data,
+            reactor,
+            reactor.callFromThread,
+            quotaDefaults=limit,
+            index=configuration.searchIndex,
         )
         hasher = PasswordHasher(
             lambda function, *arguments: deferToThreadPool(

@@ -44,6 +44,48 @@ class MailTestCase(CommandTestCase):
         connection.close()
 
 
+class IndexTests(MailTestCase):
+    """
+    C{mailstack index}.
+    """
+
+    def found(self, text: str) -> set[str]:
+        """
+        @return: the names of index files in which a text is found.
+        """
+        found = set()
+        for file in (self.data / "index").glob("*.sqlite3"):
+            connection = sqlite3.connect(file)
+            if connection.execute(
+                "SELECT 1 FROM document WHERE document MATCH ?", (text,)
+            ).fetchone():
+                found.add(file.name)
+            connection.close()
+        return found
+
+    def test_all(self) -> None:
+        """Every account that has mail is indexed."""
+        self.assertEqual(self.mailstack("index"), "Indexed 2 accounts.\n")
+        self.assertEqual(self.found("tex"), {"A1.sqlite3"})
+
+    def test_some(self) -> None:
+        """Only those that are named; one that isn't there is an error."""
+        self.assertEqual(self.mailstack("index", BOB), "Indexed 1 account.\n")
+        self.assertEqual(self.found("tex"), set())
+        self.assertIn("no account", self.mailstack("index", "carol@example.test", status=1))
+
+    def test_rebuild(self) -> None:
+        """What is damaged is made anew; check says so."""
+        self.mailstack("index")
+        file = self.data / "index" / "A1.sqlite3"
+        file.write_bytes(b"this is no database, is it?" * 1000)
+        self.assertIn("mailstack index --rebuild", self.mailstack("check", status=1))
+        self.assertIn("A1", self.mailstack("index", status=1))
+        self.mailstack("index", "--rebuild")
+        self.assertEqual(self.found("tex"), {"A1.sqlite3"})
+        self.assertEqual(self.mailstack("check"), "No damage found.\n")
+
+
 class CheckTests(MailTestCase):
     """
     C{mailstack check}.

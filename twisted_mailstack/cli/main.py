@@ -13,7 +13,7 @@ import click
 from twisted_mailstack.cli.aliases import alias
 from twisted_mailstack.cli.context import Commands, Context
 from twisted_mailstack.cli.domains import domain
-from twisted_mailstack.cli.maintenance import backup, check, init
+from twisted_mailstack.cli.maintenance import backup, check, index, init
 from twisted_mailstack.cli.queue import queue
 from twisted_mailstack.cli.tlsreport import tlsReport
 from twisted_mailstack.cli.transfer import export, importMail
@@ -48,5 +48,7 @@ def main(context: click.Context, config: str | None, data: str | None) -> None:
     context.call_on_close(shared.close)
 
 
-for command in (alias, backup, check, domain, export, importMail, init, queue, tlsReport, user):
+for command in (
+    *(alias, backup, check, domain, export, importMail, index, init, queue, tlsReport, user),
+):
     main.add_command(command)
