@@ -443,6 +443,7 @@ class Parser:
     @ivar charset: the codec of the strings, as Python names it.
     @ivar asked: what the keys ask to be told beside the messages: C{MODSEQ} (RFC 7162 §3.1.5).
     @ivar fleeting: whether what matches changes with time alone.
+    @ivar chain: names of what is read in the place of keys, each within the one before.
     @ivar pending: what is to be awaited before the search, given the session and this parser, the
         keys that it adds included (RFC 5466: C{FILTER}).
     """
@@ -455,6 +456,7 @@ class Parser:
         self.charset = charset
         self.asked: set[bytes] = set()
         self.fleeting = False
+        self.chain: tuple[str, ...] = ()
         self.pending: list[Callable[[IMAPSession, Parser], Awaitable[None]]] = []
         self._known = known
         self._depth = 0
