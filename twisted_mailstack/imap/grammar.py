@@ -164,6 +164,17 @@ class Cursor:
         self.at = match.end()
         return match.group()
 
+    def literal8(self) -> bytes:
+        """
+        literal8 = "~{" number64 ["+"] "}" CRLF *OCTET
+
+        It may have NULs (RFC 3516 §4.4).
+        """
+        self.expect(b"~")
+        size = int(self._match(_LITERAL, "Literal").group(1))
+        self.at += size
+        return self.text[self.at - size : self.at]
+
     def nstring(self) -> bytes | None:
         """nstring = string / nil"""
         if self.skipWord(b"NIL"):
