@@ -4,15 +4,18 @@ What a session is told of its selected mailbox, and when: RFC 3501 §5.2, §7.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.support import MESSAGE, Server, now
 from twisted_mailstack.errors import MailError, NoSuchMailbox, TemporaryFailure
-from twisted_mailstack.imap.selected import Selected, uidsOf
+from twisted_mailstack.imap.selected import MAX_RANGES, Selected, uidsOf, vanished
 from twisted_mailstack.model.flags import FlagOperation
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.testing.faulty import FaultyStore
@@ -32,7 +35,7 @@ class Waiting:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.real, name)
-        if name == "watch" or not callable(value):
+        if name == "watch" or name.startswith("__") or not callable(value):
             return value
 
         async def call(*arguments: Any) -> Any:
@@ -369,3 +372,95 @@ class SelectedTests(SynchronousTestCase):
             selected.mailbox = self.mailbox
             told = result[0] + now(selected.synchronise(True))
             self.assertIn(b"* 4 EXISTS\r\n* 4 RECENT\r\n", told)
+
+
+class VanishedTests(SynchronousTestCase):
+    """
+    VANISHED responses (RFC 7162 §3.2.10).
+    """
+
+    def test_short(self) -> None:
+        """A set is one response; no UIDs are none."""
+        self.assertEqual(vanished(NumberSet.parse(b"41,43:116")), b"* VANISHED 41,43:116\r\n")
+        self.assertEqual(
+            vanished(NumberSet.parse(b"7"), earlier=True), b"* VANISHED (EARLIER) 7\r\n"
+        )
+        self.assertEqual(vanished(NumberSet()), b"")
+
+    def test_long(self) -> None:
+        """A million holes are many lines, of which none is long, and together name each."""
+        uids = NumberSet.of(range(1, 6 * MAX_RANGES, 2))
+        lines = vanished(uids).split(b"\r\n")
+        self.assertEqual(lines.pop(), b"")
+        self.assertEqual(len(lines), 3)
+        self.assertLess(max(map(len, lines)), 22 * MAX_RANGES)
+        told = NumberSet()
+        for line in lines:
+            self.assertTrue(line.startswith(b"* VANISHED "))
+            told |= NumberSet.parse(line[11:])
+        self.assertEqual(told, uids)
+
+
+class ModSeqTests(SynchronousTestCase):
+    """
+    The HIGHESTMODSEQ that a client is told (RFC 7162 §3.2, §6), held against a client that reckons
+    as §6 says.
+    """
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from("flag expunge deliver look fetch".split()), st.integers(0, 5)
+            ),
+            max_size=25,
+        )
+    )
+    def test_nothingIsLost(self, steps: list[tuple[str, int]]) -> None:
+        """
+        Wherever the connection breaks, what changed after the client's HIGHESTMODSEQ is all that it
+        doesn't know.
+        """
+        server = Server()
+        for _ in range(3):
+            server.deliver()
+        mailbox = now(server.account.openMailbox("INBOX"))
+        selected = now(
+            Selected.open("INBOX", mailbox, False, lambda: None, {b"CONDSTORE", b"QRESYNC"})
+        )
+        highest = selected.toldModSeq
+        flags = dict.fromkeys((1, 2, 3), frozenset[str]())
+        for step, number in steps:
+            uids = list(now(mailbox.changesSince(0)).uids)
+            some = NumberSet.of(uids[number : number + 1])
+            if step == "flag":
+                new = frozenset((f"k{number}",))
+                now(mailbox.storeFlags(some, FlagOperation.ADD, new))
+                continue
+            if step == "expunge":
+                now(mailbox.expunge(some, onlyDeleted=False))
+                continue
+            if step == "deliver":
+                server.deliver()
+                continue
+            # A command: one that may tell EXPUNGEs, or one that may not and has MODSEQ.
+            told = [] if step == "look" else selected.modSeqs(range(len(selected.view.uids)))
+            answer = now(selected.synchronise(step == "look"))
+            code = selected.modSeqNews()
+            told += [int(each) for each in re.findall(rb"MODSEQ \((\d+)\)", answer)]
+            given = re.search(rb"HIGHESTMODSEQ (\d+)", code)
+            highest = int(given.group(1)) if given else max([highest, *told])
+            for gone in re.findall(rb"VANISHED (\S+)", answer):
+                for uid in NumberSet.parse(gone):
+                    del flags[uid]
+            # New messages are fetched.
+            for at in range(len(flags), len(selected.view.uids)):
+                flags[selected.view.uids[at]] = selected.view.flags[at]
+            for uid, words in re.findall(rb"UID (\d+) FLAGS \(([^)]*)\)", answer):
+                listed = words.decode().split()
+                flags[int(uid)] = frozenset(each for each in listed if each != "\\Recent")
+            missed = now(mailbox.changesSince(highest))
+            whole = now(mailbox.changesSince(0))
+            then = {uid: each for uid, each in flags.items() if uid not in missed.vanished}
+            then |= dict(zip(missed.uids, missed.flags, strict=True))
+            self.assertEqual(then, dict(zip(whole.uids, whole.flags, strict=True)))
+        selected.close()

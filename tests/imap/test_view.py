@@ -128,6 +128,36 @@ class NumberTests(SynchronousTestCase):
             [view.index(uid) for uid in (1, 3, 4, 5, 8, 9)], [None, 0, 1, None, 2, None]
         )
 
+    def test_uidOnly(self) -> None:
+        """
+        Where UIDs alone may name messages any sequence number is refused, with UIDREQUIRED (RFC
+        9586 §3).
+        """
+        view = viewOf(3, 4)
+        view.uidOnly = True
+        for text in (b"1", b"*", b"7"):
+            problem = self.assertRaises(SyntaxProblem, view.resolve, SequenceSet.parse(text), False)
+            self.assertEqual(problem.imapCode, "UIDREQUIRED", text)
+        self.assertEqual(view.resolve(SequenceSet.parse(b"4"), True), [1])
+
+    def test_numbersUsed(self) -> None:
+        """
+        Whether a command has sequence numbers in it is known afterwards (RFC 7162 §3.2.10.2).
+        """
+        view = viewOf(3, 4)
+        view.resolve(SequenceSet.parse(b"4"), True)
+        self.assertFalse(view.numbersUsed)
+        view.resolve(SequenceSet.parse(b"1"), False)
+        self.assertTrue(view.numbersUsed)
+
+    def test_highestOf(self) -> None:
+        """
+        The highest modSeq of some messages.
+        """
+        view = View(changes([(1, [], 5), (2, [], 9), (3, [], 7)]))
+        self.assertEqual(view.highestOf([0, 2]), 7)
+        self.assertEqual(view.highestOf([]), 0)
+
     def test_firstUnseen(self) -> None:
         """
         The first message without C{\\Seen} is found by its number; none if all were seen.
@@ -143,6 +173,15 @@ class ChangeTests(SynchronousTestCase):
     """
     What others change, taken over.
     """
+
+    def test_modSeqs(self) -> None:
+        """
+        For who knows modSeqs a message has changed that has a higher one, whatever its flags (RFC
+        7162 §3.1).
+        """
+        view = viewOf(3, 4)
+        self.assertEqual(view.apply(changes([(4, [], 12)], modSeq=12), True), (0, [1]))
+        self.assertEqual(view.apply(changes([(4, [], 12)], modSeq=12), True), (0, []))
 
     def test_newMessages(self) -> None:
         """
@@ -210,6 +249,23 @@ class ChangeTests(SynchronousTestCase):
         self.assertFalse(view.hasGone)
         self.assertFalse(view.isGone(4))
         self.assertEqual(view.expunge(), [])
+
+    def test_expungeFewOrMany(self) -> None:
+        """
+        However many go, the rest keep their flags and modSeqs.
+        """
+        for count in (1, 31, 32, 33, 150, 199, 200):
+            entries = [(uid, [f"k{uid}"], uid + 1000) for uid in range(1, 201)]
+            view = View(changes(entries))
+            gone = [uid for uid in range(1, 201) if uid * 7 % 200 < count]
+            view.apply(changes([], gone, modSeq=12))
+            self.assertEqual(view.gone, NumberSet.of(gone))
+            self.assertEqual(view.expunge(), gone[::-1])
+            left = [entry for entry in entries if entry[0] not in gone]
+            self.assertEqual(list(view.uids), [uid for uid, _, _ in left])
+            self.assertEqual(view.flags, [internFlags(flags) for _, flags, _ in left])
+            self.assertEqual(list(view.modSeqs), [modSeq for _, _, modSeq in left])
+            self.assertEqual(view.gone, NumberSet())
 
     def test_newMessagesWhileExpungesAreHeldBack(self) -> None:
         """

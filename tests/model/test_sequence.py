@@ -131,6 +131,13 @@ class NumberSetTests(SynchronousTestCase):
         self.assertEqual(hash(NumberSet.of(some)), hash(NumberSet.of(sorted(some) * 2)))
         self.assertEqual(NumberSet.of([*some, *others]), NumberSet.of(some | others))
 
+    @given(RANGES, RANGES)
+    def test_both(self, ranges: list[tuple[int, int]], others: list[tuple[int, int]]) -> None:
+        """What two sets have in common, and what one has alone."""
+        one, other = NumberSet(ranges), NumberSet(others)
+        self.assertIs_(one & other, set(one) & set(other))
+        self.assertIs_(one - other, set(one) - set(other))
+
     @given(RANGES)
     def test_ranges(self, ranges: list[tuple[int, int]]) -> None:
         """Ranges in any order, overlapping or touching, are merged."""
@@ -163,6 +170,10 @@ class NumberSetTests(SynchronousTestCase):
 
     def test_huge(self) -> None:
         """The largest range costs no more than a number."""
+        everything = NumberSet([(1, MAX_NUMBER)])
+        self.assertEqual((everything - NumberSet([(5, 5)])).render(), b"1:4,6:4294967295")
+        self.assertEqual((everything & NumberSet([(5, 6)])).render(), b"5:6")
+        self.assertEqual(everything - everything, NumberSet())
         everything = NumberSet([(1, MAX_NUMBER)])
         self.assertEqual(len(everything), MAX_NUMBER)
         self.assertIn(MAX_NUMBER, everything)
