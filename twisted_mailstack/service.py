@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from errno import EACCES, EADDRINUSE
 from pathlib import Path
+from time import time
 from typing import Any, NoReturn
 
 # Signing a certificate loads it late, when twistd has given its rights away and may not be allowed
@@ -38,6 +39,7 @@ from zope.interface import implementer
 from twisted_mailstack.auth.checker import DirectoryChecker
 from twisted_mailstack.auth.passwords import WORKERS, PasswordHasher, hashPassword
 from twisted_mailstack.auth.realm import MailRealm
+from twisted_mailstack.auth.urls import URLAuthority
 from twisted_mailstack.config import SERVICES, Configuration, ConfigurationProblem, networks
 from twisted_mailstack.delivery.policy import HopLimit
 from twisted_mailstack.delivery.resolve import Resolver
@@ -124,6 +126,7 @@ class MailService(Service):
             quotaDefaults=limit,
             index=configuration.searchIndex,
         )
+        self._urls = URLAuthority(self.store, configuration.name, time)
         hasher = PasswordHasher(
             lambda function, *arguments: deferToThreadPool(
                 reactor, self._hashing, function, *arguments
@@ -199,6 +202,7 @@ class MailService(Service):
                     **settings,
                 ),
                 self._reactor,
+                urls=self._urls,
                 **common,
             )
         if protocol == "pop3":
@@ -245,6 +249,7 @@ class MailService(Service):
             self._reactor,
             portal=self._portal,
             spool=self.store.spool if configuration.relay else None,
+            urls=self._urls,
             policies=self._policies[name != "smtp"],
             **common,
         )

@@ -26,6 +26,7 @@ from zope.interface import implementer
 
 from twisted_mailstack.auth.checker import DirectoryChecker
 from twisted_mailstack.auth.realm import MailRealm
+from twisted_mailstack.auth.urls import URLAuthority
 from twisted_mailstack.delivery.dispatch import Dispatch
 from twisted_mailstack.delivery.localrelay import LocalRelay
 from twisted_mailstack.delivery.notification import Notifier
@@ -275,6 +276,7 @@ class Server:
         mechanisms: Sequence[IServerMechanism] = MECHANISMS,
         tls: bool = True,
         login: bool = True,
+        urls: str | None = None,
         quota: tuple[int | None, int | None] = (None, None),
         around: Callable[[IMailStore], Any] = lambda store: store,
         **settings: Any,
@@ -286,6 +288,7 @@ class Server:
             one by which nothing gets anywhere.
         @param around: makes what the server sees of the store.
         @param login: whether there is AUTH.
+        @param urls: the host's name in URLs that can be authorised; C{None}: there are none.
         @param settings: as of L{SMTPSettings}.
         """
         self.clock = Clock()
@@ -306,6 +309,8 @@ class Server:
             )
         self.target: Any = target or MailTarget(seen, resolver, dispatch, notifier)
         portal = Portal(MailRealm(self.store), [DirectoryChecker(self.directory, ClearPasswords())])
+        self.portal = portal
+        self.urls = None if urls is None else URLAuthority(self.store, urls, self.clock.seconds)
         context: Any = object() if tls else None
         self.factory = SMTPFactory(
             self.target,
@@ -318,6 +323,7 @@ class Server:
             extensions=extensions,
             lmtp=lmtp,
             spool=self.store.spool if queue else None,
+            urls=self.urls,
             tls=context,
         )
         now(self.directory.addDomain("example.test"))

@@ -10,6 +10,7 @@ from twisted_mailstack.smtp.extension import Command, Extension
 from twisted_mailstack.smtp.extensions import (
     auth,
     binarymime,
+    burl,
     chunking,
     deliverby,
     dsn,
@@ -45,6 +46,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     auth.EXTENSION,
     chunking.EXTENSION,
     binarymime.EXTENSION,
+    burl.EXTENSION,
     dsn.EXTENSION,
     requiretls.EXTENSION,
     limits.EXTENSION,

@@ -11,6 +11,7 @@ from typing import Any
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
+from twisted_mailstack.auth.urls import URLAuthority
 from twisted_mailstack.delivery.policy import HopLimit, Policies
 from twisted_mailstack.interfaces import IDeliveryTarget, IPolicyStep, IServerMechanism, ISpool
 from twisted_mailstack.net.protocol import MailFactory
@@ -44,6 +45,7 @@ class SMTPFactory(MailFactory):
         extensions: Sequence[Extension] = EXTENSIONS,
         lmtp: bool = False,
         spool: ISpool | None = None,
+        urls: URLAuthority | None = None,
         tls: IOpenSSLServerConnectionCreator | None = None,
         service: str = "smtp",
         **limits: Any,
@@ -53,6 +55,7 @@ class SMTPFactory(MailFactory):
         @param commands: besides those of the extensions.
         @param lmtp: the sessions speak LMTP (RFC 2033); C{commands} then has LHLO.
         @param spool: the queue, for ETRN; C{None}: it isn't offered.
+        @param urls: opens URLs of messages, for BURL; C{None}: it isn't offered.
         @param portal: for AUTH; C{None}: it isn't offered.
         @param tls: for STARTTLS; C{None}: it isn't offered.
         @param service: its name, for logs and policies.
@@ -73,6 +76,7 @@ class SMTPFactory(MailFactory):
                 hasTLS=tls is not None,
                 lmtp=lmtp,
                 spool=spool,
+                urls=urls,
             )
             await session.run()
 

@@ -22,6 +22,7 @@ from twisted.cred.portal import Portal
 from twisted.logger import Logger
 
 from twisted_mailstack.auth.login import Login
+from twisted_mailstack.auth.urls import URLAuthority
 from twisted_mailstack.delivery.policy import Policies
 from twisted_mailstack.errors import (
     AuthenticationRequired,
@@ -245,6 +246,7 @@ class SMTPSession:
     @ivar forwarded: what a trusted filter said about where the next message comes from (XFORWARD).
     @ivar recipientDomains: of the recipients so far, where they are limited.
     @ivar spool: the queue, for who may start it; C{None} if there is none.
+    @ivar urls: opens URLs of messages (RFC 4467); C{None}: nobody does.
     @ivar helo: what the client called itself, C{None} before EHLO or HELO.
     @ivar extended: whether it said EHLO.
     @ivar account: whose session it is, C{None} before AUTH.
@@ -270,6 +272,7 @@ class SMTPSession:
         hasTLS: bool,
         lmtp: bool = False,
         spool: ISpool | None = None,
+        urls: URLAuthority | None = None,
     ) -> None:
         self.stream = stream
         self.settings = settings
@@ -285,6 +288,7 @@ class SMTPSession:
         self.forwarded: dict[str, str] = {}
         self.recipientDomains: frozenset[str] = frozenset()
         self.spool = spool
+        self.urls = urls
         self.login = (
             None if portal is None else Login(portal, stream.sleep, settings.maxLoginFailures)
         )

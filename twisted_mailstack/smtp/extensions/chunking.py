@@ -56,28 +56,28 @@ async def bdat(session: SMTPSession, argument: bytes) -> None:
     before = transaction.refusal
     if match is None:
         session.spoil(transaction, _malformed())
-    elif not transaction.recipients:
-        code = 503 if session.lmtp else 554
-        session.spoil(
-            transaction, MailError("No valid recipients", smtpCode=code, enhancedStatus="5.5.1")
-        )
-    await _take(session, transaction, octets, last)
-    if last:
-        await _finish(session, transaction)
-    elif transaction.refusal is None:
-        session.ok(f"{octets} octets received")
-    elif before is None:
-        raise transaction.refusal
-    else:
-        # Not counted again: these were under way before the client could know.
-        session.stream.write(errorReply(before))
+    await beginChunk(session, transaction)
+    while octets:
+        text = await session.stream.readSome(min(octets, WINDOW))
+        octets -= len(text)
+        await takeText(session, transaction, text, False)
+    await endChunk(session, transaction, last, before, argument.split(b" ")[0].decode("ascii"))
 
 
 def _malformed() -> MailError:
     return SyntaxProblem("Syntax: BDAT octets [LAST]")
 
 
-async def _take(session: SMTPSession, transaction: Transaction, octets: int, last: bool) -> None:
+async def beginChunk(session: SMTPSession, transaction: Transaction) -> None:
+    """
+    A chunk is about to come, the first or another. Never raises for what is wrong with it: then the
+    transaction is spoiled.
+    """
+    if not transaction.recipients:
+        code = 503 if session.lmtp else 554
+        session.spoil(
+            transaction, MailError("No valid recipients", smtpCode=code, enhancedStatus="5.5.1")
+        )
     if transaction.refusal is None and not transaction.begun:
         try:
             await beginText(session, transaction)
@@ -88,12 +88,33 @@ async def _take(session: SMTPSession, transaction: Transaction, octets: int, las
             session.spoil(transaction, TemporaryFailure())
     # Also if nobody wants it: there are no more recipients from here on.
     transaction.begun = True
-    while octets:
-        text = await session.stream.readSome(min(octets, WINDOW))
-        octets -= len(text)
-        await takeText(session, transaction, text, False)
+
+
+async def endChunk(
+    session: SMTPSession,
+    transaction: Transaction,
+    last: bool,
+    before: MailError | None,
+    octets: str,
+) -> None:
+    """
+    A chunk was read: say so, or why it was refused.
+
+    @param last: the message ends with it.
+    @param before: why the transaction was spoiled before this chunk came.
+    @param octets: how many it had.
+    @raise MailError: if it was refused.
+    """
     if last:
         await takeText(session, transaction, b"", True)
+        await _finish(session, transaction)
+    elif transaction.refusal is None:
+        session.ok(f"{octets} octets received")
+    elif before is None:
+        raise transaction.refusal
+    else:
+        # Not counted again: these were under way before the client could know.
+        session.stream.write(errorReply(before))
 
 
 async def _finish(session: SMTPSession, transaction: Transaction) -> None:
