@@ -5,6 +5,7 @@ NAMESPACE (RFC 2342): C{twisted_mailstack.imap.extensions.namespace}.
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer_only
 
 from tests.imap.support import Server
 
@@ -15,10 +16,27 @@ class NamespaceTests(SynchronousTestCase):
     """
 
     def test_example(self) -> None:
-        """Example 5.1: one personal namespace without a prefix; valid when logged in (§4)."""
+        """Example 5.4: all three kinds, one of each; valid when logged in (§4)."""
         server = Server()
         for client in (server.login(), server.select()):
             client.check(
+        for client in (server.login(), server.select()):
+            client.check(
+                """
+                C: A001 NAMESPACE
+                S: * NAMESPACE (("" "/")) (("Other Users/" "/")) (("Shared/" "/"))
+                S: A001 OK NAMESPACE completed
+                """
+            )
+
+    def test_alone(self) -> None:
+        """Example 5.1: where accounts can't share, there is one's own namespace alone."""
+
+        @implementer_only(IMailStore)
+        class Alone(MemoryMailStore):
+            """A store that can't share."""
+
+        server = Server(store=Alone())
                 """
                 C: A001 NAMESPACE
                 S: * NAMESPACE (("" "/")) NIL NIL

@@ -25,6 +25,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from twisted_mailstack.errors import (
+    AccessDenied,
     ConnectionClosed,
     MailError,
     MessageExpunged,
@@ -463,9 +464,13 @@ async def _setSeen(selected: Selected, indexes: Sequence[int]) -> set[int]:
     unseen = [view.uids[at] for at in indexes if not (trusted and SEEN in view.flags[at])]
     if not unseen:
         return set()
-    result = await selected.mailbox.storeFlags(
-        NumberSet.of(unseen), FlagOperation.ADD, frozenset((SEEN,))
-    )
+    try:
+        result = await selected.mailbox.storeFlags(
+            NumberSet.of(unseen), FlagOperation.ADD, frozenset((SEEN,))
+        )
+    except AccessDenied:
+        # RFC 4314 §4: a FETCH "MUST NOT set it, if the current user doesn't have the s right".
+        return set()
     for uid, flags, modSeq in result.changed:
         view.update(uid, flags, modSeq)
     return {uid for uid, _, _ in result.changed}

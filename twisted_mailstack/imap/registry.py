@@ -20,6 +20,7 @@ from twisted_mailstack.imap.commands import (
 )
 from twisted_mailstack.imap.extension import Command, Extension
 from twisted_mailstack.imap.extensions import (
+    acl,
     appendlimit,
     binary,
     catenate,
@@ -45,6 +46,7 @@ from twisted_mailstack.imap.extensions import (
     partial,
     preview,
     qresync,
+    quota,
     replace,
     sasl,
     savedate,
@@ -88,6 +90,11 @@ EXTENSIONS: tuple[Extension, ...] = (
     enable.EXTENSION,
     idle.EXTENSION,
     namespace.EXTENSION,
+    acl.EXTENSION,
+    acl.LIST,
+    quota.EXTENSION,
+    quota.MAILBOX,
+    quota.QUOTASET,
     children.EXTENSION,
     listextended.EXTENSION,
     liststatus.EXTENSION,

@@ -14,8 +14,8 @@ from twisted_mailstack.imap.view import View
 from twisted_mailstack.interfaces import IMailbox, IRestrictedMailbox
 from twisted_mailstack.model.flags import SYSTEM_FLAGS
 from twisted_mailstack.model.rights import Rights
-from twisted_mailstack.sharing.mailbox import scopeOf
 from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.sharing.mailbox import scopeOf
 
 #: Ranges of UIDs in one VANISHED response.
 MAX_RANGES = 1000
@@ -56,6 +56,7 @@ class Selected:
         self.name = name
         self.mailbox = mailbox
         self.readOnly = readOnly
+        self.rights: Rights | None = None
         self.updates: dict[bytes, Callable[[Collection[int]], Awaitable[bytes]]] = {}
         self._news = news
         self._enabled = enabled

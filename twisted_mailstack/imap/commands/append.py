@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from time import time
-from typing import Protocol
+from typing import Any, Protocol
 
 from zope.interface import implementer
 
@@ -30,9 +30,15 @@ from twisted_mailstack.errors import (
 from twisted_mailstack.imap.extension import LOGGED_IN, Command
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
-from twisted_mailstack.interfaces import IContentWriter, IMailbox, IStagedContent
+from twisted_mailstack.interfaces import (
+    IContentWriter,
+    IMailbox,
+    IRestrictedMailbox,
+    ISharingAccount,
+    IStagedContent,
+)
 from twisted_mailstack.model.flags import NO_FLAGS, Flags, KeywordSpelling
-from twisted_mailstack.model.records import SMALL_MESSAGE
+from twisted_mailstack.model.records import SMALL_MESSAGE, Quota
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.wire.binary import BinaryEncoder
 
@@ -63,10 +69,17 @@ async def openDestination(session: IMAPSession, name: str) -> IMailbox:
         L{MailboxNotSelectable}: CREATE makes a mailbox of a name that only held children.
     """
     try:
-        return await session.theAccount().openMailbox(name)
+    account: Any = session.theAccount()
+        mailbox: IMailbox = await account.openMailbox(name)
     except (NoSuchMailbox, MailboxNotSelectable) as error:
         raise type(error)(imapCode="TRYCREATE") from None
+        if ISharingAccount.providedBy(account) and not await account.mayCreate(name):
+            raise
 
+    if IRestrictedMailbox.providedBy(mailbox):
+        restricted: Any = mailbox
+        await restricted.require(INSERT)
+    return mailbox
 
 class Piece(Protocol):
     """
@@ -293,13 +306,16 @@ async def sinkFor(
     if size > limit:
         raise MessageTooLarge()
     account = session.theAccount()
-    await openDestination(session, name)
+    destination = await openDestination(session, name)
     message = reader.messages[-1]
     before = [each.writer for each in reader.messages[:-1]]
     sizes = [each.size for each in before if each is not None]
     if sum(each for each in sizes if each <= SMALL_MESSAGE) > MAX_HELD:
         raise MailError("Too many messages at once", imapCode="LIMIT")
-    quota = await account.quota()
+    # The owner of another's mailbox is nobody's business; what doesn't fit there is refused when it
+    # is appended.
+    ours = not IRestrictedMailbox.providedBy(destination)
+    quota = await account.quota() if ours else Quota(0, None, 0, None)
     writer = message.writer
     isNew = writer is None
     if writer is None:

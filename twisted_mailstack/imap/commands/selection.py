@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted_mailstack.errors import AccessDenied
 from twisted_mailstack.imap.extension import (
     LOGGED_IN,
     ONLY_SELECTED,
@@ -72,7 +73,9 @@ async def _select(session: IMAPSession, cursor: Cursor, readOnly: bool) -> bytes
         # "If this attempt fails, no mailbox is selected" (RFC 9051 §6.3.2).
         session.unselect()
         raise
-    return b"[READ-ONLY] examined" if readOnly else b"[READ-WRITE] selected"
+    if readOnly:
+        return b"[READ-ONLY] examined"
+    return b"[READ-WRITE] selected" if selected.maySaveChanges else b"[READ-ONLY] selected"
 
 
 async def close(session: IMAPSession, cursor: Cursor) -> None:
@@ -80,7 +83,12 @@ async def close(session: IMAPSession, cursor: Cursor) -> None:
     cursor.end()
     selected = session.theSelected()
     if not selected.readOnly:
-        await selected.mailbox.expunge(None)
+        try:
+            await selected.mailbox.expunge(None)
+        except AccessDenied:
+            # RFC 4314 §4: "the server MUST ignore the expunge request, close the mailbox, and
+            # return the tagged OK response".
+            pass
     session.unselect()
 
 

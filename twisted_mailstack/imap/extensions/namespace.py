@@ -1,5 +1,8 @@
 # -*- test-case-name: tests.imap.test_namespace -*-
-"""NAMESPACE (RFC 2342): one personal namespace at the root."""
+"""
+NAMESPACE (RFC 2342): one's own mailboxes at the root, and, where accounts can share, other persons'
+and public ones below a name each.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,18 @@ from twisted_mailstack.imap.session import IMAPSession
 
 
 async def namespace(session: IMAPSession, cursor: Cursor) -> None:
+from twisted_mailstack.interfaces import ISharingAccount
+from twisted_mailstack.model.mailboxname import encodeName
     """RFC 2342 §5: personal, other users', shared."""
     cursor.end()
-    session.stream.write(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
+    account: Any = session.theAccount()
+    others = public = b"NIL"
+    if ISharingAccount.providedBy(account):
+        others, public = (
+            b'((%b "/"))' % string(encodeName(prefix, cursor.utf8))
+            for prefix in (account.othersPrefix, account.publicPrefix)
+        )
+    session.stream.write(b'* NAMESPACE (("" "/")) %b %b\r\n' % (others, public))
 
 
 EXTENSION = Extension(b"NAMESPACE", 2342, (Command(b"NAMESPACE", LOGGED_IN, namespace),))
