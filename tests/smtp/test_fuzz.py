@@ -299,12 +299,12 @@ class FuzzTests(SMTPTestCase):
             at = [random.randint(0, len(stream)) for _ in range(random.randint(0, 12))]
             self.same(stream, at, kind)
 
-    @given(mutated())
-    @settings(max_examples=40, deadline=None)
-    def test_bytewise(self, stream: bytes) -> None:
+    @given(st.sampled_from(KINDS), mutated())
+    @settings(max_examples=60, deadline=None)
+    def test_bytewise(self, kind: str, stream: bytes) -> None:
         """The same an octet at a time."""
-        stream = STATES["ehlo"] + stream
-        self.same(stream, list(range(len(stream))))
+        stream = spoken(STATES["ehlo"] + stream, kind)
+        self.same(stream, list(range(len(stream))), kind)
 
     @given(st.sampled_from(KINDS), mutated(), st.integers(0, 300))
     @settings(max_examples=200, deadline=None)
