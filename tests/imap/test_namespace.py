@@ -8,6 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer_only
 
 from tests.imap.support import Server
+from twisted_mailstack.interfaces import IMailStore
+from twisted_mailstack.storage.memory import MemoryMailStore
 
 
 class NamespaceTests(SynchronousTestCase):
@@ -18,8 +20,6 @@ class NamespaceTests(SynchronousTestCase):
     def test_example(self) -> None:
         """Example 5.4: all three kinds, one of each; valid when logged in (§4)."""
         server = Server()
-        for client in (server.login(), server.select()):
-            client.check(
         for client in (server.login(), server.select()):
             client.check(
                 """
@@ -37,6 +37,8 @@ class NamespaceTests(SynchronousTestCase):
             """A store that can't share."""
 
         server = Server(store=Alone())
+        for client in (server.login(), server.select()):
+            client.check(
                 """
                 C: A001 NAMESPACE
                 S: * NAMESPACE (("" "/")) NIL NIL

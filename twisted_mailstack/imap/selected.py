@@ -108,7 +108,7 @@ class Selected:
 
     async def _learnRights(self) -> bool:
         """
-        @return: whether others flags than before may be changed.
+        @return: whether other flags than before may be changed.
         """
         if not IRestrictedMailbox.providedBy(self.mailbox):
             return False

@@ -40,6 +40,7 @@ from twisted_mailstack.interfaces import (
 from twisted_mailstack.model.flags import NO_FLAGS, Flags, KeywordSpelling
 from twisted_mailstack.model.records import SMALL_MESSAGE, Quota
 from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.sharing.mailbox import INSERT
 from twisted_mailstack.wire.binary import BinaryEncoder
 
 #: Keywords that one mailbox may have: clients make them, and everyone is told all of them.
@@ -68,18 +69,18 @@ async def openDestination(session: IMAPSession, name: str) -> IMailbox:
     @raise NoSuchMailbox: with TRYCREATE: it could be created (RFC 9051 §7.1). Likewise
         L{MailboxNotSelectable}: CREATE makes a mailbox of a name that only held children.
     """
-    try:
     account: Any = session.theAccount()
+    try:
         mailbox: IMailbox = await account.openMailbox(name)
     except (NoSuchMailbox, MailboxNotSelectable) as error:
-        raise type(error)(imapCode="TRYCREATE") from None
         if ISharingAccount.providedBy(account) and not await account.mayCreate(name):
             raise
-
+        raise type(error)(imapCode="TRYCREATE") from None
     if IRestrictedMailbox.providedBy(mailbox):
         restricted: Any = mailbox
         await restricted.require(INSERT)
     return mailbox
+
 
 class Piece(Protocol):
     """

@@ -6,14 +6,17 @@ and public ones below a name each.
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted_mailstack.imap.encode import string
 from twisted_mailstack.imap.extension import LOGGED_IN, Command, Extension
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
+from twisted_mailstack.interfaces import ISharingAccount
+from twisted_mailstack.model.mailboxname import encodeName
 
 
 async def namespace(session: IMAPSession, cursor: Cursor) -> None:
-from twisted_mailstack.interfaces import ISharingAccount
-from twisted_mailstack.model.mailboxname import encodeName
     """RFC 2342 §5: personal, other users', shared."""
     cursor.end()
     account: Any = session.theAccount()
