@@ -424,7 +424,8 @@ class Configuration:
     )
     relayConnectionsPerDestination: int = _option(
         "relay.connections-per-destination",
-        "Connections to one domain (or smarthost) at a time; fewer where it doesn't take so many.",
+        "Connections to one domain (or smarthost) at a time, and to one host, however many domains"
+        " it serves; fewer where it doesn't take so many.",
         20,
         1,
     )

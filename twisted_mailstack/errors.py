@@ -13,6 +13,8 @@ failure.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MailError(Exception):
     """
@@ -232,6 +234,20 @@ class DestinationUnavailable(TemporaryFailure):
 
     enhancedStatus = "4.4.1"
     text = "The destination cannot be reached"
+
+
+class HostBusy(DestinationUnavailable):
+    """
+    There are as many connections to a host of the destination as there may be.
+
+    @ivar free: a Deferred that fires when there may be one more; cancelled by who doesn't care.
+    """
+
+    text = "There are as many connections to the host as there may be"
+
+    def __init__(self, text: str | None = None, free: Any = None) -> None:
+        super().__init__(text)
+        self.free = free
 
 
 class LookupFailed(TemporaryFailure):

@@ -1125,6 +1125,8 @@ class IRelayConnection(Interface):
     A connection to the next hop, for one message after another.
     """
 
+    wanted: bool = Attribute("Whether others wait for it to be closed, and get nowhere meanwhile.")
+
     def accepts(message: QueuedMessage) -> bool:
         """
         @return: whether this connection can be used for this message, still being open and having
@@ -1165,6 +1167,7 @@ class IRelay(Interface):
         @param message: the first one to be sent, which may demand something of the hosts.
         @raise DestinationUnavailable: if none could be reached; trying later may help. All
             recipients of the destination wait.
+        @raise HostBusy: if there are too many connections to its host, by other destinations.
         @raise MailError: what makes no sense to try again, or concerns only this message: its
             recipients get it as their result.
         """

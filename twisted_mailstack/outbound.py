@@ -165,7 +165,10 @@ class Outbound:
             EXTENSIONS,
             authenticate=logIn,
             port=configuration.relayPort,
+            # However many domains a host serves, it gets no more than one domain may.
+            perHost=configuration.relayConnectionsPerDestination,
         )
+        self._smtp = relay
         self._relay: IRelay = relay if configuration.relay else _NoRelay()
         self.dispatch = Dispatch(
             relay if configuration.relay else None,
@@ -285,6 +288,7 @@ class Outbound:
         try:
             await self.runner.stop(patience)
         finally:
+            self._smtp.stop()
             security, self._security = self._security, None
             if security is not None:
                 security.close()

@@ -132,6 +132,7 @@ class MadeUpConnection:
         self.destination = destination
         self.usable = True
         self.closed = False
+        self.wanted = False
         self.sent = 0
 
     def accepts(self, message: QueuedMessage) -> bool:

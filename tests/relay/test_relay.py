@@ -16,7 +16,7 @@ from tests.net.internet import REFUSED, SILENT, InternetTestCase
 from tests.relay.server import CLOSE, HANG, Server
 from tests.relay.support import DNS, message
 from tests.relay.test_dane import tlsa
-from twisted_mailstack.errors import DestinationUnavailable, MailError, TemporaryFailure
+from twisted_mailstack.errors import DestinationUnavailable, HostBusy, MailError, TemporaryFailure
 from twisted_mailstack.interfaces import IRelay, IRelayConnection
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.queue import AttemptResult, QueuedMessage
@@ -482,6 +482,112 @@ class HostTests(RelayTestCase):
         """Without anything that logs in, mail isn't sent without."""
         self.secureRelay()
         self.unavailable(None, *self.routed("smtp://user@relay.test:587", "secret"))
+
+
+class ManyDomainsTests(RelayTestCase):
+    """
+    A host of several domains, to which there may be one connection.
+    """
+
+    def setUp(self) -> None:
+        """A second domain."""
+        super().setUp()
+        self.dns.mx("b.test", (10, MX))
+        self.one = self.relay(perHost=1)
+
+    def to(self, domain: str, **parameters: str | None) -> Any:
+        """
+        @return: a connection for a domain.
+        """
+        sent = message(f"bob@{domain}", destination=domain, **parameters)
+        return self.result(self.one.connect(domain, sent))
+
+    def busy(self, domain: str, **parameters: str | None) -> Deferred[None]:
+        """
+        @return: fires when there may be one for it.
+        """
+        sent = message(f"bob@{domain}", destination=domain, **parameters)
+        attempt = self.start(self.one.connect(domain, sent))
+        error = self.failureResultOf(attempt, HostBusy).value
+        self.assertIn(MX, error.text)
+        free: Deferred[None] = error.free
+        return free
+
+    def test_shared(self) -> None:
+        """It is passed on, and ends politely when nobody wants it any more."""
+        first = self.to(DOMAIN)
+        self.assertFalse(first.wanted)
+        free = self.busy("b.test")
+        self.assertTrue(first.wanted)
+        self.result(first.close())
+        self.successResultOf(free)
+        second = self.to("b.test")
+        [result] = self.send(second, "bob@b.test")
+        self.assertTrue(result.delivered)
+        self.close(second)
+        [session] = self.server.sessions
+        self.assertEqual(session.verbs, ["EHLO", "MAIL", "RCPT", "DATA", "QUIT"])
+        self.close(self.to("b.test"))
+
+    def test_brokenIsNotShared(self) -> None:
+        """One that can't be used any more isn't passed on; its place is."""
+        self.server.replies = {"MAIL": "421 4.3.2 Down"}
+        first = self.to(DOMAIN)
+        free = self.busy("b.test")
+        self.send(first)
+        self.server.replies = {}
+        self.result(first.close())
+        self.successResultOf(free)
+        self.close(self.to("b.test"))
+        self.assertEqual(len(self.server.sessions), 2)
+
+    def test_failed(self) -> None:
+        """An attempt that comes to nothing gives its place back."""
+        self.server.replies = {"greeting": HANG}
+        attempt = self.start(self.one.connect(DOMAIN, message()))
+        free = self.busy("b.test")
+        self.internet.wait(200)
+        self.failureResultOf(attempt, DestinationUnavailable)
+        self.successResultOf(free)
+        self.server.replies = {}
+        self.close(self.to("b.test"))
+
+    def test_otherSecurity(self) -> None:
+        """
+        One over which whatever certificate was good enough isn't for a domain that has a policy: it
+        ends, and makes room for one that is.
+        """
+        self.server.certificate = self.nobodys.server
+        first = self.to(DOMAIN)
+        free = self.busy("b.test")
+        self.policies.policy = parsePolicy(
+            b"version: STSv1\nmode: enforce\nmax_age: 100\nmx: mx.example.org\n"
+        )
+        self.result(first.close())
+        self.successResultOf(free)
+        again = self.busy("b.test")
+        self.internet.pump()
+        self.successResultOf(again)
+        self.assertEqual(self.server.sessions[0].verbs[-1], "QUIT")
+        self.server.certificate = self.issued.server
+        second = self.to("b.test")
+        self.assertEqual(len(self.server.sessions), 2)
+        self.close(second)
+
+    def test_routeSecurity(self) -> None:
+        """Nor for one whose route wants a certificate that can be verified."""
+        self.server.certificate = self.nobodys.server
+        self.one = self.relay(Routes({"b.test": parseRoute("mx?tls=verified")}), perHost=1)
+        destination = self.one.destinationOf(None, Address("bob", "b.test"))
+        first = self.to(DOMAIN)
+        self.busy(destination)
+        self.result(first.close())
+        self.busy(destination)
+        self.internet.pump()
+        self.server.certificate = self.issued.server
+        second = self.to(destination)
+        self.assertIsNot(second, first)
+        self.close(second)
 
 
 class StageTests(RelayTestCase):

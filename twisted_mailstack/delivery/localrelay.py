@@ -61,6 +61,11 @@ class LocalRelay:
         """See L{IRelay}."""
         return self
 
+    @property
+    def wanted(self) -> bool:
+        """See L{IRelayConnection}."""
+        return False
+
     def accepts(self, message: QueuedMessage) -> bool:
         """See L{IRelayConnection}."""
         return True

@@ -41,7 +41,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from twisted_mailstack.delivery.schedule import RetrySchedule
-from twisted_mailstack.errors import DestinationUnavailable, MailError, MessageExpunged
+from twisted_mailstack.errors import (
+    DestinationUnavailable,
+    HostBusy,
+    MailError,
+    MessageExpunged,
+)
 from twisted_mailstack.interfaces import IRelay, IRelayConnection, ISpool
 from twisted_mailstack.model.address import formatPath
 from twisted_mailstack.model.queue import (
@@ -76,6 +81,8 @@ UNSETTLED = 10
 #: Connections in a row that break before anything gets through them, after which the destination
 #: counts as one that can't be reached.
 BROKEN = 3
+#: Seconds after which a destination that waits for others' connections to its host tries by itself.
+BUSY_AGAIN = 60
 #: Which part of all connections may go to destinations that could not be reached lately.
 SUSPECTS = 4
 
@@ -145,6 +152,7 @@ class Destination:
     @ivar window: connections that it may have now.
     @ivar due: when something of it may be tried, as far as is known; C{None}: nothing known.
     @ivar retryAt: not before.
+    @ivar busyUntil: nor before, since others have all connections to its host; known here only.
     @ivar failures: how often in a row it could not be reached.
     @ivar lastReply: of the last failure.
     @ivar proven: whether it has answered since it last could not be reached.
@@ -166,6 +174,7 @@ class Destination:
     window: float = 1.0
     due: int | None = None
     retryAt: int = 0
+    busyUntil: int = 0
     failures: int = 0
     lastReply: str = ""
     proven: bool = False
@@ -182,6 +191,11 @@ class Destination:
     taken: set[tuple[int, int]] = field(default_factory=set)
     released: set[tuple[int, int]] = field(default_factory=set)
     idle: list[Deferred[None]] = field(default_factory=list)
+
+    @property
+    def mayStartAt(self) -> int:
+        """When it may have another connection."""
+        return max(self.retryAt, self.busyUntil)
 
     @property
     def suspect(self) -> bool:
@@ -237,7 +251,7 @@ class QueueRunner:
         self._sending: set[Deferred[None]] = set()
         self._settling: set[Deferred[None]] = set()
         self._sleeping: set[Deferred[None]] = set()
-        self._idle: set[Deferred[None]] = set()
+        self._idle: dict[Deferred[None], IRelayConnection] = {}
         self._forgetAll()
         self.attempts = self.delivered = self.deferred = self.failed = 0
 
@@ -431,6 +445,8 @@ class QueueRunner:
             when = max(destination.due, destination.retryAt)
         else:
             return
+        if not destination.idle:
+            when = max(when, destination.busyUntil)
         if when > self._now():
             self._wait(destination, when)
         elif destination.idle:
@@ -502,7 +518,7 @@ class QueueRunner:
                 self._spawn(self._work(destination), self._sending)
                 if destination.jobs and self._mayStart(destination):
                     self._ready[destination] = None
-            elif destination.idle or destination.retryAt > self._now():
+            elif destination.idle or destination.mayStartAt > self._now():
                 # It got there while it was waiting for its turn.
                 self._consider(destination)
 
@@ -514,7 +530,7 @@ class QueueRunner:
         return self._ready or None
 
     def _mayStart(self, destination: Destination) -> bool:
-        if destination.retryAt > self._now() or destination.idle:
+        if destination.mayStartAt > self._now() or destination.idle:
             return False
         # One connection finds out whether it can be reached, and one loads.
         if destination.active and not (destination.proven and destination.jobs):
@@ -532,10 +548,10 @@ class QueueRunner:
             while True:
                 while len(unsettled) >= UNSETTLED:
                     await unsettled.popleft()
-                if turn >= QUANTUM and self._hungry:
-                    # Others wait for a connection; this destination gets in line again.
+                if turn >= QUANTUM and self._isWanted(connection):
+                    # Others wait for one, or for this one; this destination gets in line again.
                     break
-                message = await self._next(destination, connection is not None)
+                message = await self._next(destination, connection)
                 if message is None:
                     break
                 try:
@@ -555,6 +571,10 @@ class QueueRunner:
                         sent = 0
                         try:
                             connection = await self._connect(destination, message)
+                        except HostBusy as error:
+                            self._putBack(destination, message)
+                            self._standInLine(destination, error)
+                            break
                         except DestinationUnavailable as error:
                             self._putBack(destination, message)
                             await self._refused(destination, error)
@@ -608,7 +628,34 @@ class QueueRunner:
             self._probing -= 1
             self._shareOut()
 
-    async def _next(self, destination: Destination, mayWait: bool) -> QueuedMessage | None:
+    def _isWanted(self, connection: IRelayConnection | None) -> bool:
+        return self._hungry or (connection is not None and connection.wanted)
+
+    def _standInLine(self, destination: Destination, error: HostBusy) -> None:
+        # Others have all connections to its host.
+        if destination.active > 1:
+            # It has some of them.
+            destination.window = max(1.0, float(destination.active - 1))
+            error.free.addErrback(lambda failure: failure.trap(CancelledError))
+            error.free.cancel()
+            return
+
+        def freed(_: object) -> None:
+            destination.busyUntil = 0
+            if self._destinations.get(destination.name) is destination:
+                self._consider(destination)
+
+        # Nobody waits for ever, whatever becomes of the others.
+        destination.busyUntil = int(self._now()) + BUSY_AGAIN
+        error.free.addCallbacks(freed, lambda failure: failure.trap(CancelledError))
+        for news, connection in list(self._idle.items()):
+            if connection.wanted:
+                _fire(news)
+
+    async def _next(
+        self, destination: Destination, connection: IRelayConnection | None
+    ) -> QueuedMessage | None:
+        mayWait = True
         while not self._stopping and destination.retryAt <= self._now():
             if destination.jobs:
                 message = destination.jobs.popleft()
@@ -619,19 +666,19 @@ class QueueRunner:
             if due is not None and due <= self._now() and not destination.loading:
                 await self._load(destination)
                 continue
-            if not mayWait or self._hungry:
+            if connection is None or not mayWait or self._isWanted(connection):
                 return None
             mayWait = False
             news: Deferred[None] = Deferred()
             destination.idle.append(news)
-            self._idle.add(news)
+            self._idle[news] = connection
             timer = self._clock.callLater(self._settings.linger, _fire, news)
             try:
                 await news
             finally:
                 if timer.active():
                     timer.cancel()
-                self._idle.discard(news)
+                del self._idle[news]
                 if news in destination.idle:
                     destination.idle.remove(news)
         return None

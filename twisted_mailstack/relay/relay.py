@@ -15,8 +15,9 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from time import time
-from typing import Any
+from typing import Any, cast
 
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
@@ -33,6 +34,7 @@ from zope.interface import implementer
 from twisted_mailstack.errors import (
     ConnectionClosed,
     DestinationUnavailable,
+    HostBusy,
     MailError,
     PlaintextInjected,
     SessionEnded,
@@ -52,6 +54,7 @@ from twisted_mailstack.relay.security import (
     demandsTLS,
     waivesTLS,
 )
+from twisted_mailstack.relay.slots import HostSlots
 from twisted_mailstack.relay.tlsrpt import SUCCESS
 from twisted_mailstack.smtp.clientsession import (
     ClientTimeouts,
@@ -138,6 +141,7 @@ class SMTPRelay:
         authenticate: Authenticate | None = None,
         port: int = SMTP_PORT,
         connectTimeout: float = CONNECT_TIMEOUT,
+        perHost: int = 0,
         now: Callable[[], float] = time,
     ) -> None:
         """
@@ -146,6 +150,7 @@ class SMTPRelay:
         @param extensions: of SMTP, whose client's halves take part.
         @param authenticate: for routes with a user.
         @param port: of mail exchangers; another than 25 is for tests.
+        @param perHost: connections to one host, for all destinations together; 0 for any number.
         @param now: seconds since 1970.
         """
         self._reactor = reactor
@@ -159,6 +164,13 @@ class SMTPRelay:
         self._port = port
         self._connectTimeout = connectTimeout
         self._now = now
+        self._slots = HostSlots(reactor, perHost)
+
+    def stop(self) -> None:
+        """
+        End connections that nobody uses, when nothing is to be sent any more.
+        """
+        self._slots.stop()
 
     def destinationOf(self, reversePath: Address | None, address: Address) -> str:
         """See L{IRelay}."""
@@ -182,7 +194,9 @@ class SMTPRelay:
                 for address in found.addresses[: MAX_ADDRESSES - tried]:
                     tried += 1
                     try:
-                        return await self._tryHost(route, found, address, exchangers, message)
+                        return await self._tryHost(
+                            destination, route, found, address, exchangers, message
+                        )
                     except _HostFailed as failure:
                         self._failed(failures, destination, _label(host, address), failure)
         except _Ourselves:
@@ -249,13 +263,13 @@ class SMTPRelay:
 
     async def _tryHost(
         self,
+        destination: str,
         route: Route,
         host: HostAddresses,
         address: str,
         exchangers: Exchangers | None,
         message: QueuedMessage,
     ) -> SMTPRelayConnection:
-        demanded = demandsTLS(message)
         port = self._port if route.domain is not None else route.port
         try:
             security = await self._security.securityOf(route, host, port, exchangers, message)
@@ -263,6 +277,48 @@ class SMTPRelay:
             raise _HostFailed(error.text, error.enhancedStatus, True) from error
         except DestinationUnavailable as error:
             raise _HostFailed(error.text, error.enhancedStatus) from error
+        # Where nothing is to be verified, one connection is as good as another.
+        shared = route.domain is not None and security.isUsual
+        where = (address, port)
+
+        def fits(spare: Any) -> bool:
+            return (
+                spare.where == where
+                and (spare.destination == destination or (spare.shared and shared))
+                and not (demandsTLS(message) and spare.destination != destination)
+                and spare.accepts(message)
+            )
+
+        found: Any = self._slots.find(destination, fits)
+        if found is not None:
+            found.destination = destination
+            return cast("SMTPRelayConnection", found)
+        keys = tuple(dict.fromkeys(f"{each.lower()} {port}" for each in (host.host, address)))
+        free = self._slots.take(keys, destination)
+        if free is not None:
+            self._slots.makeRoom(keys, destination)
+            raise HostBusy(f"{_label(host.host, address)} has all connections it may have", free)
+        try:
+            connection = await self._openHost(route, host, address, port, security, message)
+        except BaseException:
+            self._slots.giveBack(keys)
+            raise
+        connection.count(self._slots, keys, destination, where, shared)
+        if demandsTLS(message) and not connection.accepts(message):
+            await connection.close()
+            raise _HostFailed(f"{connection.remote} does not offer REQUIRETLS", "5.7.30", True)
+        return connection
+
+    async def _openHost(
+        self,
+        route: Route,
+        host: HostAddresses,
+        address: str,
+        port: int,
+        security: Security,
+        message: QueuedMessage,
+    ) -> SMTPRelayConnection:
+        demanded = demandsTLS(message)
         try:
             session, wire = await self._open(route, host.host, address, port, security)
         except _TLSFailed as error:
@@ -278,7 +334,7 @@ class SMTPRelay:
             session, wire = await self._open(route, host.host, address, port, security)
         # On a socket of this machine it is delivered, and goes no further.
         local = bool(route.path)
-        connection = SMTPRelayConnection(
+        return SMTPRelayConnection(
             session,
             wire,
             mayRequireTLS=local
@@ -290,10 +346,6 @@ class SMTPRelay:
             tlsWaived=waivesTLS(message) and not local,
             now=self._now,
         )
-        if demanded and not connection.accepts(message):
-            await connection.close()
-            raise _HostFailed(f"{connection.remote} does not offer REQUIRETLS", "5.7.30", True)
-        return connection
 
     def _endpoint(
         self, route: Route, address: str, port: int, security: Security
@@ -477,6 +529,33 @@ class SMTPRelayConnection:
         self._mayRequireTLS = mayRequireTLS
         self._tlsWaived = tlsWaived
         self._now = now
+        self._slots: HostSlots | None = None
+        self._ended = False
+        self.keys: tuple[str, ...] = ()
+        self.destination = ""
+        self.where: tuple[str, int] = ("", 0)
+        self.shared = False
+
+    def count(
+        self,
+        slots: HostSlots,
+        keys: tuple[str, ...],
+        destination: str,
+        where: tuple[str, int],
+        shared: bool,
+    ) -> None:
+        """
+        @param slots: whose C{keys} it has until it ends.
+        @param where: to what it is connected.
+        @param shared: it serves other destinations as well.
+        """
+        self._slots, self.keys = slots, keys
+        self.destination, self.where, self.shared = destination, where, shared
+
+    @property
+    def wanted(self) -> bool:
+        """See L{IRelayConnection}."""
+        return self._slots is not None and self._slots.wanted(self.keys)
 
     def accepts(self, message: QueuedMessage) -> bool:
         """See L{IRelayConnection}."""
@@ -506,7 +585,25 @@ class SMTPRelayConnection:
             raise
 
     async def close(self) -> None:
-        """See L{IRelayConnection}."""
-        if self._session.stream.closed:
+        """See L{IRelayConnection}. It may be kept, for who stands in line for the host."""
+        stream = self._session.stream
+        usable = self._session.usable and not stream.closed and not stream.buffered
+        if self._slots is not None and usable and self.wanted:
+            self._slots.keep(self)
+        else:
+            await self._end()
+
+    def end(self) -> None:
+        """See L{Spare}."""
+        ensureDeferred(self._end())
+
+    async def _end(self) -> None:
+        if self._ended:
             return
-        await self._session.quit(QUIT_TIMEOUT)
+        self._ended = True
+        try:
+            if not self._session.stream.closed:
+                await self._session.quit(QUIT_TIMEOUT)
+        finally:
+            if self._slots is not None:
+                self._slots.giveBack(self.keys)

@@ -33,6 +33,7 @@ from twisted_mailstack.relay.tlsrpt import SUCCESS, ReportedPolicy, SessionCount
 
 #: The file below the data directory in which policies and counters are kept.
 RECORDS_FILE = "relay.sqlite"
+_NO_POLICY = "no-policy-found"
 # RFC 8460 §4.3 has no type for a host that isn't in the policy.
 _MISMATCH = "validation-failure"
 
@@ -55,6 +56,12 @@ class Security:
     authenticates: bool = False
     policy: ReportedPolicy | None = None
     finding: str = ""
+
+    @property
+    def isUsual(self) -> bool:
+        """Whether nobody has asked for more than that TLS is used where it works."""
+        kind = None if self.policy is None else self.policy.kind
+        return not self.required and kind in (None, _NO_POLICY)
 
 
 class SecurityUnmet(MailError):
@@ -188,7 +195,7 @@ class RelaySecurity:
         if tlsa is not None:
             policy = ReportedPolicy("tlsa", tlsa.base, tlsa.lines)
         else:
-            policy = ReportedPolicy("no-policy-found", exchangers.domain)
+            policy = ReportedPolicy(_NO_POLICY, exchangers.domain)
         return self._byRoute(route, host.host, demanded, policy, tlsa is not None)
 
     def _byDANE(self, tlsa: TLSARecords) -> Security:
