@@ -363,7 +363,11 @@ class RegistryTests(SMTPTestCase):
     def test_everyCommandHasHelp(self) -> None:
         """HELP knows each command that there is, those of extensions too."""
         conversation = self.serve(
-            queue=True, xclientNetworks=NETWORKS, xforwardNetworks=NETWORKS
+            queue=True,
+            submission=True,
+            urls="mx.example.test",
+            xclientNetworks=NETWORKS,
+            xforwardNetworks=NETWORKS,
         ).greeted()
         listed = conversation.send(b"HELP\r\n").split(b"\r\n")[0].partition(b": ")[2].split()
         for extension in EXTENSIONS:
