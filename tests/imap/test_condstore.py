@@ -6,11 +6,15 @@ The store in memory counts from 1: in a fresh server INBOX's n-th message arrive
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.support import Server, now
 from twisted_mailstack.imap.extensions import condstore
 from twisted_mailstack.imap.registry import EXTENSIONS
+from twisted_mailstack.model.flags import FlagOperation, Flags
+from twisted_mailstack.model.records import StoreResult
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.testing.conversation import Conversation
 
@@ -420,6 +424,42 @@ class StoreTests(CondstoreTestCase):
             """
         )
 
+    def test_onceMore(self) -> None:
+        """
+        What another session changes between the first try and the second is not overwritten by the
+        second.
+        """
+        client = self.select(1, " (CONDSTORE)")
+        other = self.server.select()
+        other.send(b"a STORE 1 +FLAGS (\\Answered)\r\n")
+        mailbox = type(now(self.server.account.openMailbox("INBOX")))
+        original = mailbox.storeFlags
+        calls: list[int | None] = []
+
+        async def storeFlags(
+            self_: Any,
+            uids: NumberSet,
+            operation: FlagOperation,
+            flags: Flags,
+            unchangedSince: int | None = None,
+        ) -> StoreResult:
+            calls.append(unchangedSince)
+            if len(calls) == 2:
+                await original(self_, uids, FlagOperation.ADD, frozenset(["\\Flagged"]))
+            result: StoreResult = await original(self_, uids, operation, flags, unchangedSince)
+            return result
+
+        self.patch(mailbox, "storeFlags", storeFlags)
+        client.check(
+            r"""
+            C: a STORE 1 (UNCHANGEDSINCE 8) +FLAGS.SILENT (\Flagged)
+            S: * 1 FETCH (UID 1 FLAGS (\Answered) MODSEQ (9))
+            S: * 1 FETCH (UID 1 FLAGS (\Answered \Flagged) MODSEQ (10))
+            S: a OK [MODIFIED 1] Conditional STORE failed
+            """
+        )
+        self.assertEqual(calls, [8, 9])
+
     def test_expunged(self) -> None:
         """
         Example 11 (RFC 2180 §4.2.3): some are gone, one fails the test, so the NO has MODIFIED; the
@@ -553,6 +593,19 @@ class FetchTests(CondstoreTestCase):
             S: * 2 FETCH (FLAGS (\Seen))
             S: d OK FETCH completed
             """
+        )
+
+    def test_seenAndModSeq(self) -> None:
+        r"""MODSEQ is told once, whoever asked for it; after EXAMINE nothing is set and told."""
+        client = self.select(1, " (CONDSTORE)")
+        self.assertEqual(
+            client.send(b"a FETCH 1 (MODSEQ BODY[2] UID)\r\n"),
+            b"* 1 FETCH (UID 1 MODSEQ (9) FLAGS (\\Seen) BODY[2] NIL)\r\na OK FETCH completed\r\n",
+        )
+        readOnly = self.server.select("INBOX (CONDSTORE)", "EXAMINE")
+        self.assertEqual(
+            readOnly.send(b"a FETCH 1 BODY[2]\r\n"),
+            b"* 1 FETCH (BODY[2] NIL)\r\na OK FETCH completed\r\n",
         )
 
     def test_fromTheView(self) -> None:

@@ -6,11 +6,13 @@ The store in memory counts from 1: in a fresh server INBOX's n-th message arrive
 
 from __future__ import annotations
 
+import re
 from array import array
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.imap.stepped import SteppedServer
 from tests.imap.support import Server, now
 from twisted_mailstack.imap.extensions.qresync import matched
 from twisted_mailstack.imap.registry import EXTENSIONS
@@ -325,6 +327,39 @@ class SelectTests(QresyncTestCase):
             """
         )
 
+    def test_changedMeanwhile(self) -> None:
+        """
+        What happens after the mailbox was opened is told as news, once: it is not in what SELECT
+        said of the mailbox.
+        """
+        self.deliver(3)
+        client = self.enabled()
+        other = self.server.select()
+        mailbox = type(self.inbox)
+        original = mailbox.changesSince
+
+        async def changesSince(self_: Any, modSeq: int) -> Changes:
+            if modSeq == 10:
+                self.patch(mailbox, "changesSince", original)
+                other.send(b"a STORE 1 +FLAGS (\\Seen)\r\n")
+                self.expunge(2)
+                self.deliver(1)
+            result: Changes = await original(self_, modSeq)
+            return result
+
+        self.patch(mailbox, "changesSince", changesSince)
+        answer = client.send(b"a SELECT INBOX (QRESYNC (1 10))\r\n")
+        self.assertIn(b"\r\n* 3 EXISTS\r\n", answer)
+        self.assertTrue(
+            answer.endswith(
+                b"* OK [HIGHESTMODSEQ 10] Highest mailbox mod-sequence\r\n"
+                b"* 1 FETCH (UID 1 FLAGS (\\Seen) MODSEQ (11))\r\n"
+                b"* VANISHED 2\r\n* 3 EXISTS\r\n* 0 RECENT\r\n"
+                b"* OK [HIGHESTMODSEQ 13] told\r\na OK [READ-WRITE] selected\r\n"
+            ),
+            answer,
+        )
+
     def test_storeFails(self) -> None:
         """If the store fails after the mailbox was opened, none is selected (RFC 9051 §6.3.2)."""
         self.deliver(1)
@@ -593,6 +628,48 @@ class VanishedTests(QresyncTestCase):
         self.assertNotIn(b"VANISHED", answer)
         self.expunge(2)
         self.assertIn(b"* VANISHED 2\r\n", client.send(b"c NOOP\r\n"))
+
+
+class SQLStoreTests(SynchronousTestCase):
+    """
+    Over the SQL store, which keeps what vanished as ranges.
+    """
+
+    def test_resync(self) -> None:
+        """
+        A client that was away learns all that happened.
+        """
+        server = SteppedServer(self.mktemp())
+        self.addCleanup(lambda: now(server.store.stop()))
+        for _ in range(9):
+            server.deliver()
+        client = server.login()
+        client.send(b"a ENABLE QRESYNC\r\n")
+        answer = client.send(b"b SELECT INBOX\r\n")
+        match = re.search(rb"UIDVALIDITY (\d+)\].*HIGHESTMODSEQ (\d+)\]", answer, re.DOTALL)
+        assert match is not None
+        uidValidity, modSeq = match.groups()
+        client.disconnect()
+        other = server.select()
+        for command in (
+            b"STORE 3:4 +FLAGS (\\Seen)", b"STORE 1,8:9 +FLAGS (\\Deleted)", b"UID EXPUNGE 1",
+            b"EXPUNGE", b"UID MOVE 5 Archive", b"COPY 1 INBOX",
+        ):  # fmt: skip
+            self.assertIn(b"\r\na OK", b"\r\n" + other.send(b"a " + command + b"\r\n"), command)
+        other.disconnect()
+        client = server.login()
+        client.send(b"a ENABLE QRESYNC\r\n")
+        known = b"(%b %b 1:9 (1,9 1,9))" % (uidValidity, modSeq)
+        answer = client.send(b"b SELECT INBOX (QRESYNC %b)\r\n" % known)
+        lines = answer.split(b"\r\n")
+        self.assertIn(b"* 6 EXISTS", lines)
+        at = lines.index(b"* VANISHED (EARLIER) 1,5,8:9")
+        self.assertRegex(lines[at + 1], rb"^\* 2 FETCH \(UID 3 FLAGS \(\\Seen\) MODSEQ \(\d+\)\)$")
+        self.assertRegex(lines[at + 2], rb"^\* 3 FETCH \(UID 4 FLAGS \(\\Seen\) MODSEQ \(\d+\)\)$")
+        self.assertRegex(lines[at + 3], rb"^b OK ")
+        # A mailbox in which nothing ever happened has a modSeq too: 0 would mean that it has none.
+        answer = client.send(b"c STATUS Drafts (HIGHESTMODSEQ)\r\n")
+        self.assertRegex(answer, rb"HIGHESTMODSEQ [1-9]")
 
 
 class MatchedTests(SynchronousTestCase):
