@@ -20,6 +20,7 @@ from twisted_mailstack.model.flags import (
     SEEN,
     SYSTEM_FLAGS,
     FlagOperation,
+    FlagScope,
     KeywordSpelling,
     canonicalFlag,
     flagsFromText,
@@ -152,3 +153,30 @@ class KeywordSpellingTests(SynchronousTestCase):
         spelling = KeywordSpelling()
         self.assertEqual(spelling.apply([ANSWERED, DELETED]), ({"\\Answered", "\\Deleted"}, ()))
         self.assertEqual(spelling.keywords(), ())
+
+
+class ScopeTests(SynchronousTestCase):
+    r"""
+    Flags that only some may change (RFC 4314 §4).
+    """
+
+    def test_classes(self) -> None:
+        r"""C{\Seen} and C{\Deleted} are each their own class, all else is a third."""
+        flags = frozenset(("\\Seen", "\\Deleted", "\\Answered", "$Forwarded"))
+        for scope, within in (
+            (FlagScope(True, False, False), {"\\Seen"}),
+            (FlagScope(False, True, False), {"\\Deleted"}),
+            (FlagScope(False, False, True), {"\\Answered", "$Forwarded"}),
+            (FlagScope(True, True, True), flags),
+            (FlagScope(False, False, False), set()),
+        ):
+            self.assertEqual(scope.within(flags), within)
+
+    def test_merge(self) -> None:
+        """What is outside the scope stays as it was, set or not."""
+        scope = FlagScope(True, False, False)
+        old = frozenset(("\\Deleted", "$a"))
+        self.assertEqual(
+            scope.merge(old, frozenset(("\\Seen", "$b"))), {"\\Deleted", "$a", "\\Seen"}
+        )
+        self.assertEqual(scope.merge(old | {"\\Seen"}, frozenset()), old)

@@ -47,6 +47,10 @@ class MemoryAccountTests(MemoryStore, contracts.AccountContract, SynchronousTest
     """Accounts."""
 
 
+class MemoryAccessControlTests(MemoryStore, contracts.AccessControlContract, SynchronousTestCase):
+    """Sharing."""
+
+
 class MemoryDirectoryTests(MemoryStore, contracts.DirectoryContract, SynchronousTestCase):
     """The directory."""
 

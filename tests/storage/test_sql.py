@@ -53,6 +53,10 @@ class SQLURLKeysTests(SQLStore, contracts.URLKeysContract, SynchronousTestCase):
 
 class SQLAccountTests(SQLStore, contracts.AccountContract, SynchronousTestCase):
     """Accounts."""
+class SQLAccessControlTests(SQLStore, contracts.AccessControlContract, SynchronousTestCase):
+    """Sharing."""
+
+
 
 
 class SQLDirectoryTests(SQLStore, contracts.DirectoryContract, SynchronousTestCase):

@@ -35,6 +35,7 @@ from twisted_mailstack.testing.contracts.mailbox import (
 )
 from twisted_mailstack.testing.contracts.memory import KeyedMemoryContract
 from twisted_mailstack.testing.contracts.replacing import ReplacingMailboxContract
+from twisted_mailstack.testing.contracts.sharing import AccessControlContract
 from twisted_mailstack.testing.contracts.spool import (
     DurableSpoolContract,
     SharedSpoolContract,
@@ -48,6 +49,7 @@ from twisted_mailstack.testing.contracts.store import (
 from twisted_mailstack.testing.contracts.urlkeys import URLKeysContract
 
 __all__ = [
+    "AccessControlContract",
     "AccountContract",
     "CallQueue",
     "ContentContract",
