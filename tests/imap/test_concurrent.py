@@ -6,6 +6,7 @@ in C{test_model_based}.
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -221,6 +222,35 @@ class ConversationTests(SynchronousTestCase):
             S: * 1 RECENT
             S: a OK NOOP completed
         """)
+
+
+class DeletedTests(SynchronousTestCase):
+    """
+    A mailbox that is deleted under a session (RFC 2180 §3.3).
+    """
+
+    def test_amidStore(self) -> None:
+        """
+        In the midst of a command: one BYE, and the command is still answered.
+        """
+        server = Server()
+        server.deliver(mailbox="Sent")
+        client = server.select("Sent")
+        mailbox = type(now(server.account.openMailbox("Sent")))
+        original = mailbox.storeFlags
+
+        async def storeFlags(*arguments: Any) -> Any:
+            result = await original(*arguments)
+            await server.account.deleteMailbox("Sent")
+            return result
+
+        self.patch(mailbox, "storeFlags", storeFlags)
+        self.assertEqual(
+            client.send(b"a STORE 1 +FLAGS (new)\r\nb NOOP\r\n"),
+            b"* BYE the selected mailbox was deleted\r\n"
+            b"* 1 FETCH (FLAGS (\\Recent new))\r\na OK STORE completed\r\n",
+        )
+        self.assertTrue(client.finished)
 
 
 class SQLStoreTests(SynchronousTestCase):
