@@ -31,6 +31,11 @@ from twisted_mailstack.testing.contracts.spool import ALL, DATA, SpoolTestCase
 class SQLSpoolTests(SQLStore, contracts.SpoolContract, SynchronousTestCase):
     """Mail that waits."""
 
+    def test_manyAtOnce(self) -> None:
+        """Also in several steps."""
+        self.patch(spoolModule, "CHANGE", 500)
+        super().test_manyAtOnce()
+
 
 class SQLDurableSpoolTests(SQLStore, contracts.DurableSpoolContract, SynchronousTestCase):
     """What is kept."""

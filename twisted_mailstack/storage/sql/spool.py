@@ -59,8 +59,11 @@ log = Logger()
 #: The spool among accounts, and what stands for changes by an operator, or another process.
 SPOOL = 0
 ANYTHING = (SPOOL, 0)
-#: Messages that one step of an operator's change works on.
+#: Recipients after which a change gives way to those that wait.
 STEP = 500
+#: Messages that one step of an operator's change works on: some ten milliseconds. Each step writes
+#: all pages that it touches, which are most of an index for a few hundred already.
+CHANGE = 2000
 
 _MESSAGE = (
     "m.message, m.queue_id, m.sender, m.sender_domain, m.parameters, m.prefix, m.arrived,"
@@ -94,6 +97,8 @@ EARLIEST = (
     "SELECT min(next_attempt) FROM queued_recipient"
     " WHERE held = 0 AND destination = ? AND priority = ?"
 )
+#: Of a list in JSON: one statement for many costs a fraction of one for each.
+_THESE = "(SELECT value FROM json_each(?1))"
 _ROWS = (
     f"SELECT {_MESSAGE}, {_RECIPIENT} FROM queued_recipient r"
     " JOIN queued m ON m.message = r.message"
@@ -429,16 +434,15 @@ class SQLSpool:
         """See L{ISpool}."""
 
         def step(transaction: Transaction, messages: list[int]) -> int:
-            done = 0
-            for message in messages:
-                done += transaction.execute(
-                    "UPDATE queued SET held = ? WHERE message = ? AND held <> ?",
-                    (held, message, held),
-                ).rowcount
-                transaction.execute(
-                    "UPDATE queued_recipient SET held = ? WHERE message = ?", (held, message)
-                )
-            return done
+            some = json.dumps(messages)
+            transaction.execute(
+                f"UPDATE queued_recipient SET held = ?2 WHERE message IN {_THESE} AND held <> ?2",
+                (some, held),
+            )
+            return transaction.execute(
+                f"UPDATE queued SET held = ?2 WHERE message IN {_THESE} AND held <> ?2",
+                (some, held),
+            ).rowcount
 
         return await self._each(wanted, step)
 
@@ -447,27 +451,17 @@ class SQLSpool:
         now = int(self._store.now())
 
         def step(transaction: Transaction, messages: list[int]) -> int:
-            execute = transaction.execute
-            postponed = {row[0] for row in execute("SELECT name FROM destination")}
-            waited: set[str] = set()
-            for message in messages:
-                if postponed:
-                    waited.update(
-                        row[0]
-                        for row in execute(
-                            "SELECT destination FROM queued_recipient WHERE message = ?",
-                            (message,),
-                        )
-                    )
-                # Most are due, if it is their destination that waits.
-                execute(
-                    "UPDATE queued_recipient SET next_attempt = ?1"
-                    " WHERE message = ?2 AND next_attempt > ?1",
-                    (now, message),
-                )
-            transaction.executemany(
-                "DELETE FROM destination WHERE name = ?",
-                [(name,) for name in postponed & waited],
+            some = json.dumps(messages)
+            # Most are due, if it is their destination that waits.
+            transaction.execute(
+                "UPDATE queued_recipient SET next_attempt = ?2"
+                f" WHERE message IN {_THESE} AND next_attempt > ?2",
+                (some, now),
+            )
+            transaction.execute(
+                "DELETE FROM destination WHERE name IN"
+                f" (SELECT destination FROM queued_recipient WHERE message IN {_THESE})",
+                (some,),
             )
             return len(messages)
 
@@ -502,7 +496,7 @@ class SQLSpool:
                 rows = transaction.execute(
                     f"SELECT m.message FROM queued m WHERE m.message > ? AND {condition}"
                     " ORDER BY m.message LIMIT ?",
-                    (after, *values, STEP),
+                    (after, *values, CHANGE),
                 ).fetchall()
                 messages = [row[0] for row in rows]
                 if messages:
@@ -511,7 +505,7 @@ class SQLSpool:
 
             count, messages = await self._store.writer.submit(change, long=True)
             done += count
-            if len(messages) < STEP:
+            if len(messages) < CHANGE:
                 return done
             last = messages[-1]
 
