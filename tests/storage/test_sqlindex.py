@@ -134,6 +134,16 @@ class IndexTests(IndexedStore, SynchronousTestCase):
         for text in ("before", "behind", "\U0001f600\U0001f601\U0001f602", "\ufffe\uffff."):
             self.assertEqual(self.candidates(text), [1], text)
 
+    def test_everywhere(self) -> None:
+        """A text that most messages have says nothing; with another one, that one counts."""
+        self.patch(index, "FEW", 3)
+        for number in range(20):
+            self.append(self.inbox, b"Subject: alpha%02d\r\n\r\n" % number)
+        self.update()
+        self.assertEqual(self.candidates("alpha"), None)
+        self.assertEqual(self.candidates("alpha", "a17"), [18])
+        self.assertEqual(self.candidates("a03"), [4])
+
     def test_new(self) -> None:
         """What isn't indexed yet is a candidate."""
         self.append(self.inbox, b"Subject: alpha\r\n\r\n")

@@ -172,6 +172,7 @@ async def lookUp(results: Results) -> None:
     """
     session, context, returns = results.session, results.context, results.returns
     arrange = results.arrange
+    context.asked = results.query.asked
     reach = None if returns is None or arrange is not None else reaches(session, returns)
     first, last = reach or (None, None)
     found = await find(results.query.node, context, first, last)

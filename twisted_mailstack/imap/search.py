@@ -72,6 +72,7 @@ class Context:
     @ivar looked: how many rows of the store were looked at.
     @ivar scores: of what was searched for with FUZZY, by index: how much of it each message has, 1
         to 100 (RFC 6203 §4).
+    @ivar asked: what the keys ask to be told beside the messages.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Context:
         self.stream = stream
         self.gone: set[int] = set()
         self.scores: dict[int, int] = {}
+        self.asked: set[bytes] = set()
         # What an index said, by the node that asked.
         self.possible: dict[Node, NumberSet | None] = {}
         self.now = int(stream.clock.seconds())
@@ -333,6 +335,12 @@ class Indexed(Node):
             context.possible[self] = await mailbox.candidates([self.text], *self._where)
         return context.possible[self]
 
+    async def among(self, context: Context, candidates: list[int]) -> list[int]:
+        """
+        @return: those of the candidates that have to be looked at.
+        """
+        return await _candidates(context, candidates, [self])
+
 
 class InField(Indexed):
     """A substring of a header field; of any that has the name, if it is empty."""
@@ -346,12 +354,11 @@ class InField(Indexed):
     async def narrow(self, context: Context, candidates: list[int]) -> list[int]:
         """See L{Node}."""
         wanted = self.text
-        candidates = await _candidates(context, candidates, [self])
         return await InHeader(
             lambda header: any(
                 wanted in fold(decodeText(value)) for value in header.getAll(self.name)
             )
-        ).narrow(context, candidates)
+        ).narrow(context, await self.among(context, candidates))
 
 
 class InText(Indexed):
@@ -367,7 +374,7 @@ class InText(Indexed):
         """See L{Node}."""
         if not self.text:
             return candidates
-        candidates = await _candidates(context, candidates, [self])
+        candidates = await self.among(context, candidates)
         found: list[int] = []
         attributes = (Attribute.CONTENT, Attribute.STRUCTURE, Attribute.PREFIX_SIZE)
         async for at, (uid, data, structure, prefix) in context.rows(candidates, attributes, TEXTS):

@@ -93,6 +93,9 @@ async def sort(program: Program, found: Sequence[int], context: Context) -> list
     @return: them sorted; messages that turned out to be gone are missing.
     """
     criteria, scores = program.criteria, context.scores
+    if program.byRelevancy and b"FUZZY" not in context.asked:
+        # RFC 6203 §6: "MUST NOT be used unless a FUZZY search key is also given".
+        raise SyntaxProblem("RELEVANCY is for FUZZY searches")
     if not found:
         return []
     if program.byRelevancy and criteria[0][0] == RELEVANCY and len(criteria) == 1:

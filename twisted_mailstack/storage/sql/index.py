@@ -37,6 +37,8 @@ SECONDS = 0.2
 MAX_INDEXED = 2 * 1024 * 1024
 #: Three characters each of a text that are looked up: more hardly tell more.
 MAX_TRIGRAMS = 12
+#: Documents with a text up to which they are all listed, however few there are.
+FEW = 1000
 #: Messages that are gone, besides as many as there are, before it is made anew.
 MAX_GONE = 2000
 
@@ -114,13 +116,18 @@ class AccountIndex:
             if state is None:
                 return None
             found: set[int] | None = None
+            limit = max(FEW, state[1] // 2)
             for query in queries:
                 rows = connection.execute(
-                    "SELECT rowid FROM document WHERE document MATCH ?", (query,)
-                )
-                some = {row >> 1 for (row,) in rows.fetchall() if (inBody if row & 1 else inHeader)}
+                    "SELECT rowid FROM document WHERE document MATCH ? LIMIT ?", (query, limit)
+                ).fetchall()
+                if len(rows) == limit:
+                    # In so many messages that looking it up further gains nothing.
+                    continue
+                some = {row >> 1 for (row,) in rows if (inBody if row & 1 else inHeader)}
                 found = some if found is None else found & some
-            assert found is not None
+            if found is None:
+                return None
             found.update(row[0] for row in connection.execute("SELECT message FROM partial"))
             return state[0], found
 
