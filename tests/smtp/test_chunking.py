@@ -268,6 +268,15 @@ class OrderTests(ChunkingTestCase):
             )
             self.assertTrue(conversation.finished)
 
+    def test_digits(self) -> None:
+        """Nor with a size that no chunk has, however many digits there are."""
+        for digits, code in ((21, b"501"), (500, b"501"), (507, b"500"), (5000, b"500")):
+            conversation = self.begin(self.serve())
+            answer = conversation.send(b"BDAT " + b"9" * digits + b"\r\nQUIT\r\n")
+            self.assertEqual((answer[:3], answer.count(b"\n")), (code, 1))
+            self.assertTrue(conversation.finished)
+            self.assertIsNone(conversation.failure)
+
     def test_spelling(self) -> None:
         """The size may have leading zeros, LAST any case, and spaces may follow."""
         server = self.serve()

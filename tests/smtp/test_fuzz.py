@@ -80,6 +80,7 @@ LINES = [
     *URLS,
     *(b"BDAT 0 LAST", b"BDAT 0", b"BDAT 3 LAST\r\n.", b"BDAT 6\r\nab\r", b"BDAT 40", b"BDAT 2 X"),
     *(b"BDAT", b"BDAT LAST", b"BDAT 99999999999999999999", b"BDAT 1\r\n\n", b"BDAT 8 LAST"),
+    b"BDAT " + b"9" * 5000,
     *(b"MAIL FROM:<a@far.test> BODY=BINARYMIME", b"MAIL FROM:<> RET=HDRS ENVID=a+20b BY=60;R"),
     *(
         b"MAIL FROM:<> MT-PRIORITY=3 BY=-1;NT",

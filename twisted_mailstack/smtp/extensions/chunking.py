@@ -26,7 +26,8 @@ from twisted_mailstack.smtp.session import SMTPSession, Transaction
 #   bdat-cmd   ::= "BDAT" SP chunk-size [ SP end-marker ] CR LF
 #   chunk-size ::= 1*DIGIT
 _ARGUMENT = re.compile(rb"[0-9]+(?: +(LAST))?", re.IGNORECASE)
-_SIZE = re.compile(rb"([0-9]+)(?: |\Z)")
+#   Deviation: nobody sends a chunk whose length has more digits than a size has (RFC 1870 §6.1).
+_SIZE = re.compile(rb"([0-9]{1,20})(?: |\Z)")
 
 
 def chunkSize(argument: bytes) -> int | None:
