@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from twisted.cred.portal import Portal
 from twisted.logger import Logger
@@ -70,6 +71,8 @@ class IMAPSettings:
     @ivar allowPlaintextAuth: passwords without TLS, for loopback only.
     @ivar serverEntries: shared metadata entries of the server (RFC 5464 §3.2.1.1), by their names
         in lower case.
+    @ivar referrals: where else mailboxes are (RFC 2221): the host of a server, by address or by
+        domain, in lower case. Who logs in is sent there.
     """
 
     hostname: str
@@ -80,6 +83,7 @@ class IMAPSettings:
     maxLoginFailures: int = 3
     allowPlaintextAuth: bool = False
     serverEntries: Mapping[str, bytes] = field(default_factory=dict)
+    referrals: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.timeout < 1800:
@@ -264,8 +268,21 @@ class IMAPSession:
     async def logIn(self, credentials: object, mechanism: str) -> None:
         """
         @raise AuthenticationFailed: after a delay.
+        @raise MailError: with C{REFERRAL}, if the mailboxes are elsewhere.
         """
-        self.account = await self.login.attempt(credentials, mechanism, self.stream.info)
+        account = await self.login.attempt(credentials, mechanism, self.stream.info)
+        address = account.address
+        referrals = self.settings.referrals
+        host = referrals.get(str(address).lower()) or referrals.get(address.domain.lower())
+        if host:
+            # "MUST NOT give a login referral if authentication for that user fails" (RFC 2221 §6).
+            self.login.logOut()
+            user = quote(str(address), safe="")
+            raise MailError(
+                "The mailboxes are on another server",
+                imapCode=f"REFERRAL imap://{user};AUTH=*@{host}/",
+            )
+        self.account = account
         self.state = State.AUTHENTICATED
         self.stream.timeout = self.settings.timeout
 
@@ -310,6 +327,34 @@ class IMAPSession:
         listeners, self.listeners = self.listeners, []
         for listener in listeners:
             listener.close()
+
+    def logOut(self) -> None:
+        """
+        Be as after the greeting, but for TLS (RFC 8437 §3).
+
+        @raise PlaintextInjected: if the client sent something compressed behind its command.
+        """
+        self.leave()
+        if self.account is not None:
+            self._logLogout(self.account)
+        self.account = None
+        self.state = State.NOT_AUTHENTICATED
+        self.enabled.clear()
+        self.named.clear()
+        self.stream.timeout = self.settings.loginTimeout
+        self.stream.stopCompression()
+
+    def _logLogout(self, account: IAccount) -> None:
+        stream = self.stream
+        self.log.info(
+            "{service}: logout: user={user} peer={peer} in={octetsIn} out={octetsOut}",
+            service=stream.info.service,
+            user=str(account.address),
+            peer=stream.info.peer,
+            octetsIn=stream.bytesIn,
+            octetsOut=stream.bytesOut,
+        )
+        self.login.logOut()
 
     def beginTLS(self) -> None:
         """
@@ -377,15 +422,7 @@ class IMAPSession:
         finally:
             self.leave()
             if self.account is not None:
-                self.log.info(
-                    "{service}: logout: user={user} peer={peer} in={octetsIn} out={octetsOut}",
-                    service=stream.info.service,
-                    user=str(self.account.address),
-                    peer=stream.info.peer,
-                    octetsIn=stream.bytesIn,
-                    octetsOut=stream.bytesOut,
-                )
-                self.login.logOut()
+                self._logLogout(self.account)
 
     async def _command(self) -> None:
         limits = BEFORE_LOGIN if self.account is None else AFTER_LOGIN

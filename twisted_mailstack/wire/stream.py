@@ -8,7 +8,8 @@ message's text is never taken for a command, and commands run strictly in order 
 pipelined. What a session writes is sent in one piece when it next waits.
 
 Bounds: input that the session hasn't taken is at most C{HIGH_WATER} and what one read of the
-transport brings; a line is bounded by its caller; a peer that doesn't read its replies isn't read
+transport brings, or what L{WINDOW} octets of it are when inflated; a line is bounded by its caller;
+a peer that doesn't read its replies isn't read
 from either, so output is bounded by what one command writes, and in L{Stream.drain} by less.
 
 A session is never cancelled from outside. When the peer is gone, its next read raises
@@ -17,6 +18,7 @@ L{ConnectionClosed}, so what it is committing is committed.
 
 from __future__ import annotations
 
+import zlib
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -34,6 +36,16 @@ from twisted_mailstack.model.records import ConnectionInfo
 HIGH_WATER = 64 * 1024
 #: Output gathered above which it is sent without waiting for the session to wait.
 FLUSH_AT = 64 * 1024
+#: Octets that are inflated at a time, however few they were on the wire.
+WINDOW = 64 * 1024
+#: What deflating costs a connection: 2^(13+2) + 2^(6+9) octets, and at most 2^15 + 10,000 the other
+#: direction. zlib's defaults cost four times as much, and make IMAP's responses no smaller.
+WINDOW_BITS = -13
+MEMORY_LEVEL = 6
+#: What a sync flush ends with (RFC 1979 §2.1).
+_FLUSHED = b"\0\0\xff\xff"
+#: An empty block that ends a deflated stream.
+_END = b"\x03\0"
 #: Octets that are kept of each end of a line that is too long.
 KEPT = 256
 
@@ -105,6 +117,13 @@ class Stream:
         self._pending = 0
         self._blocked = False
         self._info: ConnectionInfo | None = None
+        self._deflater: zlib._Compress | None = None
+        self._inflater: zlib._Decompress | None = None
+        # What is received and not inflated; and of that what the inflater gave back, since it had
+        # filled its window.
+        self._packed = b""
+        self._packedAt = 0
+        self._tail: bytes | None = None
 
     # --- the transport's side ------------------------------------------------------------------
 
@@ -114,6 +133,14 @@ class Stream:
         """
         self.bytesIn += len(data)
         if self._losing:
+            return
+        if self._inflater is not None:
+            self._packed = self._packed[self._packedAt :] + data
+            self._packedAt = 0
+            if len(self._packed) > HIGH_WATER and not self._paused:
+                self._paused = True
+                self.wire.setPaused(True)
+            self._fire()
             return
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
         self._at = 0
@@ -333,6 +360,8 @@ class Stream:
         self.flush()
         if self._closed:
             raise ConnectionClosed()
+        if self._inflater is not None and self._unpack():
+            return
         if self._ending is not None:
             raise self._ending
         before = self.bytesIn
@@ -350,6 +379,38 @@ class Stream:
                 return
             if self._ending is not None:
                 raise self._ending
+
+    def _unpack(self) -> bool:
+        """
+        Inflate what was received, up to L{WINDOW} octets.
+
+        @return: whether there is more to read now.
+        @raise ConnectionClosed: if it can't be inflated; or was ended, and not by
+            L{stopCompression}.
+        """
+        inflater = self._inflater
+        assert inflater is not None
+        while self._tail is not None or self._packedAt < len(self._packed):
+            if inflater.eof:
+                self.lost()
+                raise ConnectionClosed()
+            piece = self._tail
+            if piece is None:
+                # No further than to a flush: behind it the peer may have ended compression.
+                start, end = self._packedAt, self._packed.find(_FLUSHED, self._packedAt)
+                end = len(self._packed) if end < 0 else end + len(_FLUSHED)
+                piece, self._packedAt = self._packed[start:end], end
+            try:
+                data = inflater.decompress(piece, WINDOW)
+            except zlib.error:
+                self.lost()
+                raise ConnectionClosed() from None
+            self._tail = inflater.unconsumed_tail if len(data) == WINDOW else None
+            if data:
+                self._buffer = self._buffer[self._at :] + data
+                self._at = 0
+                return True
+        return False
 
     async def _suspend(self) -> None:
         self._waiter = Deferred()
@@ -405,6 +466,8 @@ class Stream:
             data = self._output[0] if len(self._output) == 1 else b"".join(self._output)
             self._output = []
             self._pending = 0
+            if self._deflater is not None:
+                data = self._deflater.compress(data) + self._deflater.flush(zlib.Z_SYNC_FLUSH)
             self.bytesOut += len(data)
             self.wire.send(data)
 
@@ -438,6 +501,50 @@ class Stream:
         self.flush()
         self._info = None
         self.wire.startTLS()
+
+    @property
+    def compressed(self) -> bool:
+        """Whether both directions are compressed."""
+        return self._inflater is not None
+
+    def startCompression(self) -> None:
+        """
+        Send what was written, then compress both directions with DEFLATE (RFC 4978).
+
+        @raise PlaintextInjected: if the peer sent anything behind its command. The caller drops
+            the connection.
+        """
+        if self.buffered:
+            raise PlaintextInjected()
+        self.flush()
+        self._deflater = zlib.compressobj(
+            zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, WINDOW_BITS, MEMORY_LEVEL
+        )
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def stopCompression(self) -> None:
+        """
+        Send what was written, as the end of what is compressed. What the peer sent behind the flush
+        or the end of its own stream isn't compressed any more.
+
+        @raise PlaintextInjected: if there is compressed input left that wasn't read.
+        """
+        if self._inflater is None or self._deflater is None:
+            return
+        if self.buffered or self._tail is not None:
+            raise PlaintextInjected()
+        if not self._closed:
+            data = self._deflater.compress(b"".join(self._output)) + self._deflater.flush()
+            self._output = []
+            self._pending = 0
+            self.bytesOut += len(data)
+            self.wire.send(data)
+        rest = self._inflater.unused_data + self._packed[self._packedAt :]
+        if not self._inflater.eof:
+            rest = rest.removeprefix(_END)
+        self._buffer, self._at = rest, 0
+        self._packed, self._packedAt = b"", 0
+        self._deflater = self._inflater = None
 
     def close(self) -> None:
         """
