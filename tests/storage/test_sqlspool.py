@@ -143,7 +143,7 @@ class CostTests(SQLSpoolTestCase, SynchronousTestCase):
                 step = row[3]
                 if "TEMP B-TREE" in step or (
                     step.startswith("SCAN")
-                    # Its own recursion; the table of unreachable destinations; a list that is given;
+                    # Its own recursion; the table of unreachable destinations; a given list;
                     # unplaced contents.
                     and not step.startswith(("SCAN each", "SCAN CONSTANT", "SCAN destination"))
                     and not step.startswith("SCAN json_each")
