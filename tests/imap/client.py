@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from twisted_mailstack.model.sequence import NumberSet
+
 _LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
 _KEY = re.compile(rb"([A-Za-z0-9.]+)(\[)?")
 _NUMBERED = re.compile(rb"\* (\d+) (EXISTS|RECENT|EXPUNGE|FETCH)(?: (.*))?\Z", re.DOTALL)
@@ -147,6 +149,10 @@ class MailboxModel:
     @ivar found: the numbers of the last SEARCH.
     @ivar responses: all of the last L{read}.
     @ivar goodbye: whether BYE was said.
+    @ivar qresync: whether it enabled QRESYNC (RFC 7162). It knows the UID of each message of which
+        it knows the flags.
+    @ivar gone: UIDs that VANISHED named, with EARLIER or without.
+    @ivar highestModSeq: up to where it knows the mailbox, reckoned as RFC 7162 §6 says.
     """
 
     messages: list[Known] = field(default_factory=list)
@@ -155,6 +161,11 @@ class MailboxModel:
     found: list[int] = field(default_factory=list)
     responses: list[bytes] = field(default_factory=list)
     goodbye: bool = False
+    qresync: bool = False
+    highestModSeq: int = 0
+    gone: set[int] = field(default_factory=set)
+    _told: int = 0
+    _code: int | None = None
 
     def reset(self) -> None:
         """
@@ -162,6 +173,8 @@ class MailboxModel:
         """
         self.messages = []
         self.recent = 0
+        self.highestModSeq = 0
+        self.gone = set()
 
     def read(self, data: bytes, command: bytes = b"", tag: bytes | None = None) -> bytes:
         """
@@ -179,6 +192,10 @@ class MailboxModel:
                 raise AssertionError(f"{response!r} came behind {tagged!r}")
             if tag is not None and response.startswith(tag + b" "):
                 tagged = response[len(tag) + 1 :]
+                self._modSeqCode(tagged)
+                code = self._code
+                self.highestModSeq = max(self.highestModSeq, self._told) if code is None else code
+                self._told, self._code = 0, None
             else:
                 self._untagged(response, command)
         if tag is not None and not tagged and not self.goodbye:
@@ -194,6 +211,10 @@ class MailboxModel:
                 self.uidValidity = int(response[18:].partition(b"]")[0])
             elif response.startswith(b"* BYE "):
                 self.goodbye = True
+            elif response.startswith(b"* VANISHED "):
+                self._vanished(response[11:], command)
+            elif response.startswith(b"* OK [HIGHESTMODSEQ "):
+                self._modSeqCode(response[2:])
             elif not response.startswith((b"* FLAGS (", b"* OK [", b"* STATUS ", b"+ idling")):
                 raise AssertionError(f"unexpected response: {response!r}")
             return
@@ -207,14 +228,45 @@ class MailboxModel:
         elif not 1 <= number <= len(self.messages):
             raise AssertionError(f"{response[:80]!r}, with {len(self.messages)} messages")
         elif kind == b"EXPUNGE":
-            if not command or command in NO_EXPUNGE:
+            if not command or command in NO_EXPUNGE or self.qresync:
                 raise AssertionError(f"EXPUNGE during {command or b'nothing'!r}")
             del self.messages[number - 1]
         else:
-            self._fetched(number, parseFetch(response)[1])
+            self._fetched(number, parseFetch(response)[1], command)
 
-    def _fetched(self, number: int, items: dict[str, Any]) -> None:
+    def _modSeqCode(self, response: bytes) -> None:
+        match = re.match(rb"OK \[HIGHESTMODSEQ (\d+)\] ", response)
+        if match is not None:
+            self._code = int(match.group(1))
+
+    def _vanished(self, text: bytes, command: bytes) -> None:
+        earlier = text.startswith(b"(EARLIER) ")
+        if not self.qresync or not command or command in NO_EXPUNGE:
+            raise AssertionError(f"VANISHED during {command or b'nothing'!r}")
+        for uid in NumberSet.parse(text.removeprefix(b"(EARLIER) ")):
+            # A message whose UID isn't known lies between others, all as unknown as it is.
+            known = [each.uid for each in self.messages]
+            if uid in known:
+                at = known.index(uid)
+            else:
+                at = max((n for n, each in enumerate(known, 1) if each and each < uid), default=0)
+                if at == len(known) or known[at] is not None:
+                    at = -1
+            self.gone.add(uid)
+            if earlier:
+                if uid in known:
+                    raise AssertionError(f"UID {uid} is there and in {text!r}")
+            elif at < 0:
+                raise AssertionError(f"UID {uid} vanished, which isn't there")
+            else:
+                del self.messages[at]
+
+    def _fetched(self, number: int, items: dict[str, Any], command: bytes) -> None:
         known = self.messages[number - 1]
+        if "MODSEQ" in items:
+            self._told = max(self._told, items["MODSEQ"][0])
+        if self.qresync and not command.endswith(b"FETCH") and not {"UID", "MODSEQ"} <= set(items):
+            raise AssertionError(f"UID and MODSEQ are missing: {items!r}")
         if "UID" in items:
             uid = items["UID"]
             if known.uid not in (None, uid):

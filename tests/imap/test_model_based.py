@@ -90,6 +90,7 @@ class World:
             self.account, self.store = self.account.wrapped, faults.wrapped
         # Which session and selection saw a message as recent, by MAILBOXID and UID.
         self.recent: dict[tuple[str, int], tuple[int, int]] = {}
+        self.connected = 0
         for name in NAMES[1:3]:
             now(self.account.createMailbox(name))
         self.sessions = [self.connect(0) for _ in range(sessions)]
@@ -183,7 +184,13 @@ class World:
         @return: a session that is logged in.
         """
         conversation = self.server.login()
-        return Session(conversation, self.server.sessions[-1], epoch=epoch)
+        session = Session(conversation, self.server.sessions[-1], epoch=epoch)
+        # Every other one knows modSeqs.
+        self.connected += 1
+        if self.connected % 2:
+            conversation.send(b"t ENABLE QRESYNC\r\n")
+            session.model.qresync = True
+        return session
 
     def send(self, session: Session, command: bytes, after: After) -> None:
         """
@@ -314,6 +321,8 @@ def choose(world: World, session: Session, kind: str, a: int, b: int) -> tuple[b
         return b"RENAME %b %b" % (name.encode(), target), renamed
     if session.selected is None:
         return None
+    if kind == "resync":
+        return _resync(world, session, b % 3 == 0)
     if kind == "close":
 
         def closed(tagged: bytes) -> None:
@@ -341,7 +350,8 @@ def choose(world: World, session: Session, kind: str, a: int, b: int) -> tuple[b
     else:
         return None
     if kind == "fetch":
-        items = (b"(UID FLAGS)", b"FLAGS", b"(UID RFC822.SIZE)", b"BODY[TEXT]", b"(UID ENVELOPE)")
+        flags = b"(UID FLAGS MODSEQ)" if session.model.qresync else b"FLAGS"
+        items = (b"(UID FLAGS)", flags, b"(UID RFC822.SIZE)", b"BODY[TEXT]", b"(UID ENVELOPE)")
         return prefix + b"FETCH " + some + b" " + items[b % 5], nothing
     if kind == "store":
         return _store(session, prefix, some, a, b)
@@ -360,6 +370,35 @@ def _select(session: Session, name: str, readOnly: bool) -> tuple[bytes, After]:
             session.readOnly = readOnly
 
     return (b"EXAMINE " if readOnly else b"SELECT ") + name.encode(), selected
+
+
+def _resync(world: World, session: Session, readOnly: bool) -> tuple[bytes, After] | None:
+    # The connection breaks, as it were, and the client comes back.
+    model = session.model
+    name = world.names().get(session.selected or "")
+    if not model.qresync or not model.highestModSeq or name is None:
+        return None
+    cached = {each.uid: each.flags for each in model.messages if each.uid is not None}
+    known = model.uidValidity, model.highestModSeq
+    command, selected = _select(session, name, readOnly)
+
+    def resynchronised(tagged: bytes) -> None:
+        selected(tagged)
+        if session.selected is None or model.uidValidity != known[0]:
+            return
+        view = session.server.theSelected().view
+        told = model.flagsByUID()
+        for uid, flags in cached.items():
+            if uid in model.gone:
+                continue
+            at = view.index(uid)
+            assert at is not None, f"UID {uid} vanished, and nobody said so"
+            if told.get(uid) is None and flags is not None:
+                assert view.flags[at] == flags - {"\\Recent"}, f"flags of UID {uid}"
+                # Recent is what it is in the session that selects.
+                model.messages[at] = Known(uid, flags - {"\\Recent"})
+
+    return command + b" (QRESYNC (%d %d))" % known, resynchronised
 
 
 def _store(session: Session, prefix: bytes, some: bytes, a: int, b: int) -> tuple[bytes, After]:
@@ -404,6 +443,7 @@ def _store(session: Session, prefix: bytes, some: bytes, a: int, b: int) -> tupl
 KINDS = {
     "select": 5,
     "noop": 1,
+    "resync": 3,
     "idle": 3,
     "status": 1,
     "append": 3,
@@ -430,6 +470,23 @@ STEPS = st.tuples(
     st.integers(0, 59),
     st.integers(0, 3),
 )
+
+
+def _inINBOX(step: Step) -> Step:
+    # Which mailbox it is, deliver and change tell from this.
+    kind, who, a, b, wait = step
+    return kind, who, (a % 2 * 3 if kind in ("deliver", "change") else a), b, wait
+
+
+RESYNC_STEPS = st.tuples(
+    st.sampled_from(
+        "noop fetch fetch store store expunge change change deliver resync resync".split()
+    ),
+    st.integers(0, 3),
+    st.integers(0, 59),
+    st.integers(0, 59),
+    st.integers(0, 3),
+).map(_inINBOX)
 
 
 def play(world: World, steps: Sequence[Step]) -> None:
@@ -492,6 +549,28 @@ class ModelTests(SynchronousTestCase):
         Over the memory store.
         """
         play(World(Server(), sessions), steps)
+
+    @settings(
+        deadline=None,
+        max_examples=100 * THOROUGH,
+        phases=PHASES,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(st.lists(RESYNC_STEPS, min_size=10, max_size=40))
+    def test_resync(self, steps: list[Step]) -> None:
+        """
+        Clients that come back by QRESYNC, whenever they went, know all that happened meanwhile (RFC
+        7162 §3.2).
+        """
+        world = World(Server(), 3)
+        for number in range(8):
+            now(world.deliver("INBOX", FLAGS[number % 2 : number % 2 + 1]))
+        for session in world.sessions:
+            world.send(session, *_select(session, "INBOX", False))
+            world.settle()
+            world.send(session, b"FETCH 1:* (UID FLAGS)", nothing)
+            world.settle()
+        play(world, steps)
 
     @settings(
         deadline=None,
