@@ -45,6 +45,7 @@ CONTRACTS = {
     interfaces.IMovableMailbox: contracts.MovableMailboxContract,
     interfaces.IReplacingMailbox: contracts.ReplacingMailboxContract,
     interfaces.ISearchableMailbox: contracts.SearchableMailboxContract,
+    interfaces.ISortingMailbox: contracts.SortingMailboxContract,
     interfaces.IAccount: contracts.AccountContract,
     interfaces.IDirectory: contracts.DirectoryContract,
     interfaces.IDirectoryAdmin: contracts.DirectoryContract,

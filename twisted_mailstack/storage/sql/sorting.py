@@ -33,14 +33,14 @@ SLICE = 200
 
 _EXPRESSIONS = {
     SortKey.ARRIVAL: "e.internal_date",
-    SortKey.CC: "s.copy",
+    SortKey.CC: "coalesce(s.copy, '')",
     SortKey.DATE: "coalesce(s.sent_date, e.internal_date)",
-    SortKey.DISPLAYFROM: "s.display_from",
-    SortKey.DISPLAYTO: "s.display_to",
-    SortKey.FROM: "s.sender",
+    SortKey.DISPLAYFROM: "coalesce(s.display_from, '')",
+    SortKey.DISPLAYTO: "coalesce(s.display_to, '')",
+    SortKey.FROM: "coalesce(s.sender, '')",
     SortKey.SIZE: "m.octets",
-    SortKey.SUBJECT: "s.subject",
-    SortKey.TO: "s.recipient",
+    SortKey.SUBJECT: "coalesce(s.subject, '')",
+    SortKey.TO: "coalesce(s.recipient, '')",
 }
 _MESSAGE = " JOIN message m ON m.account = e.account AND m.message = e.message"
 _SORTING = " LEFT JOIN sorting s ON s.content = m.content"

@@ -36,6 +36,7 @@ from twisted_mailstack.testing.contracts.mailbox import (
 from twisted_mailstack.testing.contracts.memory import KeyedMemoryContract
 from twisted_mailstack.testing.contracts.replacing import ReplacingMailboxContract
 from twisted_mailstack.testing.contracts.sharing import AccessControlContract
+from twisted_mailstack.testing.contracts.sorting import SortingMailboxContract
 from twisted_mailstack.testing.contracts.spool import (
     DurableSpoolContract,
     SharedSpoolContract,
@@ -64,6 +65,7 @@ __all__ = [
     "SearchableMailboxContract",
     "SharedSpoolContract",
     "SharedStoreContract",
+    "SortingMailboxContract",
     "SpecialUseAccountContract",
     "SpoolContract",
     "StorageContract",
