@@ -680,6 +680,33 @@ class DeferredTests(QueueTestCase):
         self.assertEqual((self.waiting(), runner.delivered, runner.failed), ([], 0, 0))
         self.assertEqual([line for line in lines if ": sent: " in line], [])
 
+    def test_nullPath(self) -> None:
+        """
+        What fails and nobody is told of, since it has the null reverse-path (RFC 5321 §4.5.5) and
+        nobody is configured to want it, is in the log, whether it was refused or expired.
+        """
+        lines = self.capturedLines()
+        self.notifier.wants = lambda message, recipient, action: False
+        self.network.answer = lambda message, each: (
+            NEVER if each.address.domain == "far.test" else LATER
+        )
+        self.start(delays=[400])
+        one = self.queue("a@far.test", reversePath=None)
+        other = self.queue("b@late.test", reversePath=None, lifetime=1000)
+        self.pass_(1100, 10.0)
+        self.assertEqual((self.waiting(), self.notifier.told), ([], []))
+        for queueId, address, reply in ((one, "a@far.test", "550"), (other, "b@late.test", "451")):
+            self.assertEqual(
+                [
+                    line
+                    for line in lines
+                    if line.startswith(f"{queueId}: failed: from=<> to=<{address}> ")
+                    and reply in line
+                ],
+                [line for line in lines if line.startswith(f"{queueId}: failed: ")],
+            )
+            self.assertTrue([line for line in lines if line.startswith(f"{queueId}: failed: ")])
+
     def capturedLines(self) -> list[str]:
         """
         @return: what is logged from here on.

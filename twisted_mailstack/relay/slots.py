@@ -69,7 +69,7 @@ class HostSlots:
         return None
 
     def _leave(self, key: str, name: str, _: object) -> None:
-        self._lines.get(key, {}).pop(name, None)
+        self.arrived((key,), name)
 
     def arrived(self, keys: Iterable[str], name: str) -> None:
         """
