@@ -64,6 +64,15 @@ def refuse(rights: Rights, needed: Rights) -> None:
         raise AccessDenied()
 
 
+def refuseChange(rights: Rights, needed: Rights) -> None:
+    """
+    The same for what is done to messages: who reads these knows that the mailbox is there.
+    """
+    if not needed <= rights and "r" in rights:
+        raise AccessDenied()
+    refuse(rights, needed)
+
+
 @implementer(IRestrictedMailbox, IReceivingMailbox)
 class SharedMailbox:
     """
@@ -176,7 +185,7 @@ class SharedMailbox:
 
     async def expunge(self, uids: NumberSet | None, onlyDeleted: bool = True) -> Sequence[int]:
         """See L{IMailbox}."""
-        await self.require(EXPUNGE if onlyDeleted else REMOVE)
+        refuseChange(await self.rights(), EXPUNGE if onlyDeleted else REMOVE)
         return await self._inner.expunge(uids, onlyDeleted)
 
     async def append(
@@ -201,7 +210,7 @@ class SharedMailbox:
         self, uids: NumberSet, destination: IMailbox, scope: FlagScope | None = None
     ) -> CopyResult:
         """See L{IMovableMailbox}. RFC 6851 §4.2: the rights of COPY, STORE and EXPUNGE together."""
-        await self.require(READ | REMOVE)
+        refuseChange(await self.rights(), READ | REMOVE)
         movable: Any = self._inner
         moved: CopyResult = await movable.moveMessages(uids, destination, scope)
         return moved

@@ -419,6 +419,11 @@ async def requireKeywords(mailbox: IMailbox, messages: Sequence[NewMessage]) -> 
     """
     flags = frozenset().union(*(each.flags for each in messages))
     if any(flag[0] != "\\" for flag in flags):
+        if IRestrictedMailbox.providedBy(mailbox):
+            restricted: Any = mailbox
+            if not await restricted.rights() >= {"r", "w"}:
+                # They aren't set, or aren't known.
+                return
         known = (await mailbox.status()).keywords
         requireRoom(known, KeywordSpelling(known).apply(flags)[1])
 
