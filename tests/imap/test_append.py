@@ -146,7 +146,7 @@ class AppendTests(AppendTestCase):
         """What is stored is what was sent, octet for octet."""
         for data in (
             b"x", b"\r\n", b"\n", b"\r", b".\r\n..\r\n", b"no end", b"a\nb\rc",
-            bytes(range(1, 256)),
+            b"\r\n" + bytes(range(1, 256)),
             b"x" * 99_000, b"A004 LOGOUT\r\n", b"Subject: {5}\r\n\r\n{5+}\r\n",
         ):  # fmt: skip
             self.setUp()

@@ -246,9 +246,7 @@ class LinesAndLiteralsTests(SynchronousTestCase):
         sinks: list[Sink] = []
 
         def sinksOf(text: bytes) -> SinkFor | None:
-            async def sinkFor(
-                text: bytes, sinks: Sequence[IContentWriter], size: int
-            ) -> Sink | None:
+            async def sinkFor(text: bytes, _: Sequence[IContentWriter], size: int) -> Sink | None:
                 if text.endswith(b"name "):
                     return None
                 sinks.append(Sink())
