@@ -27,7 +27,8 @@ def astring(value: bytes) -> bytes:
     return imapString(value)
 
 
-@lru_cache(maxsize=4096)
+# An account may have that many, and its LIST names each.
+@lru_cache(maxsize=32_768)
 def mailbox(name: str, utf8: bool = False) -> bytes:
     """
     @return: a mailbox name, encoded as the session wants it.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from twisted_mailstack.errors import AccessDenied, MailboxNotSelectable, NoSuchMailbox
@@ -19,25 +20,40 @@ from twisted_mailstack.model.records import MailboxStatus
 FEW = 10
 
 
-def parse(session: IMAPSession, cursor: Cursor) -> tuple[list[bytes], bool]:
+@dataclass
+class StatusRequest:
+    """
+    What RETURN (STATUS ...) asks for.
+
+    @ivar items: names of STATUS items.
+    @ivar utf8: whether names are told in UTF-8.
+    @ivar known: the numbers of all mailboxes, by mailboxId, if they were asked for at once.
+    """
+
+    items: list[bytes]
+    utf8: bool
+    known: Mapping[str, MailboxStatus] | None = None
+
+
+def parse(session: IMAPSession, cursor: Cursor) -> StatusRequest:
     """status-option = "STATUS" SP "(" status-att *(SP status-att) ")" """
     cursor.space()
-    return parseStatusItems(session, cursor), cursor.utf8
+    return StatusRequest(parseStatusItems(session, cursor), cursor.utf8)
 
 
 async def tellStatus(
-    session: IMAPSession, value: tuple[list[bytes], bool], listed: Sequence[Listed]
+    session: IMAPSession, request: StatusRequest, listed: Sequence[Listed]
 ) -> None:
     r"""
     RFC 5819 §2. A mailbox that can't be selected any more is shown with C{\Noselect}; one whose
     numbers can't be found out has no STATUS, and LIST goes on.
     """
-    items, utf8 = value
     account: Any = session.theAccount()
     # One question for all mailboxes costs less than one for each of a few.
-    known: Mapping[str, MailboxStatus] = {}
-    if ISurveyableAccount.providedBy(account) and len(listed) > FEW:
-        known = await account.statuses()
+    if request.known is None and ISurveyableAccount.providedBy(account) and len(listed) > FEW:
+        request.known = await account.statuses()
+    known = request.known or {}
+    items = request.items
     needed = not session.registry.statusQueries.keys().isdisjoint(items)
     for each in listed:
         # Names that are there for those below them have none (RFC 5819 §3).
@@ -48,7 +64,7 @@ async def tellStatus(
         try:
             if found is None or needed:
                 opened = await account.openMailbox(each.info.name)
-            name = mailbox(each.info.name, utf8)
+            name = mailbox(each.info.name, request.utf8)
             response = await statusResponse(session, name, items, opened, found)
         except (NoSuchMailbox, MailboxNotSelectable, AccessDenied):
             each.attributes.insert(0, b"\\Noselect")
