@@ -44,6 +44,8 @@ CONTRACTS = {
     interfaces.IMailbox: contracts.MailboxContract,
     interfaces.IMovableMailbox: contracts.MovableMailboxContract,
     interfaces.IReplacingMailbox: contracts.ReplacingMailboxContract,
+    interfaces.IURLKeyStore: contracts.URLKeysContract,
+    interfaces.IURLKeys: contracts.URLKeysContract,
     interfaces.ISearchableMailbox: contracts.SearchableMailboxContract,
     interfaces.ISortingMailbox: contracts.SortingMailboxContract,
     interfaces.IAccount: contracts.AccountContract,
