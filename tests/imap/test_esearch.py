@@ -7,10 +7,11 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.support import Server, now
-from twisted_mailstack.imap import search
+from twisted_mailstack.imap import results, search
 from twisted_mailstack.imap.extensions import sasl
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.testing.conversation import Conversation
+from twisted_mailstack.wire.stream import Stream
 
 
 class SearchingTestCase(SynchronousTestCase):
@@ -300,6 +301,52 @@ class SliceTests(SearchingTestCase):
             del looked[:]
             client.send(b"a SEARCH RETURN (%b) LARGER 0\r\n" % options)
             self.assertEqual(looked, uids, options)
+
+    def test_manyResults(self) -> None:
+        """
+        However much is found, it is told whole and in one response; others have turns meanwhile.
+        """
+        self.patch(results, "SLICE", 2)
+        self.patch(search, "SLICE", 10_000)
+        turns: list[None] = []
+        breathe = Stream.breathe
+
+        async def breathing(stream: Stream) -> None:
+            turns.append(None)
+            await breathe(stream)
+
+        for flags in ("FFFFFFF", "F.F.F.F", "FFF.FFF", "FF", "F"):
+            self.server = Server()
+            client = self.fill(flags)
+            self.server.deliver(mailbox="Sent", flags=["\\Flagged"])
+            found = [number for number, flag in enumerate(flags, 1) if flag == "F"]
+            del turns[:]
+            self.patch(Stream, "breathe", breathing)
+            listed = b"".join(b" %d" % number for number in found)
+            self.assertEqual(
+                client.send(b"a SEARCH FLAGGED\r\n"),
+                b"* SEARCH%b\r\na OK SEARCH completed\r\n" % listed,
+            )
+            numbers = NumberSet.of(found).render()
+            self.assertEqual(
+                client.send(b"b SEARCH RETURN (ALL MIN) FLAGGED\r\n"),
+                b'* ESEARCH (TAG "b") MIN 1 ALL %b\r\nb OK SEARCH completed\r\n' % numbers,
+            )
+            self.assertEqual(len(turns), 2 * ((len(found) - 1) // 2), flags)
+            uids = NumberSet.of(number + 1 for number in found).render()
+            self.assertIn(b" UID ALL %b\r\n" % uids, client.send(b"c ESEARCH FLAGGED\r\n"))
+            self.patch(Stream, "breathe", breathe)
+
+    def test_modSeqBehindMany(self) -> None:
+        """
+        The old response's MODSEQ comes behind all numbers (RFC 7162 §3.1.5).
+        """
+        self.patch(results, "SLICE", 2)
+        client = self.fill("FFFFF")
+        self.assertRegex(
+            client.send(b"a SEARCH MODSEQ 1\r\n").replace(b"\r\n", b" "),
+            rb"\* SEARCH 1 2 3 4 5 \(MODSEQ \d+\) a OK ",
+        )
 
 
 class Revision2Tests(SearchingTestCase):

@@ -17,7 +17,14 @@ from typing import Any
 from twisted_mailstack.errors import LimitExceeded, SyntaxProblem
 from twisted_mailstack.imap.encode import string
 from twisted_mailstack.imap.grammar import TAG, Cursor
-from twisted_mailstack.imap.search import Context, Query, find, readQuery, readSearchCharset
+from twisted_mailstack.imap.search import (
+    SLICE,
+    Context,
+    Query,
+    find,
+    readQuery,
+    readSearchCharset,
+)
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.imap.view import View
 from twisted_mailstack.interfaces import IMailbox
@@ -53,6 +60,7 @@ class Results:
     arrange: Arrange | None
     context: Context
     found: Sequence[int] = ()
+    _all: bytes | None = None
 
     def numbers(self, indexes: Iterable[int]) -> list[int]:
         """
@@ -69,6 +77,23 @@ class Results:
             (RFC 5267 §3.2).
         """
         return renderInOrder(self.numbers(indexes))
+
+    async def prepare(self) -> None:
+        """
+        Render everything that was found, with turns for others if it is much.
+        """
+        ranges = _Ranges()
+        for start in range(0, len(self.found), SLICE):
+            if start:
+                await self.session.stream.breathe()
+            ranges.extend(self.numbers(self.found[start : start + SLICE]))
+        self._all = ranges.render()
+
+    def renderAll(self) -> bytes:
+        """
+        @return: a sequence-set of all that was found, in its order; empty for nothing.
+        """
+        return self.render(self.found) if self._all is None else self._all
 
     def told(self) -> Sequence[int]:
         """
@@ -96,18 +121,37 @@ def renderInOrder(numbers: Sequence[int]) -> bytes:
     """
     @return: a sequence-set, in which only what ascends by ones is a range.
     """
-    parts: list[bytes] = []
-    first = last = 0
-    for number in numbers:
-        if number == last + 1 and first:
-            last = number
-            continue
-        if first:
-            parts.append(b"%d" % first if first == last else b"%d:%d" % (first, last))
-        first = last = number
-    if first:
-        parts.append(b"%d" % first if first == last else b"%d:%d" % (first, last))
-    return b",".join(parts)
+    ranges = _Ranges()
+    ranges.extend(numbers)
+    return ranges.render()
+
+
+class _Ranges:
+    """
+    A sequence-set as it is made, piece by piece.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._first = self._last = 0
+
+    def extend(self, numbers: Iterable[int]) -> None:
+        first, last, parts = self._first, self._last, self._parts
+        for number in numbers:
+            if number == last + 1 and first:
+                last = number
+                continue
+            if first:
+                parts.append(b"%d" % first if first == last else b"%d:%d" % (first, last))
+            first = last = number
+        self._first, self._last = first, last
+
+    def render(self) -> bytes:
+        if self._first:
+            # Closes the last one.
+            self.extend((0,))
+            self._first = 0
+        return b",".join(self._parts)
 
 
 def readReturns(session: IMAPSession, cursor: Cursor) -> dict[bytes, Any] | None:
@@ -269,17 +313,30 @@ async def tell(results: Results, name: bytes) -> None:
     session, returns = results.session, results.returns
     modSeq = highestModSeq(results)
     if returns is None:
-        numbers = b"".join([b" %d" % number for number in results.numbers(results.found)])
-        if modSeq:
-            # RFC 7162 §3.1.5, §3.1.6
-            modSeq = b" (MODSEQ %b)" % modSeq
-        session.stream.write(b"* %b%b%b\r\n" % (name, numbers, modSeq))
+        await _tellNumbers(results, name, modSeq)
         return
+    if len(results.found) > SLICE:
+        await results.prepare()
     correlator = b"(TAG %b)" % string(results.tag)
     response = extended(results, correlator, modSeq)
     if response:
         session.stream.write(response)
     await conclude(results)
+
+
+async def _tellNumbers(results: Results, name: bytes, modSeq: bytes) -> None:
+    #   "SEARCH" *(SP nz-number) [SP search-sort-mod-seq]
+    stream, found = results.session.stream, results.found
+    stream.write(b"* " + name)
+    for start in range(0, len(found), SLICE):
+        if start:
+            # Others have a turn, and the peer takes what there is.
+            await stream.drain()
+            await stream.breathe()
+        numbers = results.numbers(found[start : start + SLICE])
+        stream.write(b"".join([b" %d" % number for number in numbers]))
+    # RFC 7162 §3.1.5, §3.1.6
+    stream.write(b" (MODSEQ %b)\r\n" % modSeq if modSeq else b"\r\n")
 
 
 def highestModSeq(results: Results) -> bytes:
@@ -308,7 +365,7 @@ def extended(results: Results, correlator: bytes, modSeq: bytes) -> bytes:
     shown = {name: value for name, value in returns.items() if not known[name].silent}
     if not shown and results.found:
         # "If the list of result options is empty … equivalent to "(ALL)"" (RFC 4731 §3.1).
-        parts.append(b" ALL %b" % results.render(results.found))
+        parts.append(b" ALL %b" % results.renderAll())
     for name, value in shown.items():
         data = known[name].data
         written = None if data is None else data(results, value)

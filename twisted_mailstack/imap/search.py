@@ -39,7 +39,7 @@ from twisted_mailstack.model.message import parseFieldDateZone
 from twisted_mailstack.model.mime import Part, unpackStructure
 from twisted_mailstack.model.records import Attribute
 from twisted_mailstack.model.searchtext import MAX_HEADER, MAX_TEXT, headerTexts, pieces
-from twisted_mailstack.model.sequence import LAST_RESULT, NumberSet, SequenceSet
+from twisted_mailstack.model.sequence import LAST_RESULT, MAX_NUMBER, NumberSet, SequenceSet
 from twisted_mailstack.model.text import fold, partText
 from twisted_mailstack.wire.stream import Stream
 
@@ -240,9 +240,16 @@ class InView(Node):
 
 
 def _within(view: View, candidates: list[int], uids: NumberSet) -> list[int]:
-    # The cost is that of the ranges and of the result.
+    # The cost is that of the ranges among the candidates and of the result.
     found: list[int] = []
-    for first, last in uids.ranges:
+    if not candidates:
+        return found
+    lowest, highest = view.uids[candidates[0]], view.uids[candidates[-1]]
+    start = max(0, bisect_right(uids.ranges, (lowest, MAX_NUMBER)) - 1)
+    for at in range(start, len(uids.ranges)):
+        first, last = uids.ranges[at]
+        if first > highest:
+            break
         low = bisect_left(candidates, bisect_left(view.uids, first))
         found += candidates[low : bisect_left(candidates, bisect_right(view.uids, last), low)]
     return found
@@ -253,12 +260,16 @@ class UIDs(Node):
 
     def __init__(self, numbers: SequenceSet) -> None:
         self.numbers = numbers
+        # As they were last resolved, with what * was.
+        self._resolved = 0, numbers.resolve(0)
 
     async def narrow(self, context: Context, candidates: list[int]) -> list[int]:
         """See L{Node}."""
         uids = context.view.uids
-        wanted = self.numbers.resolve(uids[-1] if uids else 0)
-        return _within(context.view, candidates, wanted)
+        largest = uids[-1] if uids else 0
+        if largest != self._resolved[0]:
+            self._resolved = largest, self.numbers.resolve(largest)
+        return _within(context.view, candidates, self._resolved[1])
 
 
 class Numbers(Node):

@@ -7,7 +7,8 @@ and goes. C{ESORT} and C{PARTIAL} are in C{imap.results} and C{imap.extensions.p
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Collection, Iterable, Sequence
 
 from twisted.logger import Logger
 
@@ -24,6 +25,8 @@ from twisted_mailstack.imap.session import IMAPSession
 MAX_UPDATES = 10
 #: Sorted messages of which updates are told: they are sorted anew when some are added.
 MAX_SORTED = 10_000
+#: Messages that are put in or taken out one by one.
+_FEW = 32
 
 
 class Update:
@@ -56,13 +59,11 @@ class Update:
         )
         mailbox = results.context.mailbox
         context = Context(view, mailbox, results.session.stream)
-        removed: set[int] = set()
-        if view.hasGone:
-            removed.update(uid for uid in self._uids if view.isGone(uid))
+        removed = self._among(view.gone) if view.hasGone else set()
         added: list[int] = []
         try:
             matches = set(await results.query.node.narrow(context, candidates)) - context.gone
-            had = {view.uids[at] for at in candidates}.intersection(self._uids)
+            had = self._among([view.uids[at] for at in candidates])
             added = [at for at in candidates if at in matches and view.uids[at] not in had]
             order = await self._order(context, added)
         except ConnectionClosed:
@@ -84,6 +85,16 @@ class Update:
             head.append(b"UID")
         return b" ".join(head + parts) + b"\r\n"
 
+    def _among(self, uids: Iterable[int]) -> set[int]:
+        """
+        @return: those that are in the results.
+        """
+        mine = self._uids
+        if self._results.arrange is not None:
+            return set(uids).intersection(mine)
+        places = ((uid, bisect_left(mine, uid)) for uid in uids)
+        return {uid for uid, at in places if at < len(mine) and mine[at] == uid}
+
     async def _order(self, context: Context, added: Sequence[int]) -> Sequence[int] | None:
         # UIDs of all that there is then, sorted; maybe with some that are about to be removed.
         arrange = self._results.arrange
@@ -102,7 +113,11 @@ class Update:
     def _remove(self, removed: set[int]) -> list[bytes]:
         if self._results.arrange is None:
             gone = sorted(removed)
-            self._uids = array("I", [uid for uid in self._uids if uid not in removed])
+            if len(gone) <= _FEW:
+                for uid in gone:
+                    del self._uids[bisect_left(self._uids, uid)]
+            else:
+                self._uids = array("I", [uid for uid in self._uids if uid not in removed])
             return [b"REMOVEFROM (0 %b)" % renderInOrder(self._numbers(gone))]
         # Each place as it is once those before it are removed (§4.3.4).
         pairs: list[tuple[int, list[int]]] = []
@@ -119,7 +134,11 @@ class Update:
 
     def _add(self, added: list[int], order: Sequence[int] | None) -> list[bytes]:
         if self._results.arrange is None:
-            self._uids = array("I", sorted((*self._uids, *added)))
+            if len(added) <= _FEW:
+                for uid in added:
+                    insort(self._uids, uid)
+            else:
+                self._uids = array("I", sorted((*self._uids, *added)))
             return [b"ADDTO (0 %b)" % renderInOrder(self._numbers(added))]
         new = set(added)
         known = new.union(self._uids)

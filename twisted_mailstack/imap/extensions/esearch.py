@@ -10,7 +10,7 @@ from twisted_mailstack.imap.results import Results
 
 
 def _all(results: Results, value: Any) -> bytes | None:
-    return results.render(results.found) if results.found else None
+    return results.renderAll() or None
 
 
 def _count(results: Results, value: Any) -> bytes:

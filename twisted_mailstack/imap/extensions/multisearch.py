@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from twisted_mailstack.errors import LimitExceeded, MailError, SyntaxProblem
@@ -24,12 +24,12 @@ from twisted_mailstack.imap.results import (
     readReturns,
     tagOf,
 )
-from twisted_mailstack.imap.search import readQuery, readSearchCharset
+from twisted_mailstack.imap.search import SLICE, readQuery, readSearchCharset
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.imap.sources import MailboxFilter, readFilters
 from twisted_mailstack.imap.view import View
-from twisted_mailstack.interfaces import IMailbox
-from twisted_mailstack.model.records import Changes
+from twisted_mailstack.interfaces import IMailbox, ISharingAccount, ISurveyableAccount
+from twisted_mailstack.model.records import Changes, MailboxStatus
 from twisted_mailstack.model.sequence import NumberSet
 
 _SELECTED = MailboxFilter(b"SELECTED")
@@ -77,13 +77,22 @@ async def _mailboxes(
     others = [each for each in sources if each != _SELECTED]
     if not others:
         return
-    account = session.theAccount()
+    account: Any = session.theAccount()
+    foreign: tuple[str, ...] = ()
+    if ISharingAccount.providedBy(account):
+        foreign = account.othersPrefix, account.publicPrefix
+    statuses: Mapping[str, MailboxStatus] = {}
+    if ISurveyableAccount.providedBy(account):
+        statuses = await account.statuses()
     for info in await account.listMailboxes():
         if not info.selectable or info.mailboxId in done:
             continue
-        if not any(each.matches(info) for each in others):
+        personal = not info.name.startswith(foreign)
+        if not any(each.matches(info, personal) for each in others):
             continue
         done.add(info.mailboxId)
+        if info.mailboxId in statuses and not statuses[info.mailboxId].messages:
+            continue
         try:
             mailbox = await account.openMailbox(info.name)
             uidValidity = (await mailbox.status()).uidValidity
@@ -147,6 +156,8 @@ async def _esearch(
             # It went while it was looked at.
             continue
         looked = context.looked
+        if len(results.found) > SLICE:
+            await results.prepare()
         if results.found:
             # "An ESEARCH response MUST NOT be returned for mailboxes that contain no matching
             # messages" (§2.1).
