@@ -67,6 +67,11 @@ class NumberSet:
                     first = number
                 last = number
             ranges.append((first, last))
+        return cls._ofRanges(ranges)
+
+    @classmethod
+    def _ofRanges(cls, ranges: Sequence[tuple[int, int]]) -> NumberSet:
+        # They are as they have to be.
         result = cls.__new__(cls)
         result.ranges = tuple(ranges)
         result._firsts = [first for first, _ in ranges]
@@ -108,18 +113,19 @@ class NumberSet:
         return NumberSet(self.ranges + other.ranges)
 
     def __and__(self, other: NumberSet) -> NumberSet:
+        # The cost is that of the ranges of the smaller set, and of the result.
+        few, many = sorted((self, other), key=lambda numbers: len(numbers.ranges))
         ranges: list[tuple[int, int]] = []
-        mine, others = self.ranges, other.ranges
-        i = j = 0
-        while i < len(mine) and j < len(others):
-            first, last = max(mine[i][0], others[j][0]), min(mine[i][1], others[j][1])
-            if first <= last:
-                ranges.append((first, last))
-            if mine[i][1] < others[j][1]:
-                i += 1
-            else:
-                j += 1
-        return NumberSet(ranges)
+        for first, last in few.ranges:
+            start = max(bisect_right(many._firsts, first) - 1, 0)
+            part = list(many.ranges[start : bisect_right(many._firsts, last, start)])
+            if part and part[0][1] < first:
+                del part[0]
+            if part:
+                part[0] = max(part[0][0], first), part[0][1]
+                part[-1] = part[-1][0], min(part[-1][1], last)
+            ranges += part
+        return NumberSet._ofRanges(ranges)
 
     def __sub__(self, other: NumberSet) -> NumberSet:
         # What is between the other's ranges, and before and behind them.
@@ -131,7 +137,7 @@ class NumberSet:
             start = last + 1
         if self.ranges and start <= self.ranges[-1][1]:
             gaps.append((start, self.ranges[-1][1]))
-        return self & NumberSet(gaps)
+        return self & NumberSet._ofRanges(gaps)
 
     def select(self, ordered: Sequence[int]) -> list[int]:
         """

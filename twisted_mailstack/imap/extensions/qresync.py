@@ -187,7 +187,9 @@ def _tellVanished(session: IMAPSession, changes: Changes, uids: NumberSet) -> No
     view = session.theSelected().view
     gone = changes.vanished & uids
     # Of those that the client is told to be there, VANISHED without EARLIER tells.
-    gone -= NumberSet.of(gone.select(view.uids))
+    known = gone.select(view.uids)
+    if known:
+        gone -= NumberSet.of(known)
     session.stream.write(vanished(gone, earlier=True))
 
 
