@@ -64,7 +64,7 @@ class Raw:
             if not data:
                 raise ConnectionError(tail)
             parts.append(data)
-            tail = (tail + data)[-400:]
+            tail = (tail + data)[-4000:]
             last = tail.rstrip(b"\r\n").rpartition(b"\r\n")[2]
             if tail.endswith(b"\r\n") and last.startswith(b"x "):
                 if not last.startswith(b"x OK"):

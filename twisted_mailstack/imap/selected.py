@@ -34,6 +34,7 @@ class Selected:
     @ivar uidValidity: of the mailbox.
     @ivar updates: who tells more of what changed, by tags of commands (RFC 5267): each is given the
         UIDs of L{View.touched}, and gives untagged responses.
+    @ivar tellsFlags: whether flags that others changed are told; C{withUIDs}: with UIDs.
     @ivar toldModSeq: up to where the client was told everything: below the modSeq of any EXPUNGE
         that is held back.
     """
@@ -58,6 +59,8 @@ class Selected:
         self.readOnly = readOnly
         self.rights: Rights | None = None
         self.updates: dict[bytes, Callable[[Collection[int]], Awaitable[bytes]]] = {}
+        self.tellsFlags = True
+        self.withUIDs = False
         self._news = news
         self._enabled = enabled
         # What the client takes for the mailbox's highest modSeq, the highest that it saw in FETCH
@@ -184,7 +187,8 @@ class Selected:
             if otherRights or view.keywords != self._toldKeywords:
                 self._toldKeywords = view.keywords
                 parts.append(self.flagsResponse())
-            parts += self.flagResponses(changed)
+            if self.tellsFlags:
+                parts += self.flagResponses(changed, self.withUIDs)
         if self.updates and (view.touched or view.hasGone):
             if new:
                 # Before their numbers are used (RFC 5267 §4.3.3).

@@ -106,6 +106,20 @@ class Listener(Protocol):
         """
 
 
+class Pusher(Protocol):
+    """
+    Decides what is told of the selected mailbox, and that news are told while the client says
+    nothing (RFC 5465).
+    """
+
+    async def selectedNews(self, mayExpunge: bool) -> bytes:
+        """
+        @param mayExpunge: of the command under way, whether EXPUNGE may be told.
+        @return: untagged responses; some may be written already.
+        @raise MailError: as L{Selected.synchronise}.
+        """
+
+
 class Registry:
     """
     The tables of a server, made once.
@@ -199,6 +213,8 @@ class IMAPSession:
     @ivar enabled: what ENABLE, or a command that implies it, turned on; see L{enable}.
     @ivar named: what ENABLED responses have named.
     @ivar listeners: of what it tells news besides the selected mailbox.
+    @ivar pusher: C{None}: news are told at the end of commands.
+    @ivar running: the command under way.
     @ivar urls: authorises URLs (RFC 4467); C{None}: nobody does.
     @ivar closing: set to end the session after this command.
     """
@@ -227,6 +243,8 @@ class IMAPSession:
         self.enabled: set[bytes] = set()
         self.named: set[bytes] = set()
         self.listeners: list[Listener] = []
+        self.pusher: Pusher | None = None
+        self.running: Command | None = None
         self.closing = False
         # Run once the tagged response of the command under way is written.
         self.afterResponse: Callable[[], None] | None = None
@@ -324,6 +342,7 @@ class IMAPSession:
         Nothing of the account is looked at any more.
         """
         self.unselect()
+        self.pusher = None
         listeners, self.listeners = self.listeners, []
         for listener in listeners:
             listener.close()
@@ -371,7 +390,13 @@ class IMAPSession:
         """
         if self.selected is not None and not self.closing:
             try:
-                news = await self.selected.synchronise(mayExpunge)
+                if self.pusher is None:
+                    news = await self.selected.synchronise(mayExpunge)
+                else:
+                    news = await self.pusher.selectedNews(mayExpunge)
+            except (ConnectionClosed, SessionEnded):
+                # While something was fetched.
+                raise
             except NoSuchMailbox:
                 # RFC 2180 §3.3: the mailbox was deleted by another session.
                 self._goodbye("the selected mailbox was deleted")
@@ -426,6 +451,10 @@ class IMAPSession:
 
     async def _command(self) -> None:
         limits = BEFORE_LOGIN if self.account is None else AFTER_LOGIN
+        if self.pusher is not None:
+            await self._push()
+            if self.closing:
+                return
         try:
             text, sinks = await readCommand(self.stream, limits, self._sinksOf)
         except Refused as refused:
@@ -437,6 +466,16 @@ class IMAPSession:
             for sink in sinks:
                 # Does nothing to one that was finished.
                 sink.abort()
+
+    async def _push(self) -> None:
+        # "The client listens for event notifications all the time (even when no command is in
+        # progress)" (RFC 5465 §3.1).
+        while not self.stream.buffered:
+            await self.tellNews()
+            self.tellModSeq()
+            if self.closing:
+                return
+            await self.stream.wait()
 
     def _sinksOf(self, text: bytes) -> SinkFor | None:
         # What is no command now is refused before its literal is asked for (RFC 3501 §7.5).
@@ -477,6 +516,7 @@ class IMAPSession:
             selected.view.numbersUsed = False
         try:
             command, cursor = self._parse(text, sinks)
+            self.running = command
             done = await command.execute(self, cursor)
         except (ConnectionClosed, SessionEnded, PlaintextInjected):
             raise
@@ -497,6 +537,8 @@ class IMAPSession:
             after, self.afterResponse = self.afterResponse, None
             if after is not None:
                 after()
+        finally:
+            self.running = None
 
     def _mayExpunge(self, command: Command) -> bool:
         # "MUST NOT be sent during a UID SEARCH command that contains message numbers in the search

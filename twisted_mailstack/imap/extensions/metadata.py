@@ -345,7 +345,15 @@ class MetadataListener:
             b"* METADATA %b %b\r\n"
             % (_toldMailbox(name, utf8), b" ".join(_told(entry) for entry in dict.fromkeys(names)))
             for name, names in entries.items()
+            if self.wants(name)
         )
+
+    def wants(self, name: str) -> bool:
+        """
+        @param name: of a mailbox, empty for the server.
+        @return: whether its entries are told.
+        """
+        return True
 
     async def learnUses(self) -> list[str]:
         """

@@ -1,0 +1,475 @@
+# -*- test-case-name: tests.imap.test_notify -*-
+"""
+NOTIFY (RFC 5465): the client says what it is to be told of, at any time: of the selected mailbox
+and of others, of messages, names, subscriptions and metadata.
+
+What the session did itself is told like what others did: the RFC would have it left out, but then
+what others did in the same instant could be missed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted_mailstack.errors import (
+    AccessDenied,
+    CannotDoThat,
+    MailError,
+    MessageExpunged,
+    SyntaxProblem,
+)
+from twisted_mailstack.imap.commands.listing import ListRequest, listLine, selectNames
+from twisted_mailstack.imap.commands.mailboxes import statusResponse
+from twisted_mailstack.imap.encode import mailbox
+from twisted_mailstack.imap.extension import LOGGED_IN, Command, Extension, Listed
+from twisted_mailstack.imap.extensions.metadata import MetadataListener
+from twisted_mailstack.imap.fetch import Item, fetch, parseItems
+from twisted_mailstack.imap.grammar import Cursor
+from twisted_mailstack.imap.session import IMAPSession
+from twisted_mailstack.interfaces import IMetadataAccount
+from twisted_mailstack.model.mailboxname import DELIMITER, parents
+from twisted_mailstack.model.records import MailboxInfo, MailboxStatus
+
+#: Event groups of one command, and mailboxes that they may name.
+MAX_GROUPS = 100
+MAX_NAMES = 1000
+#: Mailboxes that are looked at before others have their turn.
+SLICE = 100
+
+_MESSAGE_EVENTS = (b"MESSAGENEW", b"MESSAGEEXPUNGE", b"FLAGCHANGE")
+_MAILBOX_EVENTS = (b"MAILBOXNAME", b"SUBSCRIPTIONCHANGE")
+_METADATA_EVENTS = (b"MAILBOXMETADATACHANGE", b"SERVERMETADATACHANGE")
+_SPELLED = (
+    *("MessageNew", "MessageExpunge", "FlagChange", "MailboxName", "SubscriptionChange"),
+    *("MailboxMetadataChange", "ServerMetadataChange"),
+)
+#: Commands that tell what they did to the selected mailbox, whatever else is wanted of it.
+_OWN = frozenset((b"EXPUNGE", b"UID EXPUNGE", b"MOVE", b"UID MOVE", b"REPLACE", b"UID REPLACE"))
+#: Of a mailbox that was just made, whose UIDVALIDITY nobody has been told.
+_NEW = MailboxStatus(0, 1, 0, 0, 0, 0, 0, 0, ())
+
+Matches = Callable[[MailboxInfo], bool]
+
+
+@dataclass(frozen=True)
+class Group:
+    """
+    An event-group (RFC 5465 §8).
+
+    @ivar matches: whether a mailbox is meant; C{None} for the selected one.
+    @ivar events: upper case.
+    @ivar items: that are fetched of each new message.
+    @ivar immediate: of the selected mailbox, whether EXPUNGE is told at any time.
+    """
+
+    matches: Matches | None
+    events: frozenset[bytes]
+    items: tuple[Item, ...] = ()
+    immediate: bool = True
+
+
+class Watch:
+    """
+    What a session is told, since NOTIFY SET. One of its
+    L{listeners<twisted_mailstack.imap.session.Listener>}, and its
+    L{Pusher<twisted_mailstack.imap.session.Pusher>}.
+    """
+
+    def __init__(self, session: IMAPSession, groups: Sequence[Group], utf8: bool) -> None:
+        self._session = session
+        self._account = session.theAccount()
+        self._utf8 = utf8
+        selected = [group for group in groups if group.matches is None]
+        self._selected = selected[0] if selected and selected[0].events else None
+        self._groups = [group for group in groups if group.matches is not None]
+        self._infos: dict[str, MailboxInfo] = {}
+        # What is known of the mailboxes whose messages are watched; None: nothing, as it may not
+        # be read.
+        self._known: dict[str, MailboxStatus | None] = {}
+        self._dirty: set[str] = set()
+        self._stop = self._account.watch(self._changed)
+
+    def _changed(self, mailboxId: str) -> None:
+        self._dirty.add(mailboxId)
+        self._session.stream.wake()
+
+    def close(self) -> None:
+        """See L{Listener<twisted_mailstack.imap.session.Listener>}."""
+        self._stop()
+
+    # --- the selected mailbox ------------------------------------------------------------------
+
+    async def selectedNews(self, mayExpunge: bool) -> bytes:
+        """See L{Pusher<twisted_mailstack.imap.session.Pusher>}."""
+        session, group = self._session, self._selected
+        selected, command = session.theSelected(), session.running
+        own = command is not None and command.name in _OWN
+        if group is None and not own:
+            return b""
+        selected.withUIDs = True
+        selected.tellsFlags = own or (group is not None and b"FLAGCHANGE" in group.events)
+        if command is None and group is not None:
+            mayExpunge = group.immediate
+        view = selected.view
+        last = view.uids[-1] if view.uids else 0
+        news = await selected.synchronise(mayExpunge)
+        fresh = range(bisect_right(view.uids, last), len(view.uids))
+        if group is None or not group.items or not fresh:
+            return news
+        session.stream.write(news)
+        try:
+            await fetch(session, fresh, group.items, byUID=False)
+        except MessageExpunged:
+            # That is told, too.
+            pass
+        return b""
+
+    # --- other mailboxes -----------------------------------------------------------------------
+
+    def _events(self, info: MailboxInfo) -> frozenset[bytes]:
+        found: frozenset[bytes] = frozenset()
+        for group in self._groups:
+            if group.matches is not None and group.matches(info):
+                found |= group.events
+        return found
+
+    async def begin(self, withStatus: bool) -> None:
+        """
+        Learn how things are.
+
+        @param withStatus: and tell it (RFC 5465 §3.1).
+        """
+        for info in await self._account.listMailboxes():
+            # A name that is subscribed and has no mailbox is known by its name.
+            self._infos[info.mailboxId or info.name] = info
+        for number, info in enumerate(tuple(self._infos.values())):
+            if number % SLICE == SLICE - 1:
+                await self._session.stream.breathe()
+            await self._learn(info, withStatus)
+
+    async def _learn(self, info: MailboxInfo, tell: bool) -> None:
+        events = self._events(info).intersection(_MESSAGE_EVENTS)
+        if not events or not info.selectable:
+            return
+        session = self._session
+        try:
+            opened = await self._account.openMailbox(info.name)
+            status = await opened.status()
+        except AccessDenied:
+            self._known[info.mailboxId] = None
+            name = mailbox(info.name, self._utf8)
+            session.stream.write(b'* LIST (\\NoAccess) "/" %b\r\n' % name)
+            return
+        except MailError:
+            # Gone by now: the next look at the list tells.
+            return
+        self._known[info.mailboxId] = status
+        if tell and not self._isSelected(info.mailboxId):
+            items = [b"UIDVALIDITY", b"UIDNEXT", b"MESSAGES"]
+            if b"FLAGCHANGE" in events and b"HIGHESTMODSEQ" in session.registry.statusItems:
+                items.append(b"HIGHESTMODSEQ")
+            session.stream.write(await self._statusLine(info, items, opened, status))
+
+    async def _statusLine(
+        self, info: MailboxInfo, items: Sequence[bytes], opened: Any, status: MailboxStatus
+    ) -> bytes:
+        session = self._session
+        enabled = set(session.enabled)
+        line = await statusResponse(session, mailbox(info.name, self._utf8), items, opened, status)
+        # Asking for HIGHESTMODSEQ enables CONDSTORE; being told of it doesn't.
+        session.enabled.intersection_update(enabled)
+        return line
+
+    def _isSelected(self, mailboxId: str) -> bool:
+        selected = self._session.selected
+        return selected is not None and selected.mailbox.mailboxId == mailboxId
+
+    async def news(self) -> bytes:
+        """See L{Listener<twisted_mailstack.imap.session.Listener>}."""
+        dirty, self._dirty = self._dirty, set()
+        parts: list[bytes] = []
+        try:
+            if "" in dirty:
+                parts += await self._listNews()
+                dirty |= self._dirty
+                self._dirty = set()
+            for mailboxId in sorted(dirty):
+                parts.append(await self._mailboxNews(mailboxId))
+                dirty.discard(mailboxId)
+        except BaseException:
+            self._dirty |= dirty
+            raise
+        return b"".join(parts)
+
+    async def _mailboxNews(self, mailboxId: str) -> bytes:
+        info = self._infos.get(mailboxId)
+        before = self._known.get(mailboxId)
+        if info is None or before is None:
+            return b""
+        try:
+            opened = await self._account.openMailbox(info.name)
+            status = await opened.status()
+        except MailError:
+            # Gone, or not ours any more: the list tells.
+            return b""
+        self._known[mailboxId] = status
+        if opened.mailboxId != mailboxId or self._isSelected(mailboxId):
+            return b""
+        items: list[bytes] = []
+        withModSeq = b"CONDSTORE" in self._session.enabled
+        events = self._events(info)
+        flags = b"FLAGCHANGE" in events and status.highestModSeq != before.highestModSeq
+        messages = (status.uidNext, status.messages) != (before.uidNext, before.messages)
+        other = before.uidValidity and status.uidValidity != before.uidValidity
+        if other or (flags and withModSeq):
+            items.append(b"UIDVALIDITY")
+        if messages:
+            items += (b"UIDNEXT", b"MESSAGES")
+        if flags and status.unseen != before.unseen:
+            items.append(b"UNSEEN")
+        if withModSeq and (messages or flags):
+            items.append(b"HIGHESTMODSEQ")
+        return await self._statusLine(info, items, opened, status) if items else b""
+
+    async def _listNews(self) -> list[bytes]:
+        infos = await self._account.listMailboxes()
+        before, self._infos = self._infos, {info.mailboxId or info.name: info for info in infos}
+        names = {info.name: info for info in infos}
+        affected: dict[str, str | None] = {}
+        for key, info in self._infos.items():
+            old = before.get(key)
+            events = self._events(info)
+            if old is None:
+                if b"MAILBOXNAME" in events and info.mailboxId:
+                    affected.setdefault(info.name, None)
+                    self._affectParent(info.name, affected)
+            elif old.name != info.name:
+                if b"MAILBOXNAME" in events | self._events(old) and not _with(info, old, before):
+                    affected[info.name] = old.name
+        for key, old in before.items():
+            if key not in self._infos and old.name not in names and old.mailboxId:
+                if b"MAILBOXNAME" in self._events(old):
+                    affected.setdefault(old.name, None)
+                    self._affectParent(old.name, affected)
+        subscribed = {info.name: info.subscribed for info in before.values()}
+        for name in {*names, *subscribed}:
+            now = names.get(name) or MailboxInfo(name, "", False, False)
+            if now.subscribed != subscribed.get(name, False):
+                if b"SUBSCRIPTIONCHANGE" in self._events(now):
+                    affected.setdefault(name, None)
+        parts = [self._listLine(name, old, infos, names) for name, old in sorted(affected.items())]
+        for key in [key for key in self._known if key not in self._infos]:
+            del self._known[key]
+        for key, info in self._infos.items():
+            if key not in self._known and b"MESSAGENEW" in self._events(info) and info.selectable:
+                # Told once it has messages.
+                self._known[key] = _NEW
+                self._dirty.add(key)
+        return parts
+
+    def _affectParent(self, name: str, affected: dict[str, str | None]) -> None:
+        # "The mailbox itself and its direct parent (whether it is an existing mailbox or not) are
+        # considered to be affected" (RFC 5465 §5.4).
+        above = name.rpartition(DELIMITER)[0]
+        if above and b"MAILBOXNAME" in self._events(MailboxInfo(above, "", True, False)):
+            affected.setdefault(above, None)
+
+    def _listLine(
+        self,
+        name: str,
+        old: str | None,
+        infos: Sequence[MailboxInfo],
+        names: dict[str, MailboxInfo],
+    ) -> bytes:
+        request = ListRequest([name], {}, {}, True, self._utf8)
+        # A name may look like a pattern.
+        listed = next(
+            (each for each in selectNames(self._session, request, infos) if each.info.name == name),
+            None,
+        )
+        if listed is None:
+            info = names.get(name) or MailboxInfo(name, "", False, False)
+            listed = Listed(info, True, [b"\\NonExistent"])
+        if listed.info.subscribed:
+            listed.attributes.append(b"\\Subscribed")
+        if old is not None:
+            listed.items.append(b'"OLDNAME" (%b)' % mailbox(old, self._utf8))
+        return listLine(listed, self._utf8)
+
+
+def _with(info: MailboxInfo, old: MailboxInfo, before: dict[str, MailboxInfo]) -> bool:
+    """
+    @return: whether it was renamed with a mailbox above it.
+    """
+    names = {each.name for each in before.values()}
+    return any(
+        old.name[len(above) :] == info.name[len(info.name) - len(old.name) + len(above) :]
+        for above in parents(old.name)
+        if above in names
+    )
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def _names(cursor: Cursor) -> list[str]:
+    """one-or-more-mailbox = mailbox / "(" mailbox *(SP mailbox) ")" """
+    cursor.space()
+    if not cursor.skip(b"("):
+        return [cursor.mailbox()]
+    names = [cursor.mailbox()]
+    while not cursor.skip(b")"):
+        cursor.space()
+        names.append(cursor.mailbox())
+        if len(names) > MAX_NAMES:
+            raise CannotDoThat("Too many mailboxes", imapCode="NOTIFICATIONOVERFLOW")
+    return names
+
+
+def _filter(cursor: Cursor) -> tuple[bytes, Matches | None]:
+    """filter-mailboxes"""
+    kind = cursor.atom().upper()
+    if kind in (b"SELECTED", b"SELECTED-DELAYED"):
+        return kind, None
+    if kind in (b"PERSONAL", b"INBOXES"):
+        # Mail may be delivered to any of them.
+        return kind, lambda info: True
+    if kind == b"SUBSCRIBED":
+        return kind, lambda info: info.subscribed
+    if kind == b"MAILBOXES":
+        names = frozenset(_names(cursor))
+        return kind, lambda info: info.name in names
+    if kind == b"SUBTREE":
+        roots = frozenset(_names(cursor))
+        return (
+            kind,
+            lambda info: info.name in roots or any(above in roots for above in parents(info.name)),
+        )
+    raise SyntaxProblem("Unknown mailbox specifier")
+
+
+def _readEvents(
+    session: IMAPSession, cursor: Cursor, ofSelected: bool
+) -> tuple[frozenset[bytes], tuple[Item, ...]]:
+    """events = ( "(" event *(SP event) ")" ) / "NONE" """
+    cursor.space()
+    if cursor.skipWord(b"NONE"):
+        return frozenset(), ()
+    known = {*_MESSAGE_EVENTS, *_MAILBOX_EVENTS}
+    if IMetadataAccount.providedBy(session.theAccount()):
+        known.update(_METADATA_EVENTS)
+    events: set[bytes] = set()
+    items: tuple[Item, ...] = ()
+    # Some of the RFC's own examples have no parentheses.
+    enclosed = cursor.skip(b"(")
+    while True:
+        event = cursor.atom().upper()
+        if event not in known:
+            names = " ".join(name for name in _SPELLED if name.upper().encode("ascii") in known)
+            raise MailError("Unsupported event", imapCode=f"BADEVENT ({names})")
+        events.add(event)
+        if event == b"MESSAGENEW" and cursor.text.startswith(b" (", cursor.at):
+            cursor.space()
+            items = parseItems(cursor, session.registry.fetchItems)
+            if not ofSelected:
+                raise SyntaxProblem("Messages of other mailboxes can't be fetched")
+        if cursor.peek() != b" ":
+            break
+        cursor.space()
+    if enclosed:
+        cursor.expect(b")")
+    if (b"MESSAGENEW" in events) != (b"MESSAGEEXPUNGE" in events) or (
+        b"FLAGCHANGE" in events and b"MESSAGENEW" not in events
+    ):
+        raise SyntaxProblem("MessageNew and MessageExpunge belong together, and to FlagChange")
+    if ofSelected and not events <= set(_MESSAGE_EVENTS):
+        raise SyntaxProblem("Only message events of the selected mailbox")
+    return frozenset(events), items
+
+
+def _readGroups(session: IMAPSession, cursor: Cursor) -> list[Group]:
+    """event-groups = event-group *(SP event-group)"""
+    groups: list[Group] = []
+    while True:
+        cursor.expect(b"(")
+        kind, matches = _filter(cursor)
+        events, items = _readEvents(session, cursor, matches is None)
+        cursor.expect(b")")
+        if matches is None and any(group.matches is None for group in groups):
+            raise SyntaxProblem("The selected mailbox is specified twice")
+        groups.append(Group(matches, events, items, kind != b"SELECTED-DELAYED"))
+        if len(groups) > MAX_GROUPS:
+            raise CannotDoThat("Too many events", imapCode="NOTIFICATIONOVERFLOW")
+        if cursor.atEnd:
+            return groups
+        cursor.space()
+
+
+async def notify(session: IMAPSession, cursor: Cursor) -> None:
+    """
+    RFC 5465 §3.1::
+
+        notify-set = "SET" [SP "STATUS"] SP event-groups
+        notify-none = "NONE"
+    """
+    cursor.space()
+    word = cursor.atom().upper()
+    if word == b"NONE":
+        cursor.end()
+        _replace(session, Watch(session, (), False))
+        return
+    if word != b"SET":
+        raise SyntaxProblem("SET or NONE expected")
+    cursor.space()
+    withStatus = cursor.skipWord(b"STATUS")
+    if withStatus:
+        cursor.space()
+    groups = _readGroups(session, cursor)
+    if session.selected is not None:
+        # "MUST cause the server to immediately return any accumulated changes": by the rules that
+        # were there until now, for which the client knows what to expect.
+        await session.tellNews()
+    watch = Watch(session, groups, cursor.utf8)
+    try:
+        await watch.begin(withStatus)
+    except BaseException:
+        watch.close()
+        raise
+    _replace(session, watch)
+    events = {event for group in groups for event in group.events}
+    if not events.isdisjoint(_METADATA_EVENTS):
+        session.listeners.append(_MetadataEvents(session, groups))
+
+
+class _MetadataEvents(MetadataListener):
+    """Entries of those mailboxes of which NOTIFY wants to know."""
+
+    def __init__(self, session: IMAPSession, groups: Sequence[Group]) -> None:
+        super().__init__(session)
+        self._groups = groups
+
+    def wants(self, name: str) -> bool:
+        """See L{MetadataListener}."""
+        event = b"MAILBOXMETADATACHANGE" if name else b"SERVERMETADATACHANGE"
+        info = MailboxInfo(name, "", True, False)
+        return any(
+            event in group.events
+            and group.matches is not None
+            and (not name or group.matches(info))
+            for group in self._groups
+        )
+
+
+def _replace(session: IMAPSession, watch: Watch) -> None:
+    for listener in tuple(session.listeners):
+        if isinstance(listener, Watch | _MetadataEvents):
+            listener.close()
+            session.listeners.remove(listener)
+    session.listeners.append(watch)
+    session.pusher = watch
+
+
+EXTENSION = Extension(b"NOTIFY", 5465, (Command(b"NOTIFY", LOGGED_IN, notify),))
