@@ -92,7 +92,15 @@ KEYS: dict[str, tuple[str, str, object]] = {
     "sizes.recipients": ('{"a.test" = 5000}', "sizesRecipients", {"a.test": 5000}),
     "sizes.senders": ('{"a@a.test" = 6000}', "sizesSenders", {"a@a.test": 6000}),
     "header-checks.checks": ('["from"]', "headerChecks", ("from",)),
+    "quota.administrators": ('["root@example.org"]', "quotaAdministrators", ("root@example.org",)),
     "imap.timeout": ("1801", "imapTimeout", 1801),
+    "imap.comment": ('"Of the house"', "imapComment", "Of the house"),
+    "imap.admin": ('"mailto:a@a.test"', "imapAdmin", "mailto:a@a.test"),
+    "imap.referrals": (
+        '{"a@a.test" = "imap.b.test"}',
+        "imapReferrals",
+        {"a@a.test": "imap.b.test"},
+    ),
     "pop3.timeout": ("601", "pop3Timeout", 601),
     "quota.octets": ("1", "quotaOctets", 1),
     "quota.messages": ("2", "quotaMessages", 2),
@@ -248,6 +256,9 @@ class KeyTests(ConfigTestCase):
     def test_addresses(self) -> None:
         """The postmaster must be an address, the default domain a domain."""
         self.assertIn("smtp.postmaster: root: ", self.problem('smtp.postmaster = "root"'))
+        self.assertIn(
+            "quota.administrators: root: ", self.problem('quota.administrators = ["a@b", "root"]')
+        )
         self.assertIn("auth.default-domain: a b: ", self.problem('auth.default-domain = "a b"'))
 
     def test_separator(self) -> None:
@@ -283,6 +294,19 @@ class KeyTests(ConfigTestCase):
         """The data directory has a name, without control characters."""
         self.assertEqual(self.problem('data = ""'), "data must name a directory")
         self.assertIn("control characters", self.problem('data = "a\\u0000b"'))
+
+    def test_referrals(self) -> None:
+        """Where mailboxes are is a host, and the administrator a URI: both become responses."""
+        for host in ('"a b"', '"a]"', '""', '"a/b"', '"-a"'):
+            self.assertIn(
+                "imap.referrals must be like",
+                self.problem(f"imap.referrals = {{'a.test' = {host}}}"),
+            )
+        self.assertIn(
+            "imap.referrals must be", self.problem("imap.referrals = {'a@b c' = 'x.test'}")
+        )
+        for uri in ('"admin@a.test"', '"mailto:"', '"mailto:a b"'):
+            self.assertIn("imap.admin must be a URI", self.problem(f"imap.admin = {uri}"))
 
 
 class UnknownTests(ConfigTestCase):

@@ -8,6 +8,7 @@ to it by a test. An unknown key is an error that names the nearest known one.
 
 from __future__ import annotations
 
+import re
 import socket
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -49,6 +50,11 @@ MOST = 2**53
 
 class ConfigurationProblem(Exception):
     """The configuration can't be used; the text says what is wrong, where, and what to do."""
+
+
+#   URI = scheme ":" hier-part (RFC 3986 §3)
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+\Z")
+_HOST = re.compile(r"(?=[A-Za-z0-9.-]{1,255}(?::\d{1,5})?\Z)[A-Za-z0-9]")
 
 
 def _option(key: str, doc: str, default: Any, least: int | None = None) -> Any:
@@ -350,6 +356,20 @@ class Configuration:
     imapTimeout: int = _option(
         "imap.timeout", "Seconds without a command before an IMAP client is logged out.", 1800, 1800
     )
+    imapComment: str = _option(
+        "imap.comment", "What IMAP clients are told about the server (METADATA, RFC 5464).", ""
+    )
+    imapAdmin: str = _option(
+        "imap.admin",
+        "How IMAP clients reach the administrator: a URI, like mailto:admin@example.org or tel:.",
+        "",
+    )
+    imapReferrals: Mapping[str, str] = _option(
+        "imap.referrals",
+        "A table of accounts or domains whose mailboxes are on another server, and that server's"
+        " host: who logs in here is told to go there (RFC 2221).",
+        {},
+    )
     pop3Timeout: int = _option(
         "pop3.timeout", "Seconds without a command before a POP3 client is logged out.", 600, 600
     )
@@ -358,6 +378,9 @@ class Configuration:
     )
     quotaMessages: int = _option(
         "quota.messages", "Messages that a new account may hold; 0 for no limit.", 0, 0
+    )
+    quotaAdministrators: tuple[str, ...] = _option(
+        "quota.administrators", "Accounts that may change quotas with IMAP's SETQUOTA.", ()
     )
     searchIndex: bool = _option(
         "search.index",
@@ -634,11 +657,23 @@ def _check(where: str, configuration: Configuration) -> None:
         raise ConfigurationProblem(
             f"{where}smtp.subaddress-separator must be one of {' '.join(SEPARATORS)} or empty"
         )
+    if configuration.imapAdmin and not _URI.match(configuration.imapAdmin):
+        raise ConfigurationProblem(f"{where}imap.admin must be a URI, like mailto:admin@a.example")
+    for account, host in configuration.imapReferrals.items():
+        if not _HOST.match(host) or not _HOST.match(account.rpartition("@")[2]):
+            raise ConfigurationProblem(
+                f'{where}imap.referrals must be like {{"a@a.example" = "imap.b.example"}},'
+                f" not {account} = {host}"
+            )
     names: tuple[tuple[str, str, Callable[[str], object]], ...] = (
         ("hostname", configuration.hostname, parseDomain),
         ("auth.default-domain", configuration.defaultDomain, parseDomain),
         ("smtp.postmaster", configuration.postmaster, Address.parse),
         ("queue.double-failures", configuration.doubleFailures, Address.parse),
+        *(
+            ("quota.administrators", address, Address.parse)
+            for address in configuration.quotaAdministrators
+        ),
     )
     for key, text, parse in names:
         try:

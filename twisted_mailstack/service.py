@@ -136,7 +136,12 @@ class MailService(Service):
         checker = DirectoryChecker(
             self.store.directory, hasher, configuration.defaultDomain or None
         )
-        self._portal = Portal(MailRealm(self.store), (checker,))
+        realm = MailRealm(
+            self.store,
+            [Address.parse(each) for each in configuration.quotaAdministrators],
+            configuration.defaultDomain or None,
+        )
+        self._portal = Portal(realm, (checker,))
         postmaster = configuration.postmaster
         resolver = Resolver(
             self.store.directory,
@@ -199,6 +204,18 @@ class MailService(Service):
                 IMAPSettings(
                     timeout=configuration.imapTimeout,
                     maxMessageOctets=configuration.maxMessageOctets,
+                    serverEntries={
+                        entry: text.encode("utf-8")
+                        for entry, text in (
+                            ("/shared/comment", configuration.imapComment),
+                            ("/shared/admin", configuration.imapAdmin),
+                        )
+                        if text
+                    },
+                    referrals={
+                        account.lower(): host
+                        for account, host in configuration.imapReferrals.items()
+                    },
                     **settings,
                 ),
                 self._reactor,
