@@ -406,7 +406,7 @@ class DamageTests(SQLSpoolTestCase, SynchronousTestCase):
                 [each for each in found if each.where == where and each.what.startswith(what)],
                 (statement, found),
             )
-            for table in ("queued", "queued_recipient", "content", "chunk"):
+            for table in ("queued", "queued_recipient", "content", "chunk", "sorting"):
                 self.store._writing.execute(f"DELETE FROM {table}")
             self.assertSound()
 
