@@ -407,6 +407,26 @@ class ModSeqTests(SynchronousTestCase):
     as §6 says.
     """
 
+    def test_flagsUntold(self) -> None:
+        """
+        A client that doesn't want flags told (RFC 5465 §5.1) isn't told either that it knows them.
+        """
+        server = Server()
+        server.deliver()
+        mailbox = now(server.account.openMailbox("INBOX"))
+        selected = now(Selected.open("INBOX", mailbox, False, lambda: None, {b"CONDSTORE"}))
+        self.addCleanup(selected.close)
+        selected.tellsFlags = False
+        before = selected.toldModSeq
+        flags = frozenset(("\\Seen",))
+        now(mailbox.storeFlags(NumberSet([(1, 1)]), FlagOperation.ADD, flags))
+        server.deliver()
+        self.assertEqual(now(selected.synchronise(True)), b"* 2 EXISTS\r\n* 2 RECENT\r\n")
+        self.assertEqual(selected.modSeqNews(), b"")
+        # A modSeq above it that the client sees doesn't make it believe so.
+        selected.modSeqs([1])
+        self.assertEqual(selected.modSeqNews(), b"[HIGHESTMODSEQ %d] " % before)
+
     @given(
         st.lists(
             st.tuples(

@@ -36,7 +36,7 @@ class Selected:
         UIDs of L{View.touched}, and gives untagged responses.
     @ivar tellsFlags: whether flags that others changed are told; C{withUIDs}: with UIDs.
     @ivar toldModSeq: up to where the client was told everything: below the modSeq of any EXPUNGE
-        that is held back.
+        that is held back, and of flags that it didn't want to be told (RFC 5465 §5.1).
     """
 
     view: View
@@ -68,6 +68,7 @@ class Selected:
         self._believedModSeq = 0
         self._shownModSeq = 0
         self._modSeqWanted = False
+        self._flagsUntold = False
         self._stale = False
         self._toldKeywords: tuple[str, ...] = ()
         self._stop = mailbox.watch(self._changed)
@@ -189,6 +190,8 @@ class Selected:
                 parts.append(self.flagsResponse())
             if self.tellsFlags:
                 parts += self.flagResponses(changed, self.withUIDs)
+            elif changed:
+                self._flagsUntold = True
         if self.updates and (view.touched or view.hasGone):
             if new:
                 # Before their numbers are used (RFC 5267 §4.3.3).
@@ -203,7 +206,7 @@ class Selected:
                 view.expunge()
             else:
                 parts += [b"* %d EXPUNGE\r\n" % number for number in view.expunge()]
-        if not view.hasGone:
+        if not (view.hasGone or self._flagsUntold):
             self.toldModSeq = view.highestModSeq
         if new:
             parts.append(self._existsResponses())
