@@ -8,7 +8,8 @@ import random
 import re
 from collections.abc import Sequence
 
-from tests.imap.support import now
+from tests.imap.stepped import SteppedServer
+from tests.imap.support import Server, now
 from tests.imap.test_esearch import SearchingTestCase
 from twisted_mailstack.imap.extensions import context
 from twisted_mailstack.model.flags import FlagOperation, internFlags
@@ -518,3 +519,13 @@ class ModelTests(ContextTestCase):
                 for tag, listed in lists.items():
                     self.follow(listed, answer, tag)
                     self.assertEqual(listed, found(searches[tag] % b"ALL"), (step, tag))
+
+
+class SQLModelTests(ModelTests):
+    """
+    The same over the SQL store.
+    """
+
+    def makeServer(self) -> Server:
+        """See L{SearchingTestCase}."""
+        return SteppedServer(self.mktemp())

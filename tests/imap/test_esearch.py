@@ -21,7 +21,13 @@ class SearchingTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Start the server."""
-        self.server = Server()
+        self.server = self.makeServer()
+
+    def makeServer(self) -> Server:
+        """
+        @return: over the store that the tests are about.
+        """
+        return Server()
 
     def fill(self, flags: str, gone: int = 1) -> Conversation:
         r"""

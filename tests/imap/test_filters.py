@@ -4,7 +4,8 @@ FILTERS (RFC 5466).
 
 from __future__ import annotations
 
-from tests.imap.support import now
+from tests.imap.stepped import SteppedServer
+from tests.imap.support import Server, now
 from tests.imap.test_esearch import SearchingTestCase
 
 
@@ -167,3 +168,13 @@ class FilterTests(SearchingTestCase):
         """A filter's name is an atom without a slash."""
         for keys in ("FILTER", "FILTER ", "FILTER a/b", 'FILTER "a"', "FILTER (a)", "FILTER a%"):
             self.assertBad(self.client, f"SEARCH {keys}")
+
+
+class SQLFilterTests(FilterTests):
+    """
+    The same over the SQL store.
+    """
+
+    def makeServer(self) -> Server:
+        """See L{SearchingTestCase}."""
+        return SteppedServer(self.mktemp())

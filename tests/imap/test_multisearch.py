@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.imap.support import now
+from tests.imap.stepped import SteppedServer
+from tests.imap.support import Server, now
 from tests.imap.test_esearch import SearchingTestCase
 from twisted_mailstack.errors import NoSuchMailbox, StoreDamaged, SyntaxProblem
 from twisted_mailstack.imap.grammar import Cursor
@@ -298,6 +299,17 @@ class ReturnTests(MultiTestCase):
             S: a OK STORE completed
         """)
 
+    def test_tagReuse(self) -> None:
+        """
+        The tag of a search that is kept up is refused to another (RFC 5267 §4.3), with or without
+        other mailboxes.
+        """
+        client = self.fill("F.")
+        client.send(b"x ESEARCH RETURN (UPDATE COUNT) FLAGGED\r\n")
+        self.assertBad(client, "ESEARCH RETURN (UPDATE) SEEN")
+        self.assertBad(client, "ESEARCH IN (selected personal) RETURN (UPDATE) SEEN")
+        self.assertBad(client, "SEARCH RETURN (UPDATE) SEEN")
+
     def test_names(self) -> None:
         """
         Names of mailboxes are written as the session writes them: in modified UTF-7, or in UTF-8.
@@ -319,6 +331,16 @@ class ReturnTests(MultiTestCase):
         self.assertTrue(answer.startswith(b"t BAD [UIDREQUIRED] "), answer)
         answer = client.send(b"t ESEARCH IN (personal) UID 1\r\n")
         self.assertIn("folder1", self.found(answer))
+
+
+class SQLReturnTests(ReturnTests):
+    """
+    The same over the SQL store.
+    """
+
+    def makeServer(self) -> Server:
+        """See L{SearchingTestCase}."""
+        return SteppedServer(self.mktemp())
 
 
 class FilterTests(SynchronousTestCase):

@@ -69,10 +69,10 @@ async def _mailboxes(
     @return: name, UIDVALIDITY, mailbox and what there is in it; each mailbox once, the selected one
         as its client knows it. What can't be opened is left out.
     """
-    done: set[str] = set()
+    done = ""
     selected = session.selected
     if _SELECTED in sources and selected is not None:
-        done.add(selected.mailbox.mailboxId)
+        done = selected.mailbox.mailboxId
         yield selected.name, selected.uidValidity, selected.mailbox, selected.view
     others = [each for each in sources if each != _SELECTED]
     if not others:
@@ -85,12 +85,11 @@ async def _mailboxes(
     if ISurveyableAccount.providedBy(account):
         statuses = await account.statuses()
     for info in await account.listMailboxes():
-        if not info.selectable or info.mailboxId in done:
+        if not info.selectable or info.mailboxId == done:
             continue
         personal = not info.name.startswith(foreign)
         if not any(each.matches(info, personal) for each in others):
             continue
-        done.add(info.mailboxId)
         if info.mailboxId in statuses and not statuses[info.mailboxId].messages:
             continue
         try:
