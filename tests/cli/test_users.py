@@ -317,6 +317,21 @@ class StateTests(CommandTestCase):
             f"{ALICE}: 0 B of any number, 0 messages of 7\n",
         )
 
+    def test_mailboxQuota(self) -> None:
+        """The number of mailboxes is limited likewise, and shown where it is."""
+        self.add(ALICE)
+        self.mailstack("user", "quota", ALICE, "--mailboxes", "9")
+        self.mailstack("user", "quota", ALICE, "--messages", "7")
+        self.assertEqual(
+            self.mailstack("user", "quota", ALICE),
+            f"{ALICE}: 0 B of any number, 0 messages of 7, 6 mailboxes of 9\n",
+        )
+        self.mailstack("user", "quota", ALICE, "--mailboxes", "0")
+        self.assertEqual(
+            self.mailstack("user", "quota", ALICE),
+            f"{ALICE}: 0 B of any number, 0 messages of 7\n",
+        )
+
     def test_quotaBounds(self) -> None:
         """A number below zero, beyond all use or none at all is refused."""
         self.add(ALICE)

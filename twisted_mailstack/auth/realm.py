@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
 from twisted_mailstack.interfaces import IAccount, IMailStore, ISharingStore
-from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.address import Address, foldLocalPart
 from twisted_mailstack.sharing.account import SharingAccount
 
 
@@ -35,7 +35,7 @@ class MailRealm:
         @param defaultDomain: of names of accounts without one, as people write them.
         """
         self._store = store
-        self._administrators = frozenset(map(str, administrators))
+        self._administrators = frozenset(map(_key, administrators))
         self._defaultDomain = defaultDomain
 
     def requestAvatar(
@@ -56,7 +56,11 @@ class MailRealm:
             account = SharingAccount(
                 account,
                 sharing,
-                administrator=str(account.address) in self._administrators,
+                administrator=_key(account.address) in self._administrators,
                 defaultDomain=self._defaultDomain,
             )
         return IAccount, account, lambda: None
+
+
+def _key(address: Address) -> tuple[str, str]:
+    return address.domain, foldLocalPart(address.localPart)

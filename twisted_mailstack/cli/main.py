@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
+from twisted_mailstack.cli.acl import acl
 from twisted_mailstack.cli.aliases import alias
 from twisted_mailstack.cli.context import Commands, Context
 from twisted_mailstack.cli.domains import domain
@@ -49,6 +50,6 @@ def main(context: click.Context, config: str | None, data: str | None) -> None:
 
 
 for command in (
-    *(alias, backup, check, domain, export, importMail, index, init, queue, tlsReport, user),
+    *(acl, alias, backup, check, domain, export, importMail, index, init, queue, tlsReport, user),
 ):
     main.add_command(command)

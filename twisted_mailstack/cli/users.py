@@ -15,6 +15,7 @@ from twisted_mailstack.cli.context import ADDRESS, DOMAIN, Context, askPassword,
 from twisted_mailstack.config import MOST
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.model.address import Address
+from twisted_mailstack.storage.sql.account import MAX_MAILBOXES
 
 
 def _newHash() -> str:
@@ -113,23 +114,36 @@ def disable(context: Context, address: Address) -> None:
 @click.argument("address", type=ADDRESS)
 @click.option("--octets", type=click.IntRange(0, MOST), help="0: no limit.")
 @click.option("--messages", type=click.IntRange(0, MOST), help="0: no limit.")
+@click.option("--mailboxes", type=click.IntRange(0, MOST), help="0: as many as there can be.")
 @passContext
-def quota(context: Context, address: Address, octets: int | None, messages: int | None) -> None:
+def quota(
+    context: Context,
+    address: Address,
+    octets: int | None,
+    messages: int | None,
+    mailboxes: int | None,
+) -> None:
     """Limit what an account may hold. What isn't named stays; without options it is shown."""
     store = context.open()
     record = context.run(store.directory.findAccount(address))
     if record is None:
         raise click.ClickException(f"there is no account {address}")
-    found = context.run(context.run(store.openAccount(record.accountId)).quota())
-    if octets is None and messages is None:
+    account = context.run(store.openAccount(record.accountId))
+    found = context.run(account.quota())
+    count, most = context.run(account.mailboxQuota())
+    if octets is None and messages is None and mailboxes is None:
         click.echo(
             f"{address}: {_octets(found.octets)} of {_limit(found.octetLimit, _octets)},"
             f" {found.messages} messages of {_limit(found.messageLimit, str)}"
+            + (f", {count} mailboxes of {most}" if most != MAX_MAILBOXES else "")
         )
         return
     octetLimit = found.octetLimit if octets is None else octets or None
     messageLimit = found.messageLimit if messages is None else messages or None
-    context.run(store.directory.setQuota(address, octetLimit, messageLimit))
+    mailboxLimit = most if mailboxes is None else mailboxes or None
+    if mailboxLimit == MAX_MAILBOXES:
+        mailboxLimit = None
+    context.run(store.directory.setQuota(address, octetLimit, messageLimit, mailboxLimit))
     click.echo(f"Set the quota of {address}.")
 
 
