@@ -63,6 +63,22 @@ class CanonicalTests(SynchronousTestCase):
         for flag in ("$Forwarded", "$MDNSent", "NonJunk", "a", "~", "}", "[a", "a.b/c:d", "+1"):
             self.assertEqual(canonicalFlag(flag), flag)
 
+    def test_registeredKeywords(self) -> None:
+        """Keywords that are registered have the registry's spelling (RFC 5788, RFC 8457)."""
+        for given_, flag in (
+            ("$forwarded", "$Forwarded"),
+            ("$MDNSENT", "$MDNSent"),
+            ("$junk", "$Junk"),
+            ("$notjunk", "$NotJunk"),
+            ("$Phishing", "$Phishing"),
+            ("$IMPORTANT", "$Important"),
+            ("$submitpending", "$SubmitPending"),
+            ("$submitted", "$Submitted"),
+            ("$junky", "$junky"),
+            ("junk", "junk"),
+        ):
+            self.assertEqual(canonicalFlag(given_), flag)
+
     def test_atoms(self) -> None:
         """Every ATOM-CHAR may be in one, no other character (RFC 9051 §9)."""
         for code in range(0x180):

@@ -28,6 +28,14 @@ RECENT = "\\Recent"
 SYSTEM_FLAGS = (ANSWERED, FLAGGED, DELETED, SEEN, DRAFT)
 _SYSTEM = {flag.lower(): flag for flag in SYSTEM_FLAGS}
 
+#: Keywords that mean something to everybody (RFC 5788, RFC 8457, RFC 9051 §2.3.2), and are always
+#: spelled so.
+REGISTERED_KEYWORDS = (
+    *("$Forwarded", "$MDNSent", "$SubmitPending", "$Submitted"),
+    *("$Junk", "$NotJunk", "$Phishing", "$Important"),
+)
+_REGISTERED = {keyword.lower(): keyword for keyword in REGISTERED_KEYWORDS}
+
 #: Longest keyword accepted. No RFC names one; it bounds what a client can make us keep.
 MAX_KEYWORD = 255
 
@@ -100,7 +108,7 @@ def canonicalFlag(flag: str) -> str | None:
     if flag.startswith("\\"):
         return _SYSTEM.get(flag.lower())
     if len(flag) <= MAX_KEYWORD and _KEYWORD.match(flag):
-        return flag
+        return _REGISTERED.get(flag.lower(), flag)
     return None
 
 

@@ -145,10 +145,16 @@ def _entries(connection: sqlite3.Connection) -> Iterator[Damage]:
             yield Damage(where, "is in a mailbox that can't hold messages")
 
 
+def _isStored(flag: str) -> bool:
+    # A keyword keeps the spelling under which its mailbox first saw it.
+    canonical = canonicalFlag(flag)
+    return canonical is not None and (canonical == flag or not flag.startswith("\\"))
+
+
 def _flags(connection: sqlite3.Connection) -> Iterator[Damage]:
     for (text,) in connection.execute("SELECT DISTINCT flags FROM entry").fetchall():
         flags = text.split(" ") if text else []
-        if flags == sorted({flag for flag in flags if canonicalFlag(flag) == flag}):
+        if flags == sorted(set(filter(_isStored, flags))):
             continue
         for where, uid in connection.execute(
             f"SELECT {_NAME}, e.uid FROM entry e JOIN account a ON a.account = e.account"
