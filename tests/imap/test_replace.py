@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import Interface
 
 from tests.imap.support import Server, now
+from tests.imap.test_acl import ROOT, SharingTestCase
 from twisted_mailstack.imap.extensions import replace
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.records import Attribute
@@ -16,6 +17,52 @@ from twisted_mailstack.model.sequence import NumberSet
 
 class INobody(Interface):
     """What no mailbox provides."""
+
+
+class SharedTests(SharingTestCase):
+    """
+    RFC 8508 §4.1: in somebody else's mailbox.
+    """
+
+    def test_rights(self) -> None:
+        """
+        The rights of STORE and EXPUNGE there, and of APPEND where the new one goes; without them
+        nothing is done.
+        """
+        for rights, target, done in (
+            ("lrite", f"{ROOT}/Work", True),
+            ("lrwite", "Drafts", True),
+            ("lrte", "Drafts", True),
+            ("lrte", f"{ROOT}/Work", False),
+            ("lrie", f"{ROOT}/Work", False),
+            ("lrit", f"{ROOT}/Work", False),
+            ("lri", "Drafts", False),
+        ):
+            self.setUp()
+            self.grant(rights)
+            bob = self.server.login("bob")
+            self.assertIn(b" OK ", bob.send(f's SELECT "{ROOT}/Work"\r\n'.encode()))
+            answer = bob.send(f'a REPLACE 1 "{target}" {{3+}}\r\nabc\r\n'.encode())
+            self.assertRegex(answer, rb"a OK " if done else rb"a NO ", rights)
+            mine = now(now(self.alice.openMailbox("Work")).status())
+            theirs = now(now(self.bob.openMailbox("Drafts")).status())
+            if not done:
+                self.assertEqual((mine.messages, mine.uidNext, theirs.messages), (1, 2, 0))
+            elif target == "Drafts":
+                self.assertEqual((mine.messages, theirs.messages), (0, 1))
+            else:
+                self.assertEqual((mine.messages, mine.uidNext), (1, 3))
+
+    def test_fromOnesOwn(self) -> None:
+        """A message of one's own goes to somebody else's mailbox."""
+        self.grant("li")
+        self.server.deliver(mailbox="Drafts", account=self.bob)
+        bob = self.server.login("bob")
+        bob.send(b"s SELECT Drafts\r\n")
+        answer = bob.send(f'a REPLACE 1 "{ROOT}/Work" {{3+}}\r\nabc\r\n'.encode())
+        self.assertRegex(answer, rb"a OK ")
+        self.assertEqual(now(now(self.alice.openMailbox("Work")).status()).messages, 2)
+        self.assertEqual(now(now(self.bob.openMailbox("Drafts")).status()).messages, 0)
 
 
 class ReplaceTests(SynchronousTestCase):

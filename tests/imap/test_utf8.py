@@ -92,6 +92,14 @@ class UTF8Tests(SynchronousTestCase):
                 answer = self.new.send(b"a " + command + b' "' + text + b'"\r\n')
                 self.assertRegex(answer, b"^a BAD ", text)
 
+    def test_searchCharset(self) -> None:
+        """§3: "it SHOULD reject the command with a "BAD" response"."""
+        for client, answer in ((self.old, b"OK"), (self.new, b"BAD")):
+            client.send(b"s SELECT INBOX\r\n")
+            self.assertRegex(
+                client.send(b"a SEARCH CHARSET UTF-8 ALL\r\n"), rb"(?m)^a " + answer + b" "
+            )
+
     def test_shownToAll(self) -> None:
         """
         A message with UTF-8 in its header is the same message for everyone: as literals, never in

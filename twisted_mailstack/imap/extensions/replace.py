@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted_mailstack.errors import CannotDoThat, MessageExpunged, NoSuchMailbox, SyntaxProblem
+from twisted_mailstack.errors import (
+    AccessDenied,
+    CannotDoThat,
+    MessageExpunged,
+    NoSuchMailbox,
+    SyntaxProblem,
+)
 from twisted_mailstack.imap.commands.append import (
     MessageLiteral,
     MessageReader,
@@ -23,7 +29,12 @@ from twisted_mailstack.imap.commands.append import (
 from twisted_mailstack.imap.extension import ONLY_SELECTED, Command, Extension, LiteralSink
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
-from twisted_mailstack.interfaces import IContentWriter, IMailbox, IReplacingMailbox
+from twisted_mailstack.interfaces import (
+    IContentWriter,
+    IMailbox,
+    IReplacingMailbox,
+    IRestrictedMailbox,
+)
 from twisted_mailstack.model.records import AppendResult, Attribute
 from twisted_mailstack.model.sequence import NumberSet, SequenceSet
 
@@ -51,6 +62,17 @@ async def _octets(mailbox: IMailbox, uid: int) -> int:
     return octets
 
 
+async def _requireRemovable(session: IMAPSession) -> None:
+    # "the union of the ACL rights required for UID STORE and UID EXPUNGE in the current mailbox,
+    # and APPEND in the target mailbox" (§4.1); what can't be removed isn't added to, either.
+    selected = session.theSelected()
+    selected.requireWritable()
+    if IRestrictedMailbox.providedBy(selected.mailbox):
+        restricted: Any = selected.mailbox
+        if not await restricted.rights() >= {"t", "e"}:
+            raise AccessDenied()
+
+
 def _sink(byUID: bool) -> LiteralSink:
     async def literalSink(session: IMAPSession, cursor: Cursor, size: int) -> IContentWriter | None:
         selected = session.theSelected()
@@ -63,7 +85,7 @@ def _sink(byUID: bool) -> LiteralSink:
         except OrdinaryLiteral:
             return None
         except MessageLiteral as found:
-            selected.requireWritable()
+            await _requireRemovable(session)
             # "only the net quota consumption is considered" (§3.4).
             freed = 0
             if IReplacingMailbox.providedBy(selected.mailbox):
@@ -81,7 +103,7 @@ async def _replace(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
     name = reader.mailbox()
     reader.one()
     cursor.end()
-    selected.requireWritable()
+    await _requireRemovable(session)
     destination = await openDestination(session, name)
     await requireKeywords(destination, reader.messages)
     async with staged(session, reader.messages) as messages:
