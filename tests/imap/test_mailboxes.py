@@ -10,6 +10,7 @@ import re
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.support import Server, now
+from twisted_mailstack.imap.extension import Extension
 from twisted_mailstack.imap.extensions import children, objectid, specialuse
 from twisted_mailstack.imap.registry import EXTENSIONS
 from twisted_mailstack.testing.conversation import Conversation
@@ -744,3 +745,63 @@ class StatusTests(MailboxesTestCase):
             S: a OK STATUS completed
             """
         )
+
+
+class OldNameTests(SynchronousTestCase):
+    """
+    RFC 9051 §6.3.9.7: a client that speaks IMAP4rev2 is told which name counts, if it gave another.
+    """
+
+    def setUp(self) -> None:
+        """A session that has IMAP4rev2 enabled."""
+        extra = Extension(b"", 9051, enables=(b"IMAP4REV2",))
+        known = {name for each in EXTENSIONS for name in each.enables}
+        extensions = EXTENSIONS if b"IMAP4REV2" in known else (*EXTENSIONS, extra)
+        self.server = Server(extensions=extensions)
+        self.client = self.server.login()
+        self.client.send(b"e ENABLE IMAP4rev2\r\n")
+
+    def check(self, command: str, *lines: str) -> None:
+        """
+        A command, and the untagged LIST responses in its answer.
+        """
+        said = self.client.send(f"a {command}\r\n".encode())
+        # A literal is as good as a quoted string.
+        while (literal := re.search(rb"\{(\d+)\}\r\n", said)) is not None:
+            end = literal.end() + int(literal.group(1))
+            said = b'%b"%b"%b' % (
+                said[: literal.start()],
+                said[literal.end() : end],
+                said[end:],
+            )
+        answer = said.decode()
+        self.assertRegex(answer, "(^|\n)a OK ")
+        self.assertEqual([each for each in answer.split("\r\n") if "* LIST" in each], list(lines))
+
+    def test_create(self) -> None:
+        """§6.3.4: CREATE of a name that isn't normalised tells the one that is made."""
+        self.check(
+            'CREATE "Entwu\u0308rfe"', '* LIST () "/" "Entw\xfcrfe" ("OLDNAME" ("Entwu\u0308rfe"))'
+        )
+        self.check("CREATE inbox/Sub", '* LIST () "/" INBOX/Sub ("OLDNAME" (inbox/Sub))')
+        self.check("CREATE plain/")
+        self.check('CREATE "Entw\xfcrfe/b"')
+
+    def test_rename(self) -> None:
+        """§6.3.6: RENAME tells the old name as it was given, and the new one that counts."""
+        self.check('CREATE "\xe4"')
+        self.check('RENAME "a\u0308" b', '* LIST () "/" b ("OLDNAME" ("a\u0308"))')
+        self.check('RENAME b "o\u0308"', '* LIST () "/" "\xf6" ("OLDNAME" (b))')
+        self.check('RENAME "\xf6" c')
+
+    def test_delete(self) -> None:
+        """§6.3.5: DELETE tells what doesn't exist any more."""
+        self.check('CREATE "\xe4"')
+        self.check('DELETE "a\u0308"', '* LIST (\\NonExistent) "/" "\xe4" ("OLDNAME" ("a\u0308"))')
+        self.check("DELETE Sent")
+
+    def test_notEnabled(self) -> None:
+        """A client of IMAP4rev1 gets no extended data unasked (RFC 5258 §3)."""
+        self.client = self.server.login()
+        self.check('CREATE "Entwu\u0308rfe"')
+        self.check("CREATE inbox/Sub")
