@@ -25,6 +25,8 @@ _OPERATIONS = {
 
 #: FETCH responses that are written in one go.
 SLICE = 1000
+#: Messages whose flags are compared in one go.
+MANY = 10_000
 
 
 class _Store:
@@ -72,7 +74,9 @@ class _Store:
             NumberSet.of(uids), self.operation, self.flags, unchangedSince
         )
         for found, hasChanged in ((result.changed, True), (result.unchanged, False)):
-            for uid, after, modSeq in found:
+            for number, (uid, after, modSeq) in enumerate(found):
+                if number % MANY == MANY - 1:
+                    await self.session.stream.breathe()
                 self.done += 1
                 at = view.index(uid)
                 if at is None:
@@ -101,14 +105,16 @@ class _Store:
         await self.session.tellNews(mayExpunge=False)
         # As the mailbox spells them by now.
         self.flags, _ = KeywordSpelling(view.keywords).apply(self.flags)
-        again = [
-            uid
-            for uid, (flags, modSeq) in known.items()
-            if (at := view.index(uid)) is not None and self._spurious(flags, modSeq, view.flags[at])
-        ]
+        again: list[int] = []
+        for number, (uid, (flags, modSeq)) in enumerate(known.items()):
+            if number % MANY == MANY - 1:
+                await self.session.stream.breathe()
+            at = view.index(uid)
+            if at is not None and self._spurious(flags, modSeq, view.flags[at]):
+                again.append(uid)
         if again:
-            left = set(await self._change(again, view.highestModSeq))
-            self.modified = [uid for uid in self.modified if uid in left or uid not in again]
+            left = await self._change(again, view.highestModSeq)
+            self.modified = sorted(set(self.modified).difference(again).union(left))
         # A client that didn't know why it failed needn't ask.
         for uid in self.modified:
             at = view.index(uid)
