@@ -4,11 +4,18 @@ CATENATE: C{twisted_mailstack.imap.extensions.catenate}.
 
 from __future__ import annotations
 
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.imap.stepped import SteppedServer
 from tests.imap.support import now
 from tests.imap.test_append import DATE, AppendTestCase
 from twisted_mailstack.imap.extensions import catenate
 from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.records import SMALL_MESSAGE
 from twisted_mailstack.storage.memory import MemoryContent
+
+#: A message that no store holds in memory.
+LARGE = b"Subject: large\r\n\r\n" + b"".join(b"%08d\r\n" % n for n in range(SMALL_MESSAGE // 8))
 
 HEADER = (
     b"Subject: holiday\r\nMIME-Version: 1.0\r\n"
@@ -263,3 +270,34 @@ class CatenateTests(CatenateTestCase):
             b"imap://bob%40example.test@imap.example.test/secrets/;UID=1",
         ):
             self.assertRegex(self.compose(b'URL "' + url + b'"'), rb"^A003 NO \[BADURL ")
+
+
+class SQLTests(SynchronousTestCase):
+    """
+    The same on disk, with messages that are too large for memory.
+    """
+
+    def test_large(self) -> None:
+        """Put together of large messages and literals, several at once, and in place of another."""
+        server = SteppedServer(self.mktemp())
+        self.addCleanup(lambda: now(server.store.stop()))
+        server.deliver(LARGE, "Drafts")
+        client = server.select("Drafts")
+        url = b"URL /Drafts/;UID=1"
+        big = literal(LARGE)
+        answer = client.send(
+            b"a APPEND INBOX (\\Seen) CATENATE (%b TEXT %b %b) %b"
+            b" CATENATE (%b/;PARTIAL=5.300000)\r\n" % (url, big, url, big, url)
+        )
+        self.assertRegex(answer, rb"a OK \[APPENDUID \d+ 1:3\] ")
+        answer = client.send(b"b UID REPLACE 1 INBOX CATENATE (TEXT {1+}\r\nx %b)\r\n" % url)
+        self.assertRegex(answer, rb"\* OK \[APPENDUID \d+ 4\] .*\r\n\* 1 EXPUNGE\r\nb OK ")
+        inbox = now(server.account.openMailbox("INBOX"))
+        found = []
+        for uid in (1, 2, 3, 4):
+            content = now(inbox.openMessage(uid))
+            found.append(now(content.read(0, content.size)))
+        self.assertEqual(found[0], LARGE * 3)
+        self.assertEqual(found[1:], [LARGE, LARGE[5:300_005], b"x" + LARGE])
+        self.assertEqual(now(now(server.account.openMailbox("Drafts")).status()).messages, 0)
+        self.assertEqual(now(server.store.check()), [])
