@@ -14,11 +14,11 @@ class FilterTests(SearchingTestCase):
     The search key FILTER.
     """
 
-    def define(self, name: str, value: bytes | None, place: str = "private") -> None:
+    def define(self, name: str, value: bytes | None) -> None:
         """
-        Store a filter, as SETMETADATA does.
+        Store a filter, as SETMETADATA does but unchecked.
         """
-        entry = f"/{place}/filters/values/{name.lower()}"
+        entry = f"/private/filters/values/{name.lower()}"
         now(self.server.account.setMetadata("", {entry: value}, 1000))  # type: ignore[attr-defined]
 
     def assertFound(self, keys: str, found: str, command: str = "SEARCH") -> None:
@@ -36,8 +36,13 @@ class FilterTests(SearchingTestCase):
         answer = self.client.send(f"a SEARCH {keys}\r\n".encode())
         self.assertRegex(answer.decode(), rf"\Aa NO \[UNDEFINED-FILTER {name}\] [^\r\n]+\r\n\Z")
 
+    def makeServer(self) -> Server:
+        """See L{SearchingTestCase}."""
+        return Server(serverEntries=self.shared)
+
     def setUp(self) -> None:
         """Four messages: flagged, seen, neither, flagged."""
+        self.shared: dict[str, bytes] = {}
         super().setUp()
         self.client = self.fill("FS.F", gone=0)
 
@@ -58,13 +63,13 @@ class FilterTests(SearchingTestCase):
         """
         If there is a private one and a shared one, the private one is used (§3.2).
         """
-        self.define("both", b"SEEN", "shared")
-        self.assertFound("FILTER both", "2")
+        self.shared["/shared/filters/values/both"] = b"SEEN"
+        self.assertFound("FILTER Both", "2")
         self.define("both", b"FLAGGED")
         self.assertFound("FILTER both", "1 4")
         self.define("both", None)
         self.assertFound("FILTER both", "2")
-        self.define("both", None, "shared")
+        del self.shared["/shared/filters/values/both"]
         self.assertUndefined("FILTER both", "both")
 
     def test_undefined(self) -> None:
@@ -100,6 +105,47 @@ class FilterTests(SearchingTestCase):
                 # Cut short.
                 continue
             self.assertUndefined("FILTER half", "half")
+
+    def test_managed(self) -> None:
+        r"""
+        Filters are made, changed and removed by SETMETADATA (§3.2), which takes no value that isn't
+        a search criterion.
+        """
+        self.client.check(r"""
+            C: a007 SETMETADATA "" ("/private/filters/values/On-The-Road" "OR SMALLER 5 FLAGGED")
+            S: a007 OK SETMETADATA completed
+            C: b SEARCH FILTER on-the-road
+            S: * SEARCH 1 4
+            S: b OK SEARCH completed
+            C: c SETMETADATA "" (/private/filters/values/on-the-road "OR SMALLER")
+            S: c NO [CANNOT] The filter is no search criterion: Space expected
+            C: d SETMETADATA "" (/private/filters/values/x "ALL" /private/filters/values/y "")
+            S: d NO [CANNOT] The filter is no search criterion: Atom expected
+            C: dd SEARCH FILTER x
+            S: dd NO [UNDEFINED-FILTER x] No such filter
+            C: e SETMETADATA "" (/private/filters/values/other "FILTER later")
+            S: e OK SETMETADATA completed
+            C: f SEARCH FILTER other
+            S: f NO [UNDEFINED-FILTER later] No such filter
+            C: g SEARCH FILTER on-the-road
+            S: * SEARCH 1 4
+            S: g OK SEARCH completed
+            C: h SETMETADATA "" (/private/filters/descriptions/other "OR")
+            S: h OK SETMETADATA completed
+            C: i SETMETADATA INBOX (/private/filters/values/other "OR")
+            S: i OK SETMETADATA completed
+            C: j SETMETADATA "" (/private/filters/values/on-the-road NIL)
+            S: j OK SETMETADATA completed
+            C: k SEARCH FILTER on-the-road
+            S: k NO [UNDEFINED-FILTER on-the-road] No such filter
+        """)
+
+    def test_capability(self) -> None:
+        """
+        FILTERS is announced where METADATA is, once somebody is logged in.
+        """
+        self.assertIn(b"FILTERS", self.client.send(b"a CAPABILITY\r\n").split())
+        self.assertNotIn(b"FILTERS", self.server.connect().wire.take().split())
 
     def test_utf8(self) -> None:
         """
@@ -177,4 +223,4 @@ class SQLFilterTests(FilterTests):
 
     def makeServer(self) -> Server:
         """See L{SearchingTestCase}."""
-        return SteppedServer(self.mktemp())
+        return SteppedServer(self.mktemp(), serverEntries=self.shared)

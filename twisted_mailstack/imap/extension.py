@@ -259,6 +259,8 @@ class Extension:
     @ivar createCode: a response code for the OK of CREATE, given what was made; C{None} for none.
     @ivar appendData: forms of a new message (RFC 4466 §6: append-data-ext) by name: given a reader
         whose cursor stands behind the name and a space, reads what the message is made of.
+    @ivar checkMetadata: C{check(session, mailboxName, entry, value)}: raises to refuse a metadata
+        entry; C{mailboxName} is empty for the account's own.
     @ivar checkAppend: C{await check(session, content)}: raises to refuse a new message.
     @ivar searchReturns: return options of SEARCH, SORT and ESEARCH by name, in the order in which
         their data are written.
@@ -293,6 +295,7 @@ class Extension:
     createCode: Callable[[MailboxInfo], bytes] | None = None
     appendData: Mapping[bytes, Callable[[MessageReader], None]] = field(default_factory=dict)
     checkAppend: CheckAppend | None = None
+    checkMetadata: Callable[[IMAPSession, str, str, bytes], None] | None = None
     searchReturns: Mapping[bytes, SearchReturn] = field(default_factory=dict)
     progress: Callable[[IMAPSession, bytes], Callable[[int], None]] | None = None
     enables: tuple[bytes, ...] = ()

@@ -198,6 +198,9 @@ class Registry:
         self.appendChecks = [
             each.checkAppend for each in self.extensions if each.checkAppend is not None
         ]
+        self.checksMetadata = [
+            each.checkMetadata for each in self.extensions if each.checkMetadata is not None
+        ]
         self.createCodes = [
             each.createCode for each in self.extensions if each.createCode is not None
         ]

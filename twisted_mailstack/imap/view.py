@@ -55,6 +55,13 @@ class View:
         # Ascending ranges (first, last) of UIDs, those of messages yet to come included.
         self._recent: list[tuple[int, int]] = []
 
+    @classmethod
+    def empty(cls) -> View:
+        """
+        @return: of a mailbox without messages.
+        """
+        return cls(Changes(array("I"), [], array("Q"), NumberSet(), 0, 1, ()))
+
     # --- recent messages -----------------------------------------------------------------------
 
     def claim(self, first: int, last: int) -> None:

@@ -5,20 +5,23 @@ FILTERS (RFC 5466): searches that have names. They are metadata entries of the a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from twisted_mailstack.errors import MailError, SyntaxProblem
+from twisted_mailstack.errors import CannotDoThat, MailError, SyntaxProblem
 from twisted_mailstack.imap.extension import Extension
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.search import Context, Node, Parser
 from twisted_mailstack.imap.session import IMAPSession
+from twisted_mailstack.imap.view import View
 from twisted_mailstack.interfaces import IMetadataAccount
 
 #: Filters within filters; "at least 3 substitution passes" (§3.1).
 MAX_CHAIN = 10
 
-#: Where they are; one's own first (§3.2).
-_PLACES = ("/private/filters/values/", "/shared/filters/values/")
+#: Where they are (§3.2). Shared ones are among the server's settings.
+_PRIVATE = "/private/filters/values/"
+_SHARED = "/shared/filters/values/"
 
 
 class Filtered(Node):
@@ -46,15 +49,15 @@ async def _lookUp(session: IMAPSession, name: str) -> bytes:
     @raise MailError: if there is no such filter.
     """
     account: Any = session.theAccount()
+    # Names of entries have no case (RFC 5464 §3.2).
+    private, shared = _PRIVATE + name.lower(), _SHARED + name.lower()
+    own: Mapping[str, bytes] = {}
     if IMetadataAccount.providedBy(account):
-        # Names of entries have no case (RFC 5464 §3.2).
-        places = [f"{place}{name.lower()}" for place in _PLACES]
-        values = await account.getMetadata("", places)
-        for place in places:
-            if place in values:
-                value: bytes = values[place]
-                return value
-    raise _undefined(name, "No such filter")
+        own = await account.getMetadata("", [private])
+    value = own.get(private, session.settings.serverEntries.get(shared))
+    if value is None:
+        raise _undefined(name, "No such filter")
+    return value
 
 
 def _filter(parser: Parser) -> Node:
@@ -89,6 +92,21 @@ def _filter(parser: Parser) -> Node:
     return node
 
 
+def _check(session: IMAPSession, mailboxName: str, entry: str, value: bytes) -> None:
+    """
+    "The server SHOULD verify that each search criterion stored in such a server entry is a full and
+    correct search criterion" (§3.2). Filters that it refers to may come later.
+
+    @raise CannotDoThat: if it isn't.
+    """
+    if mailboxName or not entry.startswith((_PRIVATE, _SHARED)):
+        return
+    try:
+        Parser(Cursor(value), session.registry.searchKeys, View.empty(), "utf-8").keys()
+    except MailError as error:
+        raise CannotDoThat(f"The filter is no search criterion: {error.text}") from None
+
+
 def _capability(session: IMAPSession) -> bytes | None:
     # "MUST either implement the METADATA-SERVER (or METADATA) extension …" (§3.2).
     if b"SETMETADATA" not in session.registry.known:
@@ -96,4 +114,4 @@ def _capability(session: IMAPSession) -> bytes | None:
     return b"FILTERS" if IMetadataAccount.providedBy(session.account) else None
 
 
-EXTENSION = Extension(_capability, 5466, searchKeys={b"FILTER": _filter})
+EXTENSION = Extension(_capability, 5466, searchKeys={b"FILTER": _filter}, checkMetadata=_check)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -29,8 +28,7 @@ from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.imap.sources import MailboxFilter, readFilters
 from twisted_mailstack.imap.view import View
 from twisted_mailstack.interfaces import IMailbox, ISharingAccount, ISurveyableAccount
-from twisted_mailstack.model.records import Changes, MailboxStatus
-from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.model.records import MailboxStatus
 
 _SELECTED = MailboxFilter(b"SELECTED")
 
@@ -124,7 +122,7 @@ async def _esearch(
     charset = readSearchCharset(session, cursor)
     start = cursor.at
     # Also if there is nothing to look at, what isn't right is told.
-    view = _nothing() if session.selected is None else session.selected.view
+    view = View.empty() if session.selected is None else session.selected.view
     if session.selected is None:
         view.uidOnly = b"UIDONLY" in session.enabled
     query = await readQuery(session, cursor, view, charset)
@@ -169,10 +167,6 @@ async def _esearch(
         await conclude(results)
         await session.stream.drain()
         await context.breathe()
-
-
-def _nothing() -> View:
-    return View(Changes(array("I"), [], array("Q"), NumberSet(), 0, 1, ()))
 
 
 EXTENSION = Extension(
