@@ -52,7 +52,7 @@ class ConfigurationProblem(Exception):
     """The configuration can't be used; the text says what is wrong, where, and what to do."""
 
 
-#   URI = scheme ":" hier-part (RFC 3986 §3)
+#   URI = scheme ":" hier-part
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+\Z")
 _HOST = re.compile(r"(?=[A-Za-z0-9.-]{1,255}(?::\d{1,5})?\Z)[A-Za-z0-9]")
 

@@ -42,7 +42,7 @@ WINDOW = 64 * 1024
 #: direction. zlib's defaults cost four times as much, and make IMAP's responses no smaller.
 WINDOW_BITS = -13
 MEMORY_LEVEL = 6
-#: What a sync flush ends with (RFC 1979 §2.1).
+#: What a sync flush ends with: an empty stored block.
 _FLUSHED = b"\0\0\xff\xff"
 #: An empty block that ends a deflated stream.
 _END = b"\x03\0"
