@@ -265,3 +265,20 @@ class Cursor:
             raise SyntaxProblem("Literal expected")
         self._sinksTaken += 1
         return self._sinks[number]
+
+    @property
+    def contents(self) -> Sequence[IContentWriter]:
+        """Where the command's streamed literals went, so far."""
+        return self._sinks
+
+    @property
+    def contentsTaken(self) -> int:
+        """How many of them are read."""
+        return self._sinksTaken
+
+    def goOn(self, at: int, contentsTaken: int) -> None:
+        """
+        Leave out what was read before, of a shorter piece of this command.
+        """
+        self.at = at
+        self._sinksTaken = contentsTaken

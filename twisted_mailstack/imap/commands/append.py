@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from time import time
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from zope.interface import implementer
 
@@ -95,6 +95,23 @@ class Piece(Protocol):
         """
 
 
+class ReadSoFar(NamedTuple):
+    """
+    The beginning of a command, which needn't be read again at each of its literals: there may be
+    thousands.
+
+    @ivar name: of the destination.
+    @ivar messages: that are whole.
+    @ivar at: where the next one begins.
+    @ivar contents: literals before it.
+    """
+
+    name: str
+    messages: tuple[NewMessage, ...]
+    at: int
+    contents: int
+
+
 @implementer(IContentWriter)
 class MessageWriter:
     """
@@ -102,6 +119,7 @@ class MessageWriter:
 
     @ivar pieces: of its message that are in it, or on their way.
     @ivar hasNUL: whether a literal8 brought any.
+    @ivar before: what was read of the command before its message; C{None}: that isn't known.
     """
 
     def __init__(self, inner: IContentWriter, limit: int) -> None:
@@ -112,6 +130,7 @@ class MessageWriter:
         self._limit = limit
         self.pieces = 0
         self.hasNUL = False
+        self.before: ReadSoFar | None = None
 
     @property
     def size(self) -> int:
@@ -203,6 +222,7 @@ class MessageReader:
     @ivar session: whose command it is.
     @ivar cursor: where it is.
     @ivar messages: read so far.
+    @ivar lastBegan: where the last of them begins, and how many literals are before it.
     """
 
     def __init__(self, session: IMAPSession, cursor: Cursor, partial: bool) -> None:
@@ -213,6 +233,7 @@ class MessageReader:
         self.session = session
         self.cursor = cursor
         self.messages: list[NewMessage] = []
+        self.lastBegan = 0, 0
         self._partial = partial
 
     def mailbox(self) -> str:
@@ -253,7 +274,8 @@ class MessageReader:
         """
         1*append-message, to the end of the command.
         """
-        self.one()
+        if not self.messages:
+            self.one()
         while not self.cursor.atEnd:
             if len(self.messages) >= MAX_MESSAGES:
                 raise MailError("Too many messages at once", imapCode="LIMIT")
@@ -264,6 +286,7 @@ class MessageReader:
         append-message
         """
         cursor = self.cursor
+        self.lastBegan = cursor.at, cursor.contentsTaken
         message = NewMessage()
         self.messages.append(message)
         cursor.space()
@@ -332,6 +355,7 @@ async def sinkFor(
             writer.abort()
         raise
     writer.pieces += 1
+    writer.before = ReadSoFar(name, tuple(reader.messages[:-1]), *reader.lastBegan)
     return writer
 
 
@@ -434,8 +458,14 @@ async def literalSink(session: IMAPSession, cursor: Cursor, size: int) -> IConte
     """
     reader = MessageReader(session, cursor, True)
     name = ""
+    last = cursor.contents[-1] if cursor.contents else None
     try:
-        name = reader.mailbox()
+        if isinstance(last, MessageWriter) and last.before is not None:
+            name = last.before.name
+            reader.messages = list(last.before.messages)
+            cursor.goOn(last.before.at, last.before.contents)
+        else:
+            name = reader.mailbox()
         reader.all()
     except OrdinaryLiteral:
         return None
