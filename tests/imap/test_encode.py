@@ -62,7 +62,7 @@ class EncodeTests(SynchronousTestCase):
             ("INBOX", b"INBOX", b"INBOX"),
             ("Sent Mail", b'"Sent Mail"', b'"Sent Mail"'),
             ("R&D", b"R&-D", b"R&D"),
-            ("台北日本語", b"&U,BTF2XlZyyKng-", "{15}\r\n台北日本語".encode()),
+            ("台北日本語", b"&U,BTF2XlZyyKng-", '"台北日本語"'.encode()),
             ('"My"\\', rb'"\"My\"\\"', rb'"\"My\"\\"'),
         ):
             self.assertEqual(mailbox(name), written)

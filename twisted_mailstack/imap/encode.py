@@ -33,7 +33,11 @@ def mailbox(name: str, utf8: bool = False) -> bytes:
     """
     @return: a mailbox name, encoded as the session wants it.
     """
-    return astring(encodeName(name, utf8))
+    encoded = encodeName(name, utf8)
+    if utf8 and not encoded.isascii():
+        # QUOTED-CHAR = ... / UTF8-2 / UTF8-3 / UTF8-4 (RFC 9051 §9)
+        return b'"%b"' % encoded.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    return astring(encoded)
 
 
 @lru_cache(maxsize=10_000)

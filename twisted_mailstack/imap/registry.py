@@ -36,6 +36,7 @@ from twisted_mailstack.imap.extensions import (
     i18nlevel,
     id,
     idle,
+    imap4rev2,
     inprogress,
     language,
     listextended,
@@ -91,6 +92,7 @@ COMMANDS: tuple[Command, ...] = (
 
 #: In the order in which CAPABILITY lists them.
 EXTENSIONS: tuple[Extension, ...] = (
+    imap4rev2.EXTENSION,
     literalplus.EXTENSION,
     sasl.SASL_IR,
     id.EXTENSION,

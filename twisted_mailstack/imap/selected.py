@@ -26,7 +26,7 @@ WRITING: Rights = frozenset("ieswt")
 
 class Selected:
     """
-    @ivar name: under which it was selected.
+    @ivar name: under which it was selected; C{given}: as the client wrote it.
     @ivar mailbox: the mailbox.
     @ivar view: what the client knows.
     @ivar readOnly: by EXAMINE.
@@ -54,7 +54,7 @@ class Selected:
         """
         For L{open}, which gives it its view.
         """
-        self.name = name
+        self.name = self.given = name
         self.mailbox = mailbox
         self.readOnly = readOnly
         self.rights: Rights | None = None
@@ -95,7 +95,10 @@ class Selected:
             await selected._learnRights()
             # Watched already: what happens after the question makes it stale.
             selected.view = view = View(await mailbox.changesSince(0))
-            if readOnly:
+            if selected.isRev2:
+                # There is no \\Recent any more: it is left to those who know it.
+                pass
+            elif readOnly:
                 # EXAMINE sees what is recent and takes none of it (RFC 3501 §6.3.2).
                 recent = min((await mailbox.status()).recent, len(view.uids))
                 if recent:
@@ -133,6 +136,11 @@ class Selected:
     def uidOnly(self) -> bool:
         """Whether messages are named by their UIDs alone (RFC 9586)."""
         return b"UIDONLY" in self._enabled
+
+    @property
+    def isRev2(self) -> bool:
+        """Whether the client speaks IMAP4rev2 (RFC 9051)."""
+        return b"IMAP4REV2" in self._enabled
 
     @property
     def tellsModSeqs(self) -> bool:
@@ -173,7 +181,7 @@ class Selected:
             try:
                 changes = await self.mailbox.changesSince(view.highestModSeq)
                 otherRights = await self._learnRights()
-                if changes.uidNext > view.uidNext:
+                if changes.uidNext > view.uidNext and not self.isRev2:
                     if self.readOnly:
                         # Recent for all that we know; the next session that selects takes them.
                         view.claim(view.uidNext, changes.uidNext - 1)
@@ -195,7 +203,7 @@ class Selected:
         if self.updates and (view.touched or view.hasGone):
             if new:
                 # Before their numbers are used (RFC 5267 §4.3.3).
-                parts.append(self._existsResponses())
+                parts.append(self.existsResponses())
                 new = 0
             touched, view.touched = view.touched or (), set()
             # Before the numbers of those that are gone go (§4.3.4).
@@ -209,11 +217,16 @@ class Selected:
         if not (view.hasGone or self._flagsUntold):
             self.toldModSeq = view.highestModSeq
         if new:
-            parts.append(self._existsResponses())
+            parts.append(self.existsResponses())
         return b"".join(parts)
 
-    def _existsResponses(self) -> bytes:
+    def existsResponses(self) -> bytes:
+        """
+        @return: how many messages there are, and how many of them are recent (RFC 3501 §7.3.2).
+        """
         view = self.view
+        if self.isRev2:
+            return b"* %d EXISTS\r\n" % len(view.uids)
         return b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view.uids), view.recent)
 
     def flagLists(self, indexes: Sequence[int]) -> list[bytes]:
@@ -250,7 +263,8 @@ class Selected:
         form = b"* %d UIDFETCH (" if self.uidOnly else b"* %d FETCH ("
         columns: list[Sequence[Any]] = [uids if self.uidOnly else [at + 1 for at in indexes]]
         items: list[bytes] = []
-        if (withUID or self.tellsModSeqs) and not self.uidOnly:
+        # RFC 9051 §7.5.2: unsolicited ones have the UID.
+        if (withUID or self.tellsModSeqs or self.isRev2) and not self.uidOnly:
             items.append(b"UID %d")
             columns.append(uids)
         if withFlags:

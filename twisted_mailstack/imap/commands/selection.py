@@ -32,7 +32,7 @@ async def examine(session: IMAPSession, cursor: Cursor) -> bytes:
 
 async def _select(session: IMAPSession, cursor: Cursor, readOnly: bool) -> bytes:
     cursor.space()
-    name = cursor.mailbox()
+    name, given = cursor.mailboxGiven()
     values: dict[bytes, Any] = {}
     parameters = session.registry.selectParameters
     if cursor.skip(b" "):
@@ -47,18 +47,18 @@ async def _select(session: IMAPSession, cursor: Cursor, readOnly: bool) -> bytes
         session.stream.write(b"* OK [CLOSED] Previous mailbox closed\r\n")
     mailbox = await session.theAccount().openMailbox(name)
     selected = await Selected.open(name, mailbox, readOnly, session.stream.wake, session.enabled)
+    selected.given = given
     session.selected = selected
     session.state = State.SELECTED
     view = selected.view
-    # A sequence number, which UIDONLY has none of.
-    unseen = None if selected.uidOnly else view.firstUnseen()
+    # A sequence number, which UIDONLY has none of; RFC 9051 has no such code.
+    unseen = None if selected.uidOnly or selected.isRev2 else view.firstUnseen()
     session.stream.write(
-        b"%b* %d EXISTS\r\n* %d RECENT\r\n%b"
+        b"%b%b%b"
         b"* OK [UIDVALIDITY %d] UIDs valid\r\n* OK [UIDNEXT %d] Predicted next UID\r\n"
         % (
             selected.flagsResponse(),
-            len(view.uids),
-            view.recent,
+            selected.existsResponses(),
             b"" if unseen is None else b"* OK [UNSEEN %d] First unseen\r\n" % unseen,
             selected.uidValidity,
             view.uidNext,
