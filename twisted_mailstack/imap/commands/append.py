@@ -334,6 +334,9 @@ async def sinkFor(
     message = reader.messages[-1]
     before = [each.writer for each in reader.messages[:-1]]
     sizes = [each.size for each in before if each is not None]
+    if before and before[-1] is not None:
+        # Only the last one's is looked at.
+        before[-1].before = None
     if sum(each for each in sizes if each <= SMALL_MESSAGE) > MAX_HELD:
         raise MailError("Too many messages at once", imapCode="LIMIT")
     # The owner of another's mailbox is nobody's business; what doesn't fit there is refused when it
