@@ -465,10 +465,13 @@ class ClientTests(SynchronousTestCase):
 
     # --- mutt ----------------------------------------------------------------------------------
 
-    def test_mutt(self) -> None:
-        """mutt opens the mailbox, saves a message to another one and sends by submission."""
+    def mutt(self, *arguments: str, stdin: bytes = b"", settings: str = "") -> None:
+        """
+        Run mutt in this test's INBOX.
+
+        @param settings: lines of its configuration.
+        """
         needs("mutt")
-        self.submit(message("for-mutt", b"read me\r\n"))
         config = self.folder / "muttrc"
         config.write_text(
             f"set ssl_force_tls=yes\nset certificate_file={self.certificate()}\n"
@@ -479,26 +482,59 @@ class ClientTests(SynchronousTestCase):
             f"set smtp_url='smtps://{self.me}@127.0.0.1:{self.ports['submissions']}'\n"
             f"set smtp_pass='{PASSWORD}'\nset from='{self.me}'\nset use_envelope_from=yes\n"
             "set confirmappend=no\nset confirmcreate=no\nset delete=yes\nset quit=yes\n"
-            "set wait_key=no\nset move=no\nset header_cache=''\nset sleep_time=0\n"
+            "set wait_key=no\nset move=no\nset header_cache=''\nset sleep_time=0\n" + settings
         )
         environment = {**os.environ, "TERM": "xterm", "HOME": str(self.folder)}
+        # mutt wants a terminal: script gives it one.
+        words = " ".join(
+            shlex.quote(word) for word in ("mutt", "-n", "-F", str(config), *arguments)
+        )
+        command = ["script", "-qec", words, "/dev/null"] if not stdin else ["sh", "-c", words]
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            timeout=60,
+            env=environment,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout[-2000:] + done.stderr[-2000:])
 
-        def mutt(*arguments: str, stdin: bytes = b"") -> None:
-            # mutt wants a terminal: script gives it one.
-            words = " ".join(
-                shlex.quote(word) for word in ("mutt", "-n", "-F", str(config), *arguments)
-            )
-            command = ["script", "-qec", words, "/dev/null"] if not stdin else ["sh", "-c", words]
-            done = subprocess.run(
-                command,
-                input=stdin,
-                capture_output=True,
-                timeout=60,
-                env=environment,
-            )
-            self.assertEqual(done.returncode, 0, done.stdout[-2000:] + done.stderr[-2000:])
-
-        mutt("-e", 'push "<tag-pattern>~A<enter><tag-prefix><copy-message>=Archive<enter><quit>"')
+    def test_mutt(self) -> None:
+        """mutt opens the mailbox, saves a message to another one and sends by submission."""
+        self.submit(message("for-mutt", b"read me\r\n"))
+        self.mutt(
+            "-e", 'push "<tag-pattern>~A<enter><tag-prefix><copy-message>=Archive<enter><quit>"'
+        )
         self.assertEqual(len(self.inbox("Archive")), 1)
-        mutt("-s", "sent by mutt", self.me, stdin=b"hello from mutt\n")
+        self.mutt("-s", "sent by mutt", self.me, stdin=b"hello from mutt\n")
         self.assertEqual(sum(b"sent by mutt" in octets for octets in self.inbox()), 1)
+
+    def test_muttQresync(self) -> None:
+        """
+        mutt comes back by QRESYNC (RFC 7162) to a mailbox in which messages were flagged and
+        expunged meanwhile, and new ones came: what it copies are those that are there and that
+        nobody flagged.
+        """
+        settings = (
+            f"set header_cache={self.folder}/cache\nset imap_condstore=yes\nset imap_qresync=yes\n"
+        )
+        for name in ("one", "two", "three", "four"):
+            self.submit(message(name, name.encode() + b"\r\n"))
+        self.mutt("-e", 'push "<quit>"', settings=settings)
+        other = self.imap()
+        other.select()
+        other.store("1,3", "+FLAGS", r"(\Deleted)")
+        other.expunge()
+        other.store("1", "+FLAGS", r"(\Flagged)")
+        self.submit(message("five", b"five\r\n"))
+        copy = 'push "<tag-pattern>!~F<enter><tag-prefix><copy-message>=Archive<enter><quit>"'
+        self.mutt("-d", "2", "-e", copy, settings=settings)
+        copied = self.inbox("Archive")
+        self.assertEqual(
+            [next(word for word in (b"four", b"five") if word in octets) for octets in copied],
+            [b"four", b"five"],
+        )
+        # That it did so by QRESYNC is in its own log.
+        log = (self.folder / ".muttdebug0").read_bytes()
+        self.assertRegex(log, rb"UID FETCH 1:4 \(FLAGS\) \(CHANGEDSINCE \d+ VANISHED\)")
+        self.assertIn(b"* VANISHED (EARLIER) 1,3", log)
