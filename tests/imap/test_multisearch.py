@@ -291,7 +291,10 @@ class ReturnTests(MultiTestCase):
         self.assertBad(self.server.login(), "ESEARCH IN (personal) RETURN (UPDATE) ALL")
         client = self.fill("F.")
         self.assertBad(client, "ESEARCH IN (mailboxes folder1) RETURN (UPDATE) ALL")
-        client.send(b"t ESEARCH IN (selected mailboxes folder1) RETURN (UPDATE COUNT) FLAGGED\r\n")
+        answer = client.send(
+            b"t ESEARCH IN (selected mailboxes folder1) RETURN (UPDATE) FLAGGED\r\n"
+        )
+        self.assertEqual(self.found(answer), {"INBOX": "", "folder1": ""})
         self.server.deliver(mailbox="folder1", flags=["\\Flagged"])
         client.check(r"""
             C: a STORE 2 +FLAGS.SILENT (\Flagged)

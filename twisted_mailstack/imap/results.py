@@ -10,12 +10,13 @@ registry. Without any the old untagged responses SEARCH and SORT are written.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from twisted_mailstack.errors import LimitExceeded, SyntaxProblem
 from twisted_mailstack.imap.encode import string
+from twisted_mailstack.imap.extension import SearchReturn
 from twisted_mailstack.imap.grammar import TAG, Cursor
 from twisted_mailstack.imap.search import (
     SLICE,
@@ -80,8 +81,11 @@ class Results:
 
     async def prepare(self) -> None:
         """
-        Render everything that was found, with turns for others if it is much.
+        Render everything that was found, if that is to be told, with turns for others if it is
+        much.
         """
+        if self.returns and b"ALL" not in self.returns:
+            return
         ranges = _Ranges()
         for start in range(0, len(self.found), SLICE):
             if start:
@@ -132,11 +136,12 @@ class _Ranges:
     """
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self._chunks: list[bytes] = []
         self._first = self._last = 0
 
     def extend(self, numbers: Iterable[int]) -> None:
-        first, last, parts = self._first, self._last, self._parts
+        first, last = self._first, self._last
+        parts: list[bytes] = []
         for number in numbers:
             if number == last + 1 and first:
                 last = number
@@ -145,13 +150,16 @@ class _Ranges:
                 parts.append(b"%d" % first if first == last else b"%d:%d" % (first, last))
             first = last = number
         self._first, self._last = first, last
+        if parts:
+            # Octets cost much less in one piece.
+            self._chunks.append(b",".join(parts))
 
     def render(self) -> bytes:
         if self._first:
             # Closes the last one.
             self.extend((0,))
             self._first = 0
-        return b",".join(self._parts)
+        return b",".join(self._chunks)
 
 
 def readReturns(session: IMAPSession, cursor: Cursor) -> dict[bytes, Any] | None:
@@ -286,11 +294,20 @@ def check(results: Results) -> None:
     """
     @raise MailError: if a return option can't be had; nothing is done yet.
     """
-    known = results.session.registry.searchReturns
-    for name in results.returns or ():
-        option = known[name]
+    for option in _options(results):
         if option.check is not None:
             option.check(results)
+
+
+def _options(results: Results) -> Iterator[SearchReturn]:
+    # Those that are for this mailbox.
+    session = results.session
+    selected = session.selected
+    isSelected = selected is not None and results.context.view is selected.view
+    for name in results.returns or ():
+        option = session.registry.searchReturns[name]
+        if isSelected or not option.ofSelected:
+            yield option
 
 
 def forget(session: IMAPSession, returns: Mapping[bytes, Any]) -> None:
@@ -315,8 +332,7 @@ async def tell(results: Results, name: bytes) -> None:
     if returns is None:
         await _tellNumbers(results, name, modSeq)
         return
-    if len(results.found) > SLICE:
-        await results.prepare()
+    await results.prepare()
     correlator = b"(TAG %b)" % string(results.tag)
     response = extended(results, correlator, modSeq)
     if response:
@@ -380,17 +396,19 @@ async def conclude(results: Results) -> None:
     """
     What return options do besides telling.
     """
-    known = results.session.registry.searchReturns
-    for name in results.returns or ():
-        option = known[name]
+    for option in _options(results):
         if option.conclude is not None:
             await option.conclude(results)
 
 
-def save(view: View, indexes: Iterable[int]) -> None:
+async def collectUIDs(context: Context, indexes: Sequence[int]) -> array[int]:
     """
-    C{$} is these messages now (RFC 5182).
-
-    @param indexes: ascending.
+    @return: the UIDs of these messages, in this order; if they are many, others have turns.
     """
-    view.saved = array("I", [view.uids[at] for at in indexes])
+    uids = context.view.uids
+    collected = array("I")
+    for start in range(0, len(indexes), SLICE):
+        if start:
+            await context.breathe()
+        collected.extend([uids[at] for at in indexes[start : start + SLICE]])
+    return collected

@@ -272,10 +272,29 @@ class UIDs(Node):
         return _within(context.view, candidates, self._resolved[1])
 
 
+class Saved(Node):
+    """What C{$} was when the command came (RFC 5182)."""
+
+    def __init__(self, uids: array[int]) -> None:
+        """
+        @param uids: ascending; they don't change any more.
+        """
+        self.uids = uids
+
+    async def narrow(self, context: Context, candidates: list[int]) -> list[int]:
+        """See L{Node}."""
+        if not candidates:
+            return candidates
+        uids, saved = context.view.uids, self.uids
+        start = bisect_left(saved, uids[candidates[0]])
+        wanted = set(saved[start : bisect_right(saved, uids[candidates[-1]], start)])
+        return [at for at in candidates if uids[at] in wanted]
+
+
 class Numbers(Node):
     """
-    What sequence numbers, or C{$}, meant when the command came, whatever becomes of the numbers
-    (RFC 5267 §4.3).
+    What sequence numbers meant when the command came, whatever becomes of the numbers (RFC 5267
+    §4.3).
     """
 
     def __init__(self, uids: NumberSet) -> None:
@@ -518,7 +537,7 @@ class Parser:
         numbers = self.cursor.sequenceSet()
         view = self.view
         if numbers is LAST_RESULT:
-            return Numbers(NumberSet.of(view.saved))
+            return Saved(view.saved)
         if byUID:
             return UIDs(numbers)
         if view.uidOnly:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
 from twisted.logger import Logger
 
@@ -17,7 +18,7 @@ from twisted_mailstack.imap.encode import string
 from twisted_mailstack.imap.extension import ONLY_SELECTED, Command, Extension, SearchReturn
 from twisted_mailstack.imap.extensions import partial
 from twisted_mailstack.imap.grammar import Cursor
-from twisted_mailstack.imap.results import Results, renderInOrder
+from twisted_mailstack.imap.results import Results, collectUIDs, renderInOrder
 from twisted_mailstack.imap.search import Context
 from twisted_mailstack.imap.session import IMAPSession
 
@@ -36,11 +37,14 @@ class Update:
 
     log = Logger()
 
-    def __init__(self, results: Results) -> None:
-        self._results = results
-        uids = results.context.view.uids
-        # In the order that the client has; ascending if it is that of the mailbox.
-        self._uids = array("I", [uids[at] for at in results.found])
+    def __init__(self, results: Results, uids: array[int]) -> None:
+        """
+        @param results: of the search; what was found isn't looked at.
+        @param uids: of what was found, in the order that the client has.
+        """
+        # The UIDs are enough to be held.
+        self._results = replace(results, found=(), _all=None)
+        self._uids = uids
         # What couldn't be looked at.
         self._missed: set[int] = set()
 
@@ -181,7 +185,8 @@ async def _update(results: Results) -> None:
             b"* NO [NOUPDATE %b] %b\r\n" % (string(results.tag), why.encode("ascii"))
         )
         return
-    selected.updates[results.tag] = Update(results)
+    uids = await collectUIDs(results.context, results.found)
+    selected.updates[results.tag] = Update(results, uids)
     if selected.view.touched is None:
         selected.view.touched = set()
 

@@ -23,7 +23,7 @@ from twisted_mailstack.imap.results import (
     readReturns,
     tagOf,
 )
-from twisted_mailstack.imap.search import SLICE, readQuery, readSearchCharset
+from twisted_mailstack.imap.search import readQuery, readSearchCharset
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.imap.sources import MailboxFilter, readFilters
 from twisted_mailstack.imap.view import View
@@ -127,7 +127,6 @@ async def _esearch(
         view.uidOnly = b"UIDONLY" in session.enabled
     query = await readQuery(session, cursor, view, charset)
     tag = tagOf(cursor)
-    known = session.registry.searchReturns
     looked = 0
     async for name, uidValidity, mailbox, view in _mailboxes(session, sources):
         isSelected = session.selected is not None and view is session.selected.view
@@ -136,14 +135,9 @@ async def _esearch(
             again = Cursor(cursor.text, at=start)
             again.utf8 = cursor.utf8
             query = await readQuery(session, again, view, charset)
-        own = {
-            each: value
-            for each, value in returns.items()
-            if isSelected or not known[each].ofSelected
-        }
         context = newContext(session, view, mailbox, tag)
         context.looked = looked
-        results = Results(session, tag, True, own, query, None, context)
+        results = Results(session, tag, True, returns, query, None, context)
         check(results)
         try:
             await lookUp(results)
@@ -153,8 +147,7 @@ async def _esearch(
             # It went while it was looked at.
             continue
         looked = context.looked
-        if len(results.found) > SLICE:
-            await results.prepare()
+        await results.prepare()
         if results.found:
             # "An ESEARCH response MUST NOT be returned for mailboxes that contain no matching
             # messages" (§2.1).

@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
+from array import array
+
 from twisted_mailstack.imap.extension import Extension, SearchReturn
-from twisted_mailstack.imap.results import Results, save
+from twisted_mailstack.imap.results import Results, collectUIDs
 from twisted_mailstack.imap.session import IMAPSession
 
 
 async def _save(results: Results) -> None:
-    save(results.context.view, results.told())
+    view = results.context.view
+    view.saved = await collectUIDs(results.context, results.told())
 
 
 def _failed(session: IMAPSession) -> None:
     # "A SEARCH command with the SAVE result option that caused the server to return the NO tagged
     # response sets the value of the search result variable to the empty sequence" (§2.1).
-    save(session.theSelected().view, ())
+    session.theSelected().view.saved = array("I")
 
 
 EXTENSION = Extension(
