@@ -547,8 +547,9 @@ class CopyTests(MailboxTestCase):
             S: a NO [TRYCREATE] No such mailbox
             C: b UID COPY 77 Nowhere
             S: b NO [TRYCREATE] No such mailbox
-            C: c CREATE Nowhere
-            S: c OK [MAILBOXID (M1-7)] CREATE completed
+        """)
+        self.assertIn(b"c OK ", session.send(b"c CREATE Nowhere\r\n"))
+        session.check("""
             C: d COPY 1 Nowhere
             S: d OK [COPYUID 7 1 1] COPY completed
         """)

@@ -71,6 +71,8 @@ if TYPE_CHECKING:
 
 #: Changed entries from which on reading the change log leaves the reactor's thread.
 MANY = 5000
+# No other system flag ends so; keywords have no backslash.
+_DELETED = " AND instr(e.flags, '\\Deleted')"
 #: Entries from which on a change runs in the writer's thread.
 LONG = 200
 
@@ -658,13 +660,14 @@ class SQLMailbox:
         return cast("tuple[int, int]", await self._change(change, 0))
 
     def _rows(
-        self, transaction: Transaction, uids: NumberSet | None, columns: str
+        self, transaction: Transaction, uids: NumberSet | None, columns: str, wanted: str = ""
     ) -> list[tuple[Any, ...]]:
-        # Entries by UID with columns of entry (e) and message (m).
+        # Entries by UID with columns of entry (e) and message (m); of those for which a condition
+        # holds.
         statement = (
             f"SELECT e.uid, {columns} FROM entry e"
             " JOIN message m ON m.account = e.account AND m.message = e.message"
-            " WHERE e.account = ? AND e.mailbox = ?"
+            f" WHERE e.account = ? AND e.mailbox = ?{wanted}"
         )
         key = (self._account, self._mailbox)
         if uids is None:
@@ -739,19 +742,24 @@ class SQLMailbox:
     async def expunge(self, uids: NumberSet | None, onlyDeleted: bool = True) -> Sequence[int]:
         """See L{IMailbox}."""
 
+        wanted = _DELETED if onlyDeleted else ""
+
         def change(transaction: Transaction) -> list[int]:
             box = Box(transaction, self._account, self._mailbox)
-            rows = self._rows(transaction, uids, "e.message, e.flags, m.octets")
-            if onlyDeleted:
-                rows = [row for row in rows if DELETED in flagsFromText(row[2])]
+            rows = self._rows(transaction, uids, "e.message, e.flags, m.octets", wanted)
             if rows:
                 box.remove(cast("list[tuple[int, int, str, int]]", rows))
                 dropCopies(transaction, self._account, [row[1] for row in rows])
             box.write()
             return [row[0] for row in rows]
 
-        size = (await self.status()).messages if uids is None else _size(uids)
-        return cast("list[int]", await self._change(change, size))
+        if uids is not None:
+            return cast("list[int]", await self._change(change, _size(uids)))
+        status = await self.status()
+        if onlyDeleted and not status.deleted:
+            # As with nearly every CLOSE: nobody has to look through the mailbox for it.
+            return []
+        return cast("list[int]", await self._change(change, status.messages))
 
     async def append(
         self, messages: Sequence[tuple[IStagedContent, Flags, int, int]]
