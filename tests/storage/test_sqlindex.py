@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.storage.test_sql import SQLStore
+from twisted_mailstack.errors import MailError
 from twisted_mailstack.interfaces import IMailbox, IMailStore
 from twisted_mailstack.model.message import summarise
 from twisted_mailstack.model.mime import unpackStructure
@@ -133,6 +134,9 @@ class IndexTests(IndexedStore, SynchronousTestCase):
         self.update()
         for text in ("before", "behind", "\U0001f600\U0001f601\U0001f602", "\ufffe\uffff."):
             self.assertEqual(self.candidates(text), [1], text)
+        self.append(self.inbox, b"Subject: in\0side\r\n\r\n")
+        self.update()
+        self.assertEqual(self.candidates("side"), [2])
 
     def test_everywhere(self) -> None:
         """A text that most messages have says nothing; with another one, that one counts."""
@@ -377,6 +381,18 @@ class IndexTests(IndexedStore, SynchronousTestCase):
         self.assertIn("mailstack index --rebuild", damage.what)
         self.update(rebuild=True)
         self.assertEqual(self.wait(self.store.check()), [])
+
+    def test_notSupported(self) -> None:
+        """A SQLite that can't index doesn't keep the store from starting, and nothing is hidden."""
+        self.wait(self.store.stop())
+        with patch.object(index, "_TABLES", ("", "", "CREATE VIRTUAL TABLE t USING nothing")):
+            self.store = self.startStore()
+            account = self.wait(self.store.openAccount(self.account.accountId))
+            self.inbox = self.wait(account.openMailbox("INBOX"))
+            self.append(self.inbox, b"Subject: alpha\r\n\r\n")
+            self.assertEqual(self.candidates("alpha"), None)
+            error = self.assertFails(self.store.updateIndexes([account.accountId]), MailError)
+            self.assertIn("SQLite", error.text)
 
     def test_permissions(self) -> None:
         """Others on the machine can't read what is in the mail."""

@@ -109,7 +109,7 @@ async def sort(program: Program, found: Sequence[int], context: Context) -> list
         where = {uids[at]: at for at in found}
         wanted = [SortCriterion(key, reverse) for key, reverse in criteria if key != RELEVANCY]  # type: ignore[arg-type]
         result = await mailbox.sortMessages(NumberSet.of(where), wanted)
-        return [where[uid] for uid in result if uid in where]
+        return _notGone(context, where, [(uid, where[uid]) for uid in result])
     rows = {row.at: row async for row in _values(context, found)}
     order = [at for at in found if at in rows]
     # From the last key to the first: sorting keeps the order of what is equal.
@@ -135,7 +135,8 @@ async def threadRows(found: Sequence[int], context: Context) -> list[tuple[int, 
         mailbox: Any = context.mailbox
         where = {uids[at]: at for at in found}
         rows: Sequence[ThreadRow] = await mailbox.threadRows(NumberSet.of(where))
-        return [(where[row.uid], row) for row in rows if row.uid in where]
+        _notGone(context, where, [(row.uid, where[row.uid]) for row in rows])
+        return [(where[row.uid], row) for row in rows]
     result = []
     async for each in _values(context, found):
         values = each.values
@@ -146,6 +147,16 @@ async def threadRows(found: Sequence[int], context: Context) -> list[tuple[int, 
         )
         result.append((each.at, row))
     return result
+
+
+def _notGone(
+    context: Context, where: Mapping[int, int], found: Sequence[tuple[int, int]]
+) -> list[int]:
+    # Those that the storage doesn't have any more.
+    if len(found) < len(where):
+        context.gone.update(where.values())
+        context.gone.difference_update(at for _, at in found)
+    return [at for _, at in found]
 
 
 class _Row(NamedTuple):

@@ -6,13 +6,14 @@ from __future__ import annotations
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.imap.extension import ONLY_SELECTED, Command, Extension
 from twisted_mailstack.imap.grammar import Cursor
-from twisted_mailstack.imap.search import Context, find, readCharset, readQuery
+from twisted_mailstack.imap.results import newContext, tagOf
+from twisted_mailstack.imap.search import find, readCharset, readQuery
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.imap.sort import threadRows
 from twisted_mailstack.imap.thread import orderedSubject, references, refs, render
 
 
-async def _thread(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
+async def _thread(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | None:
     cursor.space()
     selected = session.theSelected()
     algorithm = session.registry.threadAlgorithms.get(cursor.atom().upper())
@@ -22,23 +23,27 @@ async def _thread(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
     charset = readCharset(cursor)
     cursor.space()
     query = await readQuery(session, cursor, selected.view, charset)
-    context = Context(selected.view, selected.mailbox, session.stream)
+    context = newContext(session, selected.view, selected.mailbox, tagOf(cursor))
     rows = await threadRows(await find(query.node, context), context)
     messages = [(row.uid if byUID else at + 1, row) for at, row in rows]
     threads = await algorithm(messages, session.stream.breathe)
     lists = b"".join(render(threads))
     #   thread-data = "THREAD" [SP 1*thread-list]
     session.stream.write(b"* THREAD %b\r\n" % lists if lists else b"* THREAD\r\n")
+    if not byUID and (context.gone or selected.view.hasGone):
+        # RFC 5530 §3: some are gone, and may not be told here.
+        return b"[EXPUNGEISSUED] THREAD completed"
+    return None
 
 
-async def thread(session: IMAPSession, cursor: Cursor) -> None:
+async def thread(session: IMAPSession, cursor: Cursor) -> bytes | None:
     """RFC 5256 §3: no EXPUNGE may be told while it is answered."""
-    await _thread(session, cursor, False)
+    return await _thread(session, cursor, False)
 
 
-async def uidThread(session: IMAPSession, cursor: Cursor) -> None:
+async def uidThread(session: IMAPSession, cursor: Cursor) -> bytes | None:
     """RFC 5256 §3."""
-    await _thread(session, cursor, True)
+    return await _thread(session, cursor, True)
 
 
 #: The commands that all algorithms need.

@@ -55,6 +55,20 @@ _TABLES = (
 _UNKNOWN = {0: "\ufffd", **dict.fromkeys(range(0xD800, 0xE000), "\ufffd")}
 
 
+def isSupported() -> bool:
+    """
+    @return: whether this SQLite has what an index needs.
+    """
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute(_TABLES[2])
+    except sqlite3.Error:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
 class AccountIndex:
     """
     The index file of one account. Each method may run in any thread; several processes may use it.

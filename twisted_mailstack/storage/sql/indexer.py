@@ -179,9 +179,10 @@ class Indexer:
         """
         error = failure.value
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        others = len(self._waiting)
         self._waiting[account] = None
         if code in _BUSY:
-            return RETRY
+            return DELAY if others else RETRY
         if isinstance(error, sqlite3.DatabaseError) and account not in self._discarded:
             self.log.warn(
                 "the search index of account A{account} is made anew: {error}",

@@ -22,10 +22,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_mailstack.errors import (
+    CannotDoThat,
     MailError,
     NoSuchAccount,
     NoSuchMailbox,
@@ -47,7 +49,7 @@ from twisted_mailstack.storage.sql.check import checkDatabase
 from twisted_mailstack.storage.sql.connection import ReadingConnection, connect, explain
 from twisted_mailstack.storage.sql.content import ContentWriter, StagedContent, disown
 from twisted_mailstack.storage.sql.directory import SQLDirectory, accountNumber
-from twisted_mailstack.storage.sql.index import SLICE, AccountIndex
+from twisted_mailstack.storage.sql.index import SLICE, AccountIndex, isSupported
 from twisted_mailstack.storage.sql.indexer import Indexer, updateNow
 from twisted_mailstack.storage.sql.mailbox import Box, requireAccount, storeMessage
 from twisted_mailstack.storage.sql.memory import SQLMemory
@@ -84,6 +86,7 @@ class SQLMailStore:
     @ivar indexer: keeps the search indexes up, C{None} if there are none.
     """
 
+    log = Logger()
     reader: sqlite3.Connection
     writer: Writer
 
@@ -155,7 +158,9 @@ class SQLMailStore:
         self._started = True
         self._dataVersion = _dataVersion(self._writing)
         self._poll = self._clock.callLater(POLL_SECONDS, self._lookAround)
-        if self._indexing:
+        if self._indexing and not isSupported():
+            self.log.warn("this SQLite has no FTS5 with trigrams: searches go without an index")
+        elif self._indexing:
             self.indexer = Indexer(
                 self.path,
                 self._clock,
@@ -467,7 +472,10 @@ class SQLMailStore:
         @param progress: called with the messages that were looked at, about, and how many there
             are.
         @raise TemporaryFailure: if another process is about it, or it can't be written.
+        @raise CannotDoThat: if this SQLite can't.
         """
+        if not isSupported():
+            raise CannotDoThat("This SQLite has no FTS5 with trigrams")
         numbers = [accountNumber(each) for each in accounts]
         whole = sum(
             self.reader.execute(
