@@ -37,12 +37,13 @@ from twisted_mailstack.interfaces import (
     IMessageContent,
     ISpool,
     IStagedContent,
+    IURLKeys,
 )
 
 #: What is wrapped, by the interface that counts in the names of calls.
 _INTERFACES: tuple[type[Interface], ...] = (
     *(IMailStore, IAccount, IMailbox, IDirectory, ISpool, IKeyedMemory),
-    *(IContentWriter, IStagedContent, IMessageContent),
+    *(IContentWriter, IStagedContent, IMessageContent, IURLKeys),
 )
 _NEVER_FAIL = frozenset(("abort", "discard", "watch", "newContent", "stop"))
 #: Counted, but they answer at once.
