@@ -5,6 +5,7 @@ COMPRESS=DEFLATE (RFC 4978): C{twisted_mailstack.imap.extensions.compress}.
 from __future__ import annotations
 
 import zlib
+from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -139,6 +140,23 @@ class CompressTests(SynchronousTestCase):
             self.client.send(garbage)
             self.assertTrue(self.client.finished)
             self.assertIsNone(self.client.failure)
+
+    def test_random(self) -> None:
+        """Whatever octets come, in any pieces: they are read, or the connection ends."""
+        source = Random(4978)
+        for _ in range(100):
+            self.client = self.server.login()
+            packed = self.compress()
+            wire = bytearray(packed.deflate(b"a NOOP\r\nb CREATE {5+}\r\nfoo/x\r\nc NOOP\r\n"))
+            for _ in range(source.randrange(4)):
+                wire[source.randrange(len(wire))] = source.randrange(256)
+            wire += source.randbytes(source.randrange(50))
+            while wire and not self.client.finished:
+                piece = source.randrange(1, 20)
+                self.client.send(bytes(wire[:piece]))
+                del wire[:piece]
+            self.assertIsNone(self.client.failure)
+            self.client.disconnect()
 
     def test_ended(self) -> None:
         """A client that ends its deflated stream has nothing more to say."""

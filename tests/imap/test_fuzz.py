@@ -53,6 +53,14 @@ COMMANDS = (
     b"STATUS INBOX (APPENDLIMIT MAILBOXID)", b"URLFETCH imap://a@b/INBOX/;UID=1", b"RESETKEY INBOX",
     b"GENURLAUTH imap://a@b/INBOX/;UID=1;URLAUTH=anonymous INTERNAL",
     b"COPY 1:* Sent", b"UID COPY 2 INBOX", b"MOVE 1 Trash", b"UID MOVE 1:* Sent",
+    b'LIST (SUBSCRIBED REMOTE RECURSIVEMATCH) "" ("*" Sent/% {3+}\r\nfoo) RETURN (CHILDREN)',
+    b"LIST () foo (% bar) RETURN (SUBSCRIBED STATUS (SIZE MAILBOXID DELETED) SPECIAL-USE)",
+    b'LIST "" % RETURN (METADATA (/private/comment /shared/x) MYRIGHTS)', b'XLIST "" "*"',
+    b"CREATE bin (USE (\\Trash \\Important))", b"LANGUAGE", b'LANGUAGE fr "en-gb" i-default',
+    b'SETMETADATA INBOX (/private/comment "x" /shared/y ~{2+}\r\n\0z /private/z NIL)',
+    b"GETMETADATA (DEPTH infinity MAXSIZE 10) INBOX (/private /shared/y)", b"UNAUTHENTICATE",
+    b'GETMETADATA "" /shared/comment', b'SETMETADATA foo (/private/specialuse "\\\\Junk")',
+    b"ENABLE METADATA",
 )  # fmt: skip
 
 #: Pieces of which commands and other things are made.
@@ -71,7 +79,8 @@ TOKENS = (
 
 _RESPONSE = re.compile(
     rb"\+ [\x01-\x7f]*"
-    rb"|\* (?:OK|NO|BAD|BYE|CAPABILITY|ENABLED|ID|NAMESPACE|LIST|LSUB|STATUS|SEARCH|FLAGS)"
+    rb"|\* (?:OK|NO|BAD|BYE|CAPABILITY|ENABLED|ID|NAMESPACE|LIST|LSUB|STATUS|SEARCH|FLAGS"
+    rb"|XLIST|LANGUAGE|METADATA|ACL|LISTRIGHTS|MYRIGHTS|QUOTA|QUOTAROOT)"
     rb"(?: [\x01-\x7f]*)?"
     rb"|\* \d+ (?:EXISTS|RECENT|EXPUNGE|FETCH \([\x01-\x7f]*\))"
     rb'|[^\x00-\x20\x7f-\xff(){%*"\\+]+ (?:OK|NO|BAD) [\x01-\x7f]+',
