@@ -22,7 +22,7 @@ class XListTests(SynchronousTestCase):
     def test_attributes(self) -> None:
         """INBOX and the special uses are told by the names that such clients know."""
         now(self.server.account.createMailbox("All Mail", "\\All"))
-        now(self.server.account.createMailbox("Starred", "\\Flagged"))
+        now(self.server.account.createMailbox("Starred", "\\Flagged \\Important"))
         self.client.check(
             r"""
             C: a XLIST "" "%"
@@ -32,7 +32,7 @@ class XListTests(SynchronousTestCase):
             S: * XLIST (\HasNoChildren \Drafts) "/" Drafts
             S: * XLIST (\HasNoChildren \Spam) "/" Junk
             S: * XLIST (\HasNoChildren \Sent) "/" Sent
-            S: * XLIST (\HasNoChildren \Starred) "/" Starred
+            S: * XLIST (\HasNoChildren \Starred \Important) "/" Starred
             S: * XLIST (\HasNoChildren \Trash) "/" Trash
             S: a OK XLIST completed
             """

@@ -12,7 +12,7 @@ from twisted_mailstack.model.records import MailboxInfo
 
 def attributes(info: MailboxInfo, hasChildren: bool) -> tuple[bytes, ...]:
     """RFC 6154 §2: in an ordinary LIST too."""
-    return (info.specialUse.encode("ascii"),) if info.specialUse else ()
+    return tuple(info.specialUse.encode("ascii").split()) if info.specialUse else ()
 
 
 EXTENSION = Extension(
