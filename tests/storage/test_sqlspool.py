@@ -19,7 +19,7 @@ from tests.storage.test_sqlfaults import BrokenStore, Disk
 from twisted_mailstack.errors import TemporaryFailure
 from twisted_mailstack.interfaces import IMailStore
 from twisted_mailstack.model.address import Address
-from twisted_mailstack.model.queue import LOCAL, Outcome, QueuedMessage, QueueFilter
+from twisted_mailstack.model.queue import DELIVERED, LOCAL, Outcome, QueuedMessage, QueueFilter
 from twisted_mailstack.model.records import Damage
 from twisted_mailstack.storage.sql import spool as spoolModule
 from twisted_mailstack.storage.sql.store import FILE, SQLMailStore
@@ -329,6 +329,7 @@ class FaultTests(SQLSpoolTestCase, SynchronousTestCase):
                     queued,
                     [Outcome(message.spoolId, 0, True), Outcome(message.spoolId, 1, False, "no")],
                     [None, waiting],
+                    [[self.recipient("told@example.test", 2, destination=DELIVERED)], []],
                 )
             )
         )
@@ -346,7 +347,9 @@ class FaultTests(SQLSpoolTestCase, SynchronousTestCase):
         """Copies out of the spool."""
         message = self.all()[0]
         placements = [(2, self.placement("alice")), (0, self.placement("bob"))]
-        self.everyStatement(lambda: self.wait(self.spool.place(message.spoolId, placements, 0)))
+        self.everyStatement(
+            lambda: self.wait(self.spool.place(message.spoolId, placements, 0, (2,)))
+        )
 
     def test_operators(self) -> None:
         """What operators do."""
