@@ -11,7 +11,7 @@ own that had such a name before goes on having it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
@@ -49,6 +49,7 @@ from twisted_mailstack.model.rights import (
 )
 from twisted_mailstack.sharing.identifiers import canonicalIdentifier
 from twisted_mailstack.sharing.mailbox import SharedMailbox
+from twisted_mailstack.sharing.watching import Watching
 
 #: RFC 2342: "Other Users' Namespace" and "Shared Namespace".
 OTHERS_PREFIX = "Other Users/"
@@ -304,6 +305,38 @@ class SharingAccount:
     @staticmethod
     def _stays() -> CannotDoThat:
         return CannotDoThat("A mailbox stays in its account: copy the messages instead")
+
+    def watch(self, changed: Callable[[str], None]) -> Callable[[], None]:
+        """See L{IAccount}."""
+        watching = Watching(self._visible, changed)
+        stops = (
+            self.own.watch(changed),
+            self._control.watch(watching.refresh),
+            watching.stop,
+        )
+        watching.refresh(tell=False)
+
+        def stop() -> None:
+            for each in stops:
+                each()
+
+        return stop
+
+    async def _visible(self) -> dict[str, tuple[IAccount, object]]:
+        found: dict[str, tuple[IAccount, object]] = {}
+        owners: dict[str, IAccount] = {}
+        for each in await self._control.shared(self._wanted):
+            rights = effectiveRights(each.entries, self._identifiers)
+            if "l" not in rights or each.accountId == self.accountId:
+                continue
+            try:
+                if each.accountId not in owners:
+                    owners[each.accountId] = await self._store.openAccount(each.accountId)
+            except NoSuchAccount:
+                continue
+            what = each.publicName, each.info.name, rights
+            found[each.info.mailboxId] = owners[each.accountId], what
+        return found
 
     # --- ISurveyableAccount --------------------------------------------------------------------
 

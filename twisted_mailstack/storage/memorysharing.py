@@ -5,9 +5,10 @@ Access control lists of the memory store.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_mailstack.errors import AlreadyExists, CannotDoThat, NoSuchAccount, NoSuchMailbox
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
 class MemoryAccessControl:
     """See L{IAccessControl}."""
 
+    log = Logger()
+
     def __init__(self, store: MemoryMailStore) -> None:
         self._store = store
         self._published: dict[str, str] = {}
+        self._watchers: dict[object, Callable[[], None]] = {}
 
     def _find(self, mailboxId: str) -> tuple[MemoryAccount, Box] | None:
         for account in self._store.accounts.values():
@@ -67,6 +71,7 @@ class MemoryAccessControl:
         box.access = kept
         self._store.changed(account, box)
         self._store.tell()
+        self._tell()
 
     async def shared(self, identifiers: Collection[str]) -> Sequence[SharedMailbox]:
         """See L{IAccessControl}."""
@@ -93,6 +98,7 @@ class MemoryAccessControl:
         self._withdraw(accountId)
         if name is not None:
             self._published[name] = accountId
+        self._tell()
 
     def _withdraw(self, accountId: str) -> None:
         self._published = {n: each for n, each in self._published.items() if each != accountId}
@@ -111,6 +117,20 @@ class MemoryAccessControl:
                 for identifier in withNegative((str(removed.address),)):
                     if box.access.pop(identifier, None) is not None:
                         self._store.changed(account, box)
+        self._tell()
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """See L{IAccessControl}."""
+        token = object()
+        self._watchers[token] = changed
+        return lambda: cast(None, self._watchers.pop(token, None))
+
+    def _tell(self) -> None:
+        for changed in list(self._watchers.values()):
+            try:
+                changed()
+            except Exception:
+                self.log.failure("a watcher failed")
 
 
 def _chosen(box: Box, identifiers: Collection[str] | None) -> dict[str, Rights]:

@@ -7,7 +7,7 @@ about.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
@@ -30,6 +30,8 @@ from twisted_mailstack.storage.sql.writer import Transaction
 if TYPE_CHECKING:
     from twisted_mailstack.storage.sql.store import SQLMailStore
 
+#: What changes with each change of any list: no account has that number.
+ANY_LIST = (-1, 0)
 #: One spelling for each, and no number that SQLite has not.
 _MAILBOX_ID = re.compile(r"M([1-9][0-9]{0,17})-([1-9][0-9]{0,17})\Z")
 _ACCOUNT_ID = re.compile(r"A([1-9][0-9]{0,17})\Z")
@@ -88,7 +90,7 @@ class SQLAccessControl:
                 if row is None:
                     _requireRoom(transaction, key)
                 _insert(transaction, key, {identifier: new})
-            transaction.changed.add(key)
+            transaction.changed |= {key, ANY_LIST}
 
         await self._store.writer.submit(change)
 
@@ -103,7 +105,7 @@ class SQLAccessControl:
             _requireMailbox(transaction, key)
             dropAccess(transaction, *key)
             _insert(transaction, key, kept)
-            transaction.changed.add(key)
+            transaction.changed |= {key, ANY_LIST}
 
         await self._store.writer.submit(change)
 
@@ -141,6 +143,7 @@ class SQLAccessControl:
                 "SELECT 1 FROM account WHERE account = ?", (account,)
             ).fetchone():
                 raise NoSuchAccount()
+            transaction.changed.add(ANY_LIST)
             transaction.execute("DELETE FROM published WHERE account = ?", (account,))
             if name is None:
                 return
@@ -156,6 +159,10 @@ class SQLAccessControl:
             "SELECT account FROM published WHERE name = ?", (name,)
         ).fetchone()
         return None if row is None else f"A{row[0]}"
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """See L{IAccessControl}."""
+        return self._store.watchers.add(ANY_LIST, changed)
 
 
 def _requireMailbox(transaction: Transaction, key: tuple[int, int]) -> None:
@@ -217,6 +224,7 @@ def forgetAccount(transaction: Transaction, account: int) -> None:
     row = transaction.execute(
         "SELECT local_part, domain FROM account WHERE account = ?", (account,)
     ).fetchone()
+    transaction.changed.add(ANY_LIST)
     for identifier in withNegative((str(Address(*row)),)):
         rows: list[tuple[int, int]] = transaction.execute(
             "DELETE FROM access WHERE identifier = ? RETURNING account, mailbox", (identifier,)

@@ -151,6 +151,29 @@ class AccessControlContract(StorageContract):
         self.wait(self.sharing.replace(self.work.mailboxId, {}))
         self.assertEqual(len(told), 2)
 
+    def test_anyWatched(self) -> None:
+        """Who watches all lists is told of each change of any, and of what is public."""
+        self.addAccount("bob")
+        told: list[str] = []
+        stop = self.sharing.watch(lambda: told.append("changed"))
+        for change in (
+            self.sharing.change(self.work.mailboxId, BOB, FlagOperation.REPLACE, frozenset("l")),
+            self.sharing.replace(self.work.mailboxId, {BOB: frozenset("r")}),
+            self.sharing.publish(self.account.accountId, "office"),
+            self.sharing.publish(self.account.accountId, None),
+            self.store.directory.removeAccount(self.address("bob")),
+        ):
+            del told[:]
+            self.wait(change)
+            self.assertEqual(len(told), 1)
+        del told[:]
+        self.append(self.work)
+        self.assertEqual(told, [])
+        stop()
+        stop()
+        self.grant("anyone", "l")
+        self.assertEqual(told, [])
+
     def test_rename(self) -> None:
         """A list stays through RENAME, those of the mailboxes below too (RFC 4314 §4)."""
         below = self.mailbox("Work/Plans")
