@@ -726,6 +726,19 @@ class HighestModSeqTests(CondstoreTestCase):
         )
         self.assertEqual(client.send(b"DONE\r\n"), b"a OK IDLE terminated\r\n")
 
+    def test_metadata(self) -> None:
+        """SETMETADATA "MUST increment the per-mailbox mod-sequence" (§3.2)."""
+        client = self.select(1, " (CONDSTORE)")
+        client.check(
+            """
+            C: a SETMETADATA INBOX (/private/comment "mine")
+            S: a OK [HIGHESTMODSEQ 9] SETMETADATA completed
+            C: b STATUS INBOX (HIGHESTMODSEQ)
+            S: * STATUS INBOX (HIGHESTMODSEQ 9)
+            S: b OK STATUS completed
+            """
+        )
+
     def test_close(self) -> None:
         """CLOSE "MUST NOT send" it (§3.2.8)."""
         client = self.select(1, " (CONDSTORE)")

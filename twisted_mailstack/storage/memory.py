@@ -705,6 +705,8 @@ class MemoryAccount:
         """See L{IMetadataAccount}."""
         self._require()
         modSeq = self._metadata.set(mailboxName, values, limit, reader)
+        if mailboxName:
+            self.changed(self.boxes[mailboxName], modSeq)
         self._listChanged()
         return modSeq
 

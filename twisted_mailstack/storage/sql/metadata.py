@@ -98,6 +98,12 @@ class Metadata:
                 " AND entry = ?",
                 [(self._account, mailbox, each, *row) for row in removed],
             )
+        if mailbox:
+            transaction.execute(
+                "UPDATE mailbox SET mod_seq = ? WHERE account = ? AND mailbox = ? AND selectable",
+                (modSeq, self._account, mailbox),
+            )
+            transaction.changed.add((self._account, mailbox))
         transaction.changed.add((self._account, 0))
         return modSeq
 

@@ -22,6 +22,7 @@ from twisted_mailstack.interfaces import (
     ISurveyableAccount,
 )
 from twisted_mailstack.model.records import MetadataChange
+from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.testing.contracts.base import StorageContract
 
 #: Of entries, where a test isn't about it.
@@ -157,6 +158,29 @@ class MetadataAccountContract(StorageContract):
         """
         modSeq: int = self.wait(self.account.setMetadata(mailboxName, values, limit, reader))
         return modSeq
+
+    def test_highestModSeq(self) -> None:
+        """
+        A change is one of the mailbox, with its modSeq, of no message in it (RFC 7162 §3.2).
+        """
+        self.make("a", "b")
+        mailbox, other = (self.wait(self.account.openMailbox(name)) for name in ("a", "b"))
+        self.append(mailbox, b"one")
+        before = self.wait(mailbox.status())
+        untouched = self.wait(other.status())
+        calls: list[None] = []
+        stop = mailbox.watch(lambda: calls.append(None))
+        for values in ({"/shared/comment": b"x"}, {"/private/comment": b"y"}):
+            modSeq = self.put(values, "a")
+            self.assertEqual(self.wait(mailbox.status()).highestModSeq, modSeq)
+        stop()
+        self.assertTrue(calls)
+        changes = self.wait(mailbox.changesSince(before.highestModSeq))
+        self.assertEqual((list(changes.uids), changes.highestModSeq), ([], modSeq))
+        self.assertEqual(changes.vanished, NumberSet())
+        self.assertEqual(self.wait(other.status()), untouched)
+        self.put({"/shared/comment": b"x"})
+        self.assertEqual(self.wait(mailbox.status()), before._replace(highestModSeq=modSeq))
 
     def changes(self, modSeq: int, reader: str | None = None) -> list[tuple[str, str]]:
         """
