@@ -777,6 +777,11 @@ class IAccessControl(Interface):
         @return: the accountId of the account that is public under that name.
         """
 
+    def watch(changed: Callable[[], None]) -> Callable[[], None]:
+        """
+        Be called after any change of any list, or of what is public. As L{IMailbox.watch}.
+        """
+
 
 class ISharingAccount(IAccount):
     """
@@ -788,8 +793,9 @@ class ISharingAccount(IAccount):
 
     C{createMailbox} needs the right C{k} in the nearest superior mailbox (an account's INBOX is
     above all its others), C{deleteMailbox} C{x}, C{renameMailbox} both, and it goes on within one
-    account only. C{openMailbox} gives L{IRestrictedMailbox}es. C{quota}, C{lockMaildrop} and
-    C{watch} are those of the account itself.
+    account only. C{openMailbox} gives L{IRestrictedMailbox}es. C{watch} is about all that
+    C{listMailboxes} has, and what may be done there; C{quota} and C{lockMaildrop} are those of the
+    account itself.
     """
 
     othersPrefix: str = Attribute("Of the names of other persons' mailboxes, with the delimiter.")
