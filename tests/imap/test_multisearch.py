@@ -296,11 +296,10 @@ class ReturnTests(MultiTestCase):
         )
         self.assertEqual(self.found(answer), {"INBOX": "", "folder1": ""})
         self.server.deliver(mailbox="folder1", flags=["\\Flagged"])
-        client.check(r"""
-            C: a STORE 2 +FLAGS.SILENT (\Flagged)
-            S: * ESEARCH (TAG "t") UID ADDTO (0 3)
-            S: a OK STORE completed
-        """)
+        self.assertRegex(
+            client.send(b"a STORE 2 +FLAGS.SILENT (\\Flagged)\r\n"),
+            rb"\A\* ESEARCH \(TAG \"t\" MAILBOX INBOX UIDVALIDITY \d+\) UID ADDTO \(0 3\)\r\na OK ",
+        )
 
     def test_tagReuse(self) -> None:
         """

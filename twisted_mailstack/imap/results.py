@@ -49,6 +49,8 @@ class Results:
     @ivar query: what was searched for.
     @ivar arrange: the order, C{None} for that of the mailbox.
     @ivar context: what was looked at.
+    @ivar place: of the mailbox, in the correlator of ESEARCH responses (RFC 7377 §2.1); empty where
+        it can't be another than the selected one.
     @ivar found: indexes in the view of the context, in that order; with L{reaches}, maybe only so
         many from its ends as the options need.
     """
@@ -60,8 +62,16 @@ class Results:
     query: Query
     arrange: Arrange | None
     context: Context
+    place: bytes = b""
     found: Sequence[int] = ()
     _all: bytes | None = None
+
+    @property
+    def head(self) -> bytes:
+        """What an ESEARCH response begins with."""
+        #   search-correlator = SP "(" one-correlator *(SP one-correlator) ")"
+        uid = b" UID" if self.byUID else b""
+        return b"* ESEARCH (TAG %b%b)%b" % (string(self.tag), self.place, uid)
 
     def numbers(self, indexes: Iterable[int]) -> list[int]:
         """
@@ -333,8 +343,7 @@ async def tell(results: Results, name: bytes) -> None:
         await _tellNumbers(results, name, modSeq)
         return
     await results.prepare()
-    correlator = b"(TAG %b)" % string(results.tag)
-    response = extended(results, correlator, modSeq)
+    response = extended(results, modSeq)
     if response:
         session.stream.write(response)
     await conclude(results)
@@ -366,7 +375,7 @@ def highestModSeq(results: Results) -> bytes:
     return b"%d" % highest if highest else b""
 
 
-def extended(results: Results, correlator: bytes, modSeq: bytes) -> bytes:
+def extended(results: Results, modSeq: bytes) -> bytes:
     """
     @return: the ESEARCH response (RFC 4466 §2.6.2), empty if none is wanted.
     """
@@ -375,9 +384,7 @@ def extended(results: Results, correlator: bytes, modSeq: bytes) -> bytes:
     silent = bool(returns) and all(known[name].silent for name in returns)
     if silent:
         return b""
-    parts = [b"* ESEARCH ", correlator]
-    if results.byUID:
-        parts.append(b" UID")
+    parts = [results.head]
     shown = {name: value for name, value in returns.items() if not known[name].silent}
     if not shown and results.found:
         # "If the list of result options is empty … equivalent to "(ALL)"" (RFC 4731 §3.1).

@@ -84,10 +84,7 @@ class Update:
             parts += self._add([view.uids[at] for at in added], order)
         if not parts:
             return b""
-        head = [b"* ESEARCH (TAG %b)" % string(results.tag)]
-        if results.byUID:
-            head.append(b"UID")
-        return b" ".join(head + parts) + b"\r\n"
+        return b" ".join([results.head, *parts]) + b"\r\n"
 
     def _among(self, uids: Iterable[int]) -> set[int]:
         """

@@ -8,7 +8,6 @@ from typing import Any
 
 from twisted_mailstack.errors import LimitExceeded, MailError, SyntaxProblem
 from twisted_mailstack.imap.encode import mailbox as encodedName
-from twisted_mailstack.imap.encode import string
 from twisted_mailstack.imap.extension import LOGGED_IN, Command, Extension
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.results import (
@@ -137,7 +136,8 @@ async def _esearch(
             query = await readQuery(session, again, view, charset)
         context = newContext(session, view, mailbox, tag)
         context.looked = looked
-        results = Results(session, tag, True, returns, query, None, context)
+        place = b" MAILBOX %b UIDVALIDITY %d" % (encodedName(name, cursor.utf8), uidValidity)
+        results = Results(session, tag, True, returns, query, None, context, place)
         check(results)
         try:
             await lookUp(results)
@@ -151,12 +151,7 @@ async def _esearch(
         if results.found:
             # "An ESEARCH response MUST NOT be returned for mailboxes that contain no matching
             # messages" (§2.1).
-            correlator = b"(TAG %b MAILBOX %b UIDVALIDITY %d)" % (
-                string(tag),
-                encodedName(name, cursor.utf8),
-                uidValidity,
-            )
-            session.stream.write(extended(results, correlator, highestModSeq(results)))
+            session.stream.write(extended(results, highestModSeq(results)))
         await conclude(results)
         await session.stream.drain()
         await context.breathe()
