@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.imap.stepped import SteppedServer
 from tests.imap.support import now
 from tests.imap.test_append import DATE, AppendTestCase
+from twisted_mailstack.errors import MessageExpunged, StoreDamaged
 from twisted_mailstack.imap.extensions import catenate
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.records import SMALL_MESSAGE
@@ -248,17 +249,28 @@ class CatenateTests(CatenateTestCase):
             self.assertEqual(self.only(), b"12" + DRAFT + b")\r\n")
 
     def test_expungedMeanwhile(self) -> None:
-        """A message that goes while it is read makes the URL bad."""
-        original = MemoryContent.read
+        """A message that goes while it is read makes the URL bad; nothing is stored."""
 
-        async def read(content: MemoryContent, offset: int, length: int) -> bytes:
-            await self.server.account.deleteMailbox("Drafts")
-            return await original(content, offset, length)
+        async def gone(*_: object) -> bytes:
+            raise MessageExpunged()
 
-        self.assertIn(b" OK ", self.compose(b"URL /Drafts/;UID=1"))
-        self.patch(MemoryContent, "read", read)
-        self.compose(b"URL /Drafts/;UID=1", b"URL /Drafts/;UID=1")
-        self.assertEqual(len(self.stored()), 1)
+        patch = self.patch(MemoryContent, "read", gone)
+        answer = self.compose(b"TEXT " + literal(b"a"), b"URL /Drafts/;UID=1")
+        patch.restore()
+        self.assertRegex(answer, rb"^A003 NO \[BADURL /Drafts/;UID=1\] ")
+        self.assertEqual(self.stored(), [])
+
+    def test_damagedSource(self) -> None:
+        """A message that can't be read is no fault of the URL's."""
+
+        async def damaged(*_: object) -> bytes:
+            raise StoreDamaged()
+
+        patch = self.patch(MemoryContent, "read", damaged)
+        answer = self.compose(b"URL /Drafts/;UID=1")
+        patch.restore()
+        self.assertRegex(answer, rb"^A003 NO \[SERVERBUG\] ")
+        self.assertEqual(self.stored(), [])
 
     def test_othersMailbox(self) -> None:
         """URLs name the mailboxes of who is logged in, of nobody else."""
