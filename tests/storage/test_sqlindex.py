@@ -347,6 +347,40 @@ class IndexTests(IndexedStore, SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.clock.advance(2 * DELAY)
 
+    def test_interrupted(self) -> None:
+        """A slice that ends amidst leaves the index as it was, and is made again."""
+        for number in range(5):
+            self.append(self.inbox, b"Subject: alpha%d\r\n\r\n" % number)
+        self.patch(index, "SLICE", 2)
+        connection = self.store.connect()
+        self.addCleanup(connection.close)
+        self.index.update(connection)
+        found = index._documents
+        seen: list[int] = []
+
+        def broken(database: sqlite3.Connection, content: int, *row: Any) -> Any:
+            seen.append(content)
+            if content == 4 and seen.count(4) == 1:
+                raise RuntimeError("the power fails")
+            return found(database, content, *row)
+
+        self.patch(index, "_documents", broken)
+        self.assertRaises(RuntimeError, self.index.update, connection)
+        self.assertEqual(self.candidates("beta"), [3, 4, 5])
+        self.update()
+        self.assertEqual(self.candidates("beta"), [])
+        self.assertEqual(self.candidates("alpha3"), [4])
+        self.assertSound()
+
+    def test_brokenIndexer(self) -> None:
+        """A defect in the indexer is logged, and keeps nobody from finding anything."""
+        with patch.object(index, "_documents", lambda *_: 1 // 0):
+            self.append(self.inbox, b"Subject: alpha\r\n\r\n")
+            self.waitUntil(lambda: self.flushLoggedErrors(ZeroDivisionError))
+        self.assertEqual(self.candidates("alpha"), None)
+        self.append(self.inbox, b"Subject: alpha\r\n\r\n")
+        self.waitUntil(lambda: self.candidates("beta") == [])
+
     def test_busy(self) -> None:
         """While another process is about it, it is left alone and can be read."""
         self.append(self.inbox, b"Subject: alpha\r\n\r\n")

@@ -35,11 +35,11 @@ from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.model.text import fold
 
 #: Words of a search that may differ; longer searches are for the text as it is.
-MAX_WORDS = 20
+MAX_WORDS = 10
 #: Letters of a word that may differ.
 MAX_WORD = 40
 #: Places of one text at which a word is looked for.
-MAX_PLACES = 1000
+MAX_PLACES = 200
 
 _WORD = re.compile(r"\w+")
 
@@ -59,6 +59,8 @@ class Word:
         count = self.allowed + 1
         cuts = [length * number // count for number in range(count + 1)]
         self.pieces = [text[cuts[n] : cuts[n + 1]] for n in range(count)]
+        # Where in the word each of them begins.
+        self._begins = cuts[:-1]
 
     def score(self, text: str) -> int:
         """
@@ -72,26 +74,32 @@ class Word:
         best = self.allowed + 1
         places = 0
         seen: set[str] = set()
-        for piece in self.pieces:
+        for piece, begin in zip(self.pieces, self._begins, strict=True):
             at = text.find(piece)
-            while at >= 0 and places < MAX_PLACES:
-                places += 1
-                word = _wordAround(text, at, at + len(piece))
-                if word not in seen and abs(len(word) - len(self.text)) <= self.allowed:
+            # As it is it would have been found: nothing is nearer than one letter.
+            while at >= 0 and places < MAX_PLACES and best > 1:
+                start, end = _wordAround(text, at, at + len(piece))
+                word = text[start:end]
+                if (
+                    word not in seen
+                    and abs(len(word) - len(self.text)) <= self.allowed
+                    and abs(at - start - begin) <= self.allowed
+                ):
+                    places += 1
                     seen.add(word)
                     best = min(best, _distance(self.text, word))
                 at = text.find(piece, at + 1)
         return round(100 * (1 - best / (self.allowed + 1))) if best <= self.allowed else 0
 
 
-def _wordAround(text: str, start: int, end: int) -> str:
+def _wordAround(text: str, start: int, end: int) -> tuple[int, int]:
     # One that is much longer is another word, wherever it ends.
     least, most = max(0, start - MAX_WORD), min(len(text), end + MAX_WORD)
     while start > least and (text[start - 1].isalnum() or text[start - 1] == "_"):
         start -= 1
     while end < most and (text[end].isalnum() or text[end] == "_"):
         end += 1
-    return text[start:end]
+    return start, end
 
 
 def _distance(one: str, other: str) -> int:

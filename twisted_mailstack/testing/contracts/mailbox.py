@@ -1265,6 +1265,16 @@ class SearchableMailboxContract(StorageContract):
             if found is not None:
                 self.assertEqual(uids - set(found.select([1, 2, 3])), set(), texts)
 
+    def test_where(self) -> None:
+        """Asked about the header alone, or the body alone, no message is left out either."""
+        inbox = self.mailbox("INBOX")
+        self.append(inbox, b"Subject: alpha\r\n\r\nbeta\r\n")
+        self.append(inbox, b"Subject: beta\r\n\r\nalpha\r\n")
+        for inHeader, inBody, uid in ((True, False, 1), (False, True, 2)):
+            found = self.wait(ISearchableMailbox(inbox).candidates(["alpha"], inHeader, inBody))
+            if found is not None:
+                self.assertIn(uid, found)
+
     def test_deleted(self) -> None:
         """A mailbox that is gone has no candidates."""
         other = self.mailbox("other")
