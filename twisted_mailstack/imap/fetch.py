@@ -320,6 +320,7 @@ class Plan:
     @ivar flags: whether FLAGS is told.
     @ivar bare: whether nothing precedes the sections.
     @ivar setsSeen: whether any of them sets C{\\Seen}.
+    @ivar decodes: whether any of them is decoded.
     @ivar slice: rows at a time.
     @ivar headersOnly: the sections need the message's header only.
     @ivar sectionColumn: where in a row the header or the message is.
@@ -351,6 +352,7 @@ class Plan:
         if not self.sections:
             self._form += b")\r\n"
         self.setsSeen = any(not section.peek for section in self.sections)
+        self.decodes = any(section.decode for section in self.sections)
         self.slice = METADATA_SLICE
         self.headersOnly = bool(self.sections) and all(each.headerOnly for each in self.sections)
         self.sectionColumn = len(attributes) + 1
@@ -510,7 +512,8 @@ async def _sendRows(
                 # What can fail, if stored data is damaged, comes before anything is said.
                 root = plan.structure(row)
                 try:
-                    requireDecodable(plan.sections, root)
+                    if plan.decodes:
+                        requireDecodable(plan.sections, root)
                 except UnknownEncoding as error:
                     problem = problem or error
                     continue
@@ -527,7 +530,8 @@ async def _sendRows(
                 # Too large to hold: straight from the store.
                 try:
                     content = await selected.mailbox.openMessage(uid)
-                    requireDecodable(plan.sections, content.structure)
+                    if plan.decodes:
+                        requireDecodable(plan.sections, content.structure)
                     pieces = _pieces(plan.sections, content, stream)
                     # Nothing is said of a message before something of it could be read.
                     output += (parts, await anext(pieces))
