@@ -45,8 +45,12 @@ async def _selected(session: IMAPSession, value: object) -> None:
 async def _changedSince(request: FetchRequest) -> None:
     """RFC 7162 §3.1.4.1."""
     session = request.session
-    modSeqs = session.theSelected().view.modSeqs
+    selected = session.theSelected()
+    modSeqs = selected.view.modSeqs
     since = request.modifiers[b"CHANGEDSINCE"]
+    if since >= selected.view.highestModSeq and not selected.stale:
+        # Nothing happened: the answer to most that ask.
+        request.indexes = []
     changed: list[int] = []
     for start in range(0, len(request.indexes), SLICE):
         if start:
