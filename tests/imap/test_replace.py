@@ -249,3 +249,21 @@ class ReplaceTests(SynchronousTestCase):
         answer = other.send(b"n NOOP\r\n")
         self.assertIn(b"* 2 EXPUNGE\r\n", answer)
         self.assertIn(b"* 4 EXISTS\r\n", answer)
+
+    def test_uidOnly(self) -> None:
+        """RFC 9586 §3: where there are only UIDs, only UID REPLACE is left."""
+        client = self.server.login()
+        client.send(b"e ENABLE UIDONLY\r\ns SELECT Drafts\r\n")
+        self.assertRegex(
+            client.send(b"a REPLACE 1 Drafts {1+}\r\nx\r\n"), rb"a BAD \[UIDREQUIRED\] [^\r]*\r\n$"
+        )
+        answer = client.send(b"b UID REPLACE 1 Drafts {1+}\r\nx\r\n")
+        self.assertIn(b"* OK [APPENDUID 2 5] ", answer)
+        self.assertIn(b"* VANISHED 1\r\n", answer)
+
+    def test_vanished(self) -> None:
+        """§4.5: with QRESYNC as by UID EXPUNGE."""
+        client = self.server.login()
+        client.send(b"e ENABLE QRESYNC\r\ns SELECT Drafts\r\n")
+        answer = client.send(b"a REPLACE 2 Drafts {1+}\r\nx\r\n")
+        self.assertLess(answer.index(b"APPENDUID"), answer.index(b"* VANISHED 2\r\n"))
