@@ -458,6 +458,37 @@ class SelectionTests(SynchronousTestCase):
             self.assertRegex(client.send(f"a LIST {arguments}\r\n".encode()), rb"^a BAD ")
         self.assertIn(specialuse.EXTENSION, kept)
 
+    def test_slowPatterns(self) -> None:
+        """
+        Patterns that are slow to try on many names find what they should, and others have their
+        turn meanwhile.
+        """
+        server = Server()
+        names = [f"{'ab' * 200}{number:03}/{'c' * 50}" for number in range(200)]
+        for name in names:
+            now(server.account.createMailbox(name))
+        client: Conversation = server.login()
+        turns: list[None] = []
+        breathe = client.stream.breathe
+
+        async def counted() -> None:
+            turns.append(None)
+            await breathe()
+
+        self.patch(client.stream, "breathe", counted)
+        patterns = " ".join([*(f"*a%b*{number}x*" for number in range(20)), "%a*b*007", "%b*9%"])
+        client.stream.received(f'a LIST "" (inbox {patterns})\r\n'.encode())
+        for _ in range(1000):
+            client.settle()
+        answer = client.wire.take().decode().split("\r\n")
+        expected = ["INBOX"]
+        for number in range(200):
+            level = names[number].rpartition("/")[0]
+            expected += [level] if number == 7 or "9" in f"{number:03}" else []
+        self.assertEqual([each.partition(' "/" ')[2] for each in answer[:-2]], expected)
+        self.assertEqual(answer[-2:], ["a OK LIST completed", ""])
+        self.assertGreater(len(turns), 20)
+
     def test_many(self) -> None:
         """Many names come all the same, in order, the options heeded for each."""
         server = Server()

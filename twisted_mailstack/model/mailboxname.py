@@ -116,6 +116,19 @@ def parents(name: str) -> Iterator[str]:
         at = name.find(DELIMITER, at + 1)
 
 
+def normalisePattern(pattern: str) -> str:
+    """
+    @return: a LIST pattern in its one form; without wildcards, the one name that it matches.
+    """
+    pattern = normalize("NFC", pattern)
+    # Wildcards in a row are one: the stronger.
+    pattern = _WILDCARDS.sub(lambda match: "*" if "*" in match.group() else "%", pattern)
+    head = pattern[: len(INBOX)]
+    if _isInbox(head) and pattern[len(INBOX) : len(INBOX) + 1] in ("", DELIMITER, "*", "%"):
+        pattern = INBOX + pattern[len(INBOX) :]
+    return pattern
+
+
 def compilePattern(pattern: str) -> Callable[[str], bool]:
     """
     A LIST pattern: C{*} matches anything, C{%} anything but the delimiter.
@@ -125,12 +138,7 @@ def compilePattern(pattern: str) -> Callable[[str], bool]:
 
     @return: a function that says whether a name matches.
     """
-    pattern = normalize("NFC", pattern)
-    # Wildcards in a row are one: the stronger.
-    pattern = _WILDCARDS.sub(lambda match: "*" if "*" in match.group() else "%", pattern)
-    head = pattern[: len(INBOX)]
-    if _isInbox(head) and pattern[len(INBOX) : len(INBOX) + 1] in ("", DELIMITER, "*", "%"):
-        pattern = INBOX + pattern[len(INBOX) :]
+    pattern = normalisePattern(pattern)
     if len(_WILDCARDS.sub("", pattern)) > MAX_NAME:
         return lambda name: False
     return _compile(pattern)
