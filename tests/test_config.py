@@ -94,6 +94,7 @@ KEYS: dict[str, tuple[str, str, object]] = {
     "header-checks.checks": ('["from"]', "headerChecks", ("from",)),
     "quota.administrators": ('["root@example.org"]', "quotaAdministrators", ("root@example.org",)),
     "imap.timeout": ("1801", "imapTimeout", 1801),
+    "imap.message-limit": ("1000", "imapMessageLimit", 1000),
     "imap.comment": ('"Of the house"', "imapComment", "Of the house"),
     "imap.admin": ('"mailto:a@a.test"', "imapAdmin", "mailto:a@a.test"),
     "imap.referrals": (
@@ -237,6 +238,11 @@ class KeyTests(ConfigTestCase):
         self.assertEqual(least["smtp.timeout"], 5 * 60)
         self.assertEqual(least["imap.timeout"], 30 * 60)
         self.assertEqual(least["pop3.timeout"], 10 * 60)
+
+    def test_messageLimit(self) -> None:
+        """RFC 9738 §3: a limit is at least 1,000, or there is none."""
+        self.assertIn("0 or at least 1000, not 999", self.problem("imap.message-limit = 999"))
+        self.assertEqual(self.load("imap.message-limit = 0").imapMessageLimit, 0)
 
     def test_hostname(self) -> None:
         """A name that isn't one is refused; what isn't ASCII becomes A-labels."""

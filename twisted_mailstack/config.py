@@ -356,6 +356,13 @@ class Configuration:
     imapTimeout: int = _option(
         "imap.timeout", "Seconds without a command before an IMAP client is logged out.", 1800, 1800
     )
+    imapMessageLimit: int = _option(
+        "imap.message-limit",
+        "How many messages one IMAP command may be about (MESSAGELIMIT, RFC 9738), at least 1000; 0"
+        " for no limit.",
+        0,
+        0,
+    )
     imapComment: str = _option(
         "imap.comment", "What IMAP clients are told about the server (METADATA, RFC 5464).", ""
     )
@@ -665,6 +672,11 @@ def _check(where: str, configuration: Configuration) -> None:
                 f'{where}imap.referrals must be like {{"a@a.example" = "imap.b.example"}},'
                 f" not {account} = {host}"
             )
+    if 0 < configuration.imapMessageLimit < 1000:
+        raise ConfigurationProblem(
+            f"{where}imap.message-limit must be 0 or at least 1000, not"
+            f" {configuration.imapMessageLimit}"
+        )
     names: tuple[tuple[str, str, Callable[[str], object]], ...] = (
         ("hostname", configuration.hostname, parseDomain),
         ("auth.default-domain", configuration.defaultDomain, parseDomain),

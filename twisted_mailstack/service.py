@@ -204,6 +204,7 @@ class MailService(Service):
                 IMAPSettings(
                     timeout=configuration.imapTimeout,
                     maxMessageOctets=configuration.maxMessageOctets,
+                    maxMessages=configuration.imapMessageLimit,
                     serverEntries={
                         entry: text.encode("utf-8")
                         for entry, text in (

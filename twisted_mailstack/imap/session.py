@@ -69,6 +69,7 @@ class IMAPSettings:
     @ivar maxErrors: commands that may be malformed before login, until the session is closed.
     @ivar maxLoginFailures: before the session is closed.
     @ivar allowPlaintextAuth: passwords without TLS, for loopback only.
+    @ivar maxMessages: that one command may be about (RFC 9738), at least 1,000; 0 for no limit.
     @ivar serverEntries: shared metadata entries of the server (RFC 5464 §3.2.1.1), by their names
         in lower case.
     @ivar referrals: where else mailboxes are (RFC 2221): the host of a server, by address or by
@@ -82,12 +83,15 @@ class IMAPSettings:
     maxErrors: int = 20
     maxLoginFailures: int = 3
     allowPlaintextAuth: bool = False
+    maxMessages: int = 0
     serverEntries: Mapping[str, bytes] = field(default_factory=dict)
     referrals: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.timeout < 1800:
             raise ValueError("timeout must be at least 1800 seconds (RFC 9051 §5.4)")
+        if 0 < self.maxMessages < 1000:
+            raise ValueError("maxMessages must be 0 or at least 1000 (RFC 9738 §3)")
 
 
 class Listener(Protocol):
@@ -249,6 +253,8 @@ class IMAPSession:
         self.pusher: Pusher | None = None
         self.running: Command | None = None
         self.closing = False
+        # The response code that says that the command under way is done in part (RFC 9738).
+        self._limited = b""
         # Run once the tagged response of the command under way is written.
         self.afterResponse: Callable[[], None] | None = None
         self._errors = 0
@@ -330,6 +336,28 @@ class IMAPSession:
         """
         self.enabled.clear()
         self.named.clear()
+
+    def atMost(self, indexes: Sequence[int]) -> Sequence[int]:
+        """
+        @param indexes: of messages of the selected mailbox, that a command is about.
+        @return: those that it is done for; the tagged OK says so if these are fewer (RFC 9738
+            §3.1).
+        """
+        limit = self.settings.maxMessages
+        if not limit or len(indexes) <= limit:
+            return indexes
+        done = indexes[-limit:]
+        self._limited = b"[MESSAGELIMIT %d %d] " % (limit, self.theSelected().view.uids[done[0]])
+        return done
+
+    def requireAtMost(self, messages: int) -> None:
+        """
+        @param messages: how many a command is about that is done for all or for none.
+        @raise MailError: if they are too many (RFC 9738 §3.1).
+        """
+        limit = self.settings.maxMessages
+        if limit and messages > limit:
+            raise MailError("Too many messages at once", imapCode=f"MESSAGELIMIT {limit}")
 
     def unselect(self) -> None:
         """
@@ -536,12 +564,18 @@ class IMAPSession:
                     self.tellModSeq()
                 elif self.selected is not None:
                     done = self.selected.modSeqNews() + done
-            self.stream.write(b"%b OK %b\r\n" % (_tag(text), done))
+            limited, self._limited = self._limited, b""
+            if limited and done.startswith(b"["):
+                # There is room for one response code only.
+                self.stream.write(b"* OK %bdone in part\r\n" % limited)
+                limited = b""
+            self.stream.write(b"%b OK %b%b\r\n" % (_tag(text), limited, done))
             after, self.afterResponse = self.afterResponse, None
             if after is not None:
                 after()
         finally:
             self.running = None
+            self._limited = b""
 
     def _mayExpunge(self, command: Command) -> bool:
         # "MUST NOT be sent during a UID SEARCH command that contains message numbers in the search

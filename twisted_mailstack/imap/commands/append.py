@@ -482,6 +482,7 @@ async def append(session: IMAPSession, cursor: Cursor) -> bytes:
     reader = MessageReader(session, cursor, False)
     name = reader.mailbox()
     reader.all()
+    session.requireAtMost(len(reader.messages))
     mailbox = await openDestination(session, name)
     await requireKeywords(mailbox, reader.messages)
     async with staged(session, reader.messages) as messages:

@@ -53,6 +53,7 @@ async def _copy(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes:
     numbers, name = parseCopy(session, cursor)
     selected = session.theSelected()
     indexes = selected.view.resolve(numbers, byUID)
+    session.requireAtMost(len(indexes))
     destination = await openDestination(session, name)
     if not indexes:
         return b"nothing to copy"

@@ -38,7 +38,7 @@ async def _fetch(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
     for item in request.items:
         if isinstance(item, FetchItem) and item.enables:
             session.enable(item.enables)
-    await fetch(session, request.indexes, request.items, byUID)
+    await fetch(session, session.atMost(request.indexes), request.items, byUID)
 
 
 async def fetch_(session: IMAPSession, cursor: Cursor) -> None:

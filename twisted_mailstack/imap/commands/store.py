@@ -168,7 +168,7 @@ async def _store(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | N
     cursor.end()
     selected = session.theSelected()
     view = selected.view
-    indexes = view.resolve(numbers, byUID)
+    indexes = session.atMost(view.resolve(numbers, byUID))
     unchangedSince: int | None = modifiers.get(b"UNCHANGEDSINCE")
     if unchangedSince is not None:
         session.enable(b"CONDSTORE")

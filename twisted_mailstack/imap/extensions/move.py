@@ -34,6 +34,7 @@ async def _move(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes:
     selected = session.theSelected()
     indexes = selected.view.resolve(numbers, byUID)
     selected.requireWritable()
+    session.requireAtMost(len(indexes))
     destination = await openDestination(session, name)
     if not indexes:
         return b"nothing to move"

@@ -17,7 +17,7 @@ async def uidExpunge(session: IMAPSession, cursor: Cursor) -> None:
     cursor.end()
     selected = session.theSelected()
     selected.requireWritable()
-    uids = uidsOf(selected.view, selected.view.resolve(numbers, True))
+    uids = uidsOf(selected.view, session.atMost(selected.view.resolve(numbers, True)))
     if uids and await selected.mailbox.expunge(NumberSet.of(uids)):
         selected.wantModSeq()
 
