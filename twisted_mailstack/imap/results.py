@@ -280,7 +280,7 @@ async def searching(
             forget(session, returns)
         raise
     await tell(results, name)
-    if (not byUID or view.numbersUsed) and (results.context.gone or view.hasGone):
+    if (not byUID or view.numbersUsed) and (results.context.expunged or view.hasGone):
         # RFC 5530 §3: some are gone, and may not be told here.
         return b"[EXPUNGEISSUED] %b%b completed" % (b"UID " if byUID else b"", name)
     return None

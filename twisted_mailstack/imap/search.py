@@ -68,6 +68,7 @@ class Context:
 
     @ivar gone: indexes of messages that turned out to be gone, or can't be read: they are found by
         nothing, and don't keep the others from being found.
+    @ivar expunged: whether one of these was expunged.
     @ivar now: when the search began, in seconds since 1970.
     @ivar looked: how many rows of the store were looked at.
     @ivar scores: of what was searched for with FUZZY, by index: how much of it each message has, 1
@@ -89,6 +90,7 @@ class Context:
         self.mailbox = mailbox
         self.stream = stream
         self.gone: set[int] = set()
+        self.expunged = False
         self.scores: dict[int, int] = {}
         self.asked: set[bytes] = set()
         # What an index said, by the node that asked.
@@ -128,7 +130,16 @@ class Context:
             self.looked += len(some)
             for row in rows:
                 yield where.pop(row[0]), row
-            self.gone.update(where.values())
+            if where:
+                self.expunged = True
+                self.gone.update(where.values())
+
+    def lose(self, at: int, error: MessageExpunged | StoreDamaged) -> None:
+        """
+        A message can't be read.
+        """
+        self.gone.add(at)
+        self.expunged = self.expunged or isinstance(error, MessageExpunged)
 
 
 class Node:
@@ -336,8 +347,8 @@ class InHeader(Node):
                 try:
                     content = await context.mailbox.openMessage(uid)
                     data = await content.read(0, min(content.structure.bodyOffset, MAX_HEADER))
-                except (MessageExpunged, StoreDamaged):
-                    context.gone.add(at)
+                except (MessageExpunged, StoreDamaged) as error:
+                    context.lose(at, error)
                     continue
             if self.test(Header(data)):
                 found.append(at)
@@ -417,8 +428,8 @@ class InText(Indexed):
             else:
                 try:
                     matches = await self._inLarge(context, uid)
-                except (MessageExpunged, StoreDamaged):
-                    context.gone.add(at)
+                except (MessageExpunged, StoreDamaged) as error:
+                    context.lose(at, error)
                     continue
             if matches:
                 found.append(at)

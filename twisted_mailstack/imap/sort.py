@@ -154,6 +154,7 @@ def _notGone(
 ) -> list[int]:
     # Those that the storage doesn't have any more.
     if len(found) < len(where):
+        context.expunged = True
         context.gone.update(where.values())
         context.gone.difference_update(at for _, at in found)
     return [at for _, at in found]
@@ -189,7 +190,7 @@ async def _values(context: Context, found: Sequence[int]) -> Any:
             try:
                 content = await context.mailbox.openMessage(uid)
                 data = await content.read(0, min(content.structure.bodyOffset, MAX_HEADER))
-            except (MessageExpunged, StoreDamaged):
-                context.gone.add(at)
+            except (MessageExpunged, StoreDamaged) as error:
+                context.lose(at, error)
                 continue
         yield _Row(at, date, octets, sortValues(Header(data)))
