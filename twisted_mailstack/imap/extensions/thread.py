@@ -30,7 +30,7 @@ async def _thread(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | 
     lists = b"".join(render(threads))
     #   thread-data = "THREAD" [SP 1*thread-list]
     session.stream.write(b"* THREAD %b\r\n" % lists if lists else b"* THREAD\r\n")
-    if not byUID and (context.gone or selected.view.hasGone):
+    if not byUID and (context.expunged or selected.view.hasGone):
         # RFC 5530 §3: some are gone, and may not be told here.
         return b"[EXPUNGEISSUED] THREAD completed"
     return None
