@@ -60,7 +60,13 @@ COMMANDS = (
     b'SETMETADATA INBOX (/private/comment "x" /shared/y ~{2+}\r\n\0z /private/z NIL)',
     b"GETMETADATA (DEPTH infinity MAXSIZE 10) INBOX (/private /shared/y)", b"UNAUTHENTICATE",
     b'GETMETADATA "" /shared/comment', b'SETMETADATA foo (/private/specialuse "\\\\Junk")',
-    b"ENABLE METADATA",
+    b"ENABLE METADATA", b"ENABLE UIDONLY", b"EXAMINE INBOX (CONDSTORE)",
+    b"ENABLE QRESYNC\r\na SELECT INBOX (QRESYNC (1 9 1:9 (1:2 1:2)))",
+    b"STATUS INBOX (HIGHESTMODSEQ)",
+    b"FETCH 1:* (FLAGS MODSEQ) (CHANGEDSINCE 1)", b'SEARCH MODSEQ "/flags/\\\\draft" all 1',
+    b"ENABLE QRESYNC\r\na SELECT INBOX\r\na UID FETCH 1:* FLAGS (CHANGEDSINCE 8 VANISHED)",
+    b"UID STORE 1:* +FLAGS.SILENT (kw3)",
+    b"STORE 1:* (UNCHANGEDSINCE 8) +FLAGS.SILENT (\\Seen)",
 )  # fmt: skip
 
 #: Pieces of which commands and other things are made.
@@ -80,9 +86,9 @@ TOKENS = (
 _RESPONSE = re.compile(
     rb"\+ [\x01-\x7f]*"
     rb"|\* (?:OK|NO|BAD|BYE|CAPABILITY|ENABLED|ID|NAMESPACE|LIST|LSUB|STATUS|SEARCH|FLAGS"
-    rb"|XLIST|LANGUAGE|METADATA|ACL|LISTRIGHTS|MYRIGHTS|QUOTA|QUOTAROOT)"
+    rb"|XLIST|LANGUAGE|METADATA|VANISHED|ACL|LISTRIGHTS|MYRIGHTS|QUOTA|QUOTAROOT)"
     rb"(?: [\x01-\x7f]*)?"
-    rb"|\* \d+ (?:EXISTS|RECENT|EXPUNGE|FETCH \([\x01-\x7f]*\))"
+    rb"|\* \d+ (?:EXISTS|RECENT|EXPUNGE|(?:UID)?FETCH \([\x01-\x7f]*\))"
     rb'|[^\x00-\x20\x7f-\xff(){%*"\\+]+ (?:OK|NO|BAD) [\x01-\x7f]+',
     re.DOTALL,
 )
