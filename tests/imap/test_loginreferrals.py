@@ -4,6 +4,7 @@ LOGIN-REFERRALS (RFC 2221): C{twisted_mailstack.imap.extensions.loginreferrals}.
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.support import Server
@@ -36,6 +37,23 @@ class LoginReferralTests(SynchronousTestCase):
             S: A003 BAD Not when not authenticated
             """
         )
+
+    def test_loggedOut(self) -> None:
+        """The realm hears that the account isn't used."""
+        told: list[str] = []
+        login = self.server.portal.realm.requestAvatar
+
+        async def requestAvatar(*arguments: object) -> object:
+            interface, avatar, _ = await login(*arguments)
+            return interface, avatar, lambda: told.append("out")
+
+        self.patch(
+            self.server.portal.realm,
+            "requestAvatar",
+            lambda *arguments: Deferred.fromCoroutine(requestAvatar(*arguments)),
+        )
+        self.client.send(b"a LOGIN mike@example.test secret\r\n")
+        self.assertEqual(told, ["out"])
 
     def test_others(self) -> None:
         """Who isn't referred logs in."""

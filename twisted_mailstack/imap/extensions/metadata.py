@@ -220,8 +220,8 @@ async def getMetadata(session: IMAPSession, cursor: Cursor) -> bytes | None:
         wanted = [each for each in wanted if sizes.get(each, 0) <= maxSize]
     values = await _values(session, name, [each for each in wanted if each in sizes])
     # An entry that was asked for by its name and isn't there is NIL.
-    told = {each: values.get(each) for each in wanted if depth == "0" or each in values}
-    if told:
+    if wanted:
+        told = {each: values.get(each) for each in wanted}
         session.stream.write(_response(name, told, cursor.utf8))
     if tooLong:
         return b"[METADATA LONGENTRIES %d] GETMETADATA completed" % max(tooLong)

@@ -284,6 +284,7 @@ class MetadataAccountContract(StorageContract):
         self.assertEqual(self.entries("a"), {"/private/comment": b"name"})
         self.make("a")
         self.assertEqual(self.entries("a"), {})
+        self.assertSound()
 
     def test_changes(self) -> None:
         """Each change is told after it, with what was removed, under the mailbox's present name."""
