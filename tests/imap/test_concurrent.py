@@ -229,6 +229,21 @@ class DeletedTests(SynchronousTestCase):
     A mailbox that is deleted under a session (RFC 2180 §3.3).
     """
 
+    def test_inIdle(self) -> None:
+        """
+        In IDLE, to a client that wants modSeqs: BYE is the last that it is told.
+        """
+        server = Server()
+        server.deliver(mailbox="Sent")
+        client = server.select("Sent (CONDSTORE)")
+        client.send(b"a IDLE\r\n")
+        server.deliver(mailbox="Sent")
+        now(server.account.deleteMailbox("Sent"))
+        client.settle()
+        told = splitResponses(client.wire.take())
+        self.assertEqual(told[-1], b"* BYE the selected mailbox was deleted")
+        self.assertTrue(client.finished)
+
     def test_amidStore(self) -> None:
         """
         In the midst of a command: one BYE, and the command is still answered.

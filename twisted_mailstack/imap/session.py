@@ -448,9 +448,10 @@ class IMAPSession:
 
     def tellModSeq(self) -> None:
         """
-        Write HIGHESTMODSEQ if the client doesn't come to it by itself (L{Selected.modSeqNews}).
+        Write HIGHESTMODSEQ if the client doesn't come to it by itself (L{Selected.modSeqNews});
+        nothing after BYE.
         """
-        if self.selected is not None:
+        if self.selected is not None and not self.closing:
             code = self.selected.modSeqNews()
             if code:
                 self.stream.write(b"* OK %btold\r\n" % code)
