@@ -4,10 +4,13 @@ MULTISEARCH (RFC 7377).
 
 from __future__ import annotations
 
+import re
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.stepped import SteppedServer
 from tests.imap.support import Server, now
+from tests.imap.test_acl import ROOT, SharingTestCase
 from tests.imap.test_esearch import SearchingTestCase
 from twisted_mailstack.errors import NoSuchMailbox, StoreDamaged, SyntaxProblem
 from twisted_mailstack.imap.grammar import Cursor
@@ -333,6 +336,51 @@ class ReturnTests(MultiTestCase):
         self.assertTrue(answer.startswith(b"t BAD [UIDREQUIRED] "), answer)
         answer = client.send(b"t ESEARCH IN (personal) UID 1\r\n")
         self.assertIn("folder1", self.found(answer))
+
+
+class RightsTests(SharingTestCase):
+    """
+    With ACL (RFC 7377 §2.2): what Bob may not see "MUST be ignored".
+    """
+
+    def found(self, sources: str) -> list[str]:
+        """
+        @return: the mailboxes in which Bob finds something.
+        """
+        client = self.server.login("bob")
+        command = f"a ESEARCH IN ({sources}) RETURN (COUNT) ALL\r\n"
+        lines = client.send(command.encode()).decode().split("\r\n")
+        self.assertEqual(lines[-2:], ["a OK ESEARCH completed", ""], lines)
+        found = [re.search(r'MAILBOX ("[^"]+"|\S+) UIDVALIDITY', line) for line in lines[:-2]]
+        return [each[1].strip('"') if each else "" for each in found]
+
+    def test_rights(self) -> None:
+        """
+        C{r} for every mailbox, and C{l} for one that isn't named; other people's aren't personal.
+        """
+        self.server.deliver(account=self.bob)
+        named = f'mailboxes ("{ROOT}/Work" INBOX)'
+        subtree = f'subtree "{ROOT}/Work"'
+        for rights, byName, below in (
+            ("", [], []),
+            ("l", [], []),
+            ("lr", [f"{ROOT}/Work"], [f"{ROOT}/Work"]),
+            ("lrswi", [f"{ROOT}/Work"], [f"{ROOT}/Work"]),
+        ):
+            self.grant(rights)
+            self.assertEqual(sorted(self.found(named)), ["INBOX", *byName], rights)
+            self.assertEqual(self.found(subtree), below, rights)
+            self.assertEqual(self.found("personal"), ["INBOX"], rights)
+        self.grant("lr", "Work/Old")
+        self.assertEqual(self.found(subtree), [f"{ROOT}/Work", f"{ROOT}/Work/Old"])
+
+    def test_readAlone(self) -> None:
+        """
+        C{r} without C{l}: found if it is named, but not below a name.
+        """
+        self.grant("r")
+        self.assertEqual(self.found(f'mailboxes "{ROOT}/Work"'), [f"{ROOT}/Work"])
+        self.assertEqual(self.found(f'subtree "{ROOT}"'), [])
 
 
 class SQLReturnTests(ReturnTests):

@@ -66,10 +66,10 @@ async def _mailboxes(
     @return: name, UIDVALIDITY, mailbox and what there is in it; each mailbox once, the selected one
         as its client knows it. What can't be opened is left out.
     """
-    done = ""
+    done: set[str] = set()
     selected = session.selected
     if _SELECTED in sources and selected is not None:
-        done = selected.mailbox.mailboxId
+        done.add(selected.mailbox.mailboxId)
         yield selected.name, selected.uidValidity, selected.mailbox, selected.view
     others = [each for each in sources if each != _SELECTED]
     if not others:
@@ -81,23 +81,31 @@ async def _mailboxes(
     statuses: Mapping[str, MailboxStatus] = {}
     if ISurveyableAccount.providedBy(account):
         statuses = await account.statuses()
-    for info in await account.listMailboxes():
-        if not info.selectable or info.mailboxId == done:
-            continue
-        personal = not info.name.startswith(foreign)
-        if not any(each.matches(info, personal) for each in others):
-            continue
-        if info.mailboxId in statuses and not statuses[info.mailboxId].messages:
+    names = {
+        info.name: info.mailboxId
+        for info in await account.listMailboxes()
+        if info.selectable
+        and any(each.matches(info, not info.name.startswith(foreign)) for each in others)
+    }
+    for each in others:
+        # A mailbox that is named has to be readable, not to be listed.
+        for name in each.names:
+            names.setdefault(name, "")
+    for name, mailboxId in names.items():
+        if mailboxId in statuses and not statuses[mailboxId].messages:
             continue
         try:
-            mailbox = await account.openMailbox(info.name)
+            mailbox = await account.openMailbox(name)
+            if mailbox.mailboxId in done:
+                continue
+            done.add(mailbox.mailboxId)
             uidValidity = (await mailbox.status()).uidValidity
             view = View(await mailbox.changesSince(0))
         except MailError:
             # Gone meanwhile, or not for this user.
             continue
         view.uidOnly = b"UIDONLY" in session.enabled
-        yield info.name, uidValidity, mailbox, view
+        yield name, uidValidity, mailbox, view
 
 
 async def esearch(session: IMAPSession, cursor: Cursor) -> None:
