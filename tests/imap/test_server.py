@@ -4,6 +4,7 @@ The factory: C{twisted_mailstack.imap.server}, over real transports and TLS in m
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 from tests.imap.support import MESSAGE, Server, capabilities
@@ -70,6 +71,19 @@ class ServerTests(NetworkTestCase):
             b"* BYE imap.example.test closing\r\nd OK LOGOUT completed\r\n",
         )
         self.assertIsNotNone(client.lost)
+
+    def test_compressed(self) -> None:
+        """COMPRESS within TLS; what follows it in the clear drops the connection."""
+        factory = self.makeFactory()
+        client = self.login(factory)
+        self.assertEqual(client.send(b"b COMPRESS DEFLATE\r\n"), b"b OK DEFLATE active\r\n")
+        deflater = zlib.compressobj(wbits=-15)
+        wire = deflater.compress(b"c NOOP\r\n") + deflater.flush(zlib.Z_SYNC_FLUSH)
+        inflater = zlib.decompressobj(-15)
+        self.assertEqual(inflater.decompress(client.send(wire)), b"c OK NOOP completed\r\n")
+        other = self.login(factory)
+        other.send(b"b COMPRESS DEFLATE\r\nc CREATE x\r\n")
+        self.assertIsNotNone(other.lost)
 
     def test_injection(self) -> None:
         """Text behind STARTTLS drops the connection, before TLS."""

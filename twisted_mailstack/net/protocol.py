@@ -139,7 +139,7 @@ class MailProtocol(Protocol):
             pass
         except PlaintextInjected:
             self.log.warn(
-                "{service}: {peer} sent text behind STARTTLS; dropped",
+                "{service}: {peer} sent text behind STARTTLS or COMPRESS; dropped",
                 service=self.factory.service,
                 peer=self.peer,
             )
