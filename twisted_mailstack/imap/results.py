@@ -259,7 +259,7 @@ async def searching(
         arrange: Arrange | None = None
         if readOrder is None:
             charset = readSearchCharset(session, cursor)
-            # RFC 9051 §6.4.4: "The server … MUST return ESEARCH".
+            # Then there is no SEARCH response any more (RFC 9051 §6.4.4, §7.3.4).
             if returns is None and b"IMAP4REV2" in session.enabled:
                 returns = {}
         else:
