@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from twisted_mailstack.auth.realm import MailRealm
 from twisted_mailstack.errors import NoSuchAccount
-from twisted_mailstack.interfaces import IAccount
+from twisted_mailstack.interfaces import IAccount, ISharingAccount
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.storage.memory import MemoryMailStore
 
@@ -46,6 +46,16 @@ class RealmTests(SynchronousTestCase):
         self.assertEqual(str(account.address), "alice@example.test")
         logout()
         logout()
+
+    def test_sharing(self) -> None:
+        """The avatar has what others share; administrators are known in any spelling."""
+        for administrators, expected in (((), False), ((Address("ALICE", "example.test"),), True)):
+            realm = MailRealm(self.store, administrators)
+            _, account, _ = self.successResultOf(
+                realm.requestAvatar(self.alice.accountId.encode(), None, IAccount)
+            )
+            self.assertTrue(ISharingAccount.providedBy(account))
+            self.assertIs(account.administrator, expected)
 
     def test_otherInterfaces(self) -> None:
         """It has nothing else to give."""

@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from tests.storage.test_memory import MemoryStore
 from tests.storage.test_sql import SQLStore
-from twisted_mailstack.errors import AccessDenied, CannotDoThat, NoSuchMailbox
+from twisted_mailstack.errors import AccessDenied, CannotDoThat, MailError, NoSuchMailbox
 from twisted_mailstack.interfaces import IAccount, IMailbox, ISharingAccount
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.flags import FlagOperation
@@ -248,6 +248,16 @@ class SharingTests(Shared):
             *(self.bob.accessList(f"{ROOT}/Work"), self.bob.rights(f"{ROOT}/Work")),
         ):
             self.assertFails(call, NoSuchMailbox)
+
+    def test_quotas(self) -> None:
+        """Only an administrator sets quotas, and sees everybody's."""
+        self.assertFails(self.bob.setQuota("alice@example.test", 1, 2, 3), AccessDenied)
+        self.assertFails(self.bob.setQuota("bob@example.test", 1, 2, 3), AccessDenied)
+        admin = self.avatar("admin", administrator=True)
+        self.wait(admin.setQuota("alice@example.test", 1, 2, 30))
+        quota, mailboxes = self.wait(admin.quotaOf("alice@example.test"))
+        self.assertEqual((quota.octetLimit, quota.messageLimit, mailboxes[1]), (1, 2, 30))
+        self.assertFails(admin.setQuota("nobody@example.test", 1, 2, 3), MailError)
 
     def test_addressAgain(self) -> None:
         """Who gets an address that somebody had before has none of the other's rights."""

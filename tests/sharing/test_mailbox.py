@@ -20,6 +20,7 @@ from twisted_mailstack.interfaces import (
     IRestrictedMailbox,
     ISearchableMailbox,
 )
+from twisted_mailstack.model.flags import FlagOperation
 from twisted_mailstack.testing import contracts
 from twisted_mailstack.testing.contracts.base import EVERYTHING
 
@@ -96,6 +97,24 @@ class AbilityTests(Shared, MemoryStore, SynchronousTestCase):
             self.assertFails(self.open().expunge(self.numbers(uid), False), AccessDenied)
         self.grant("lrte")
         self.assertEqual(self.wait(self.open().expunge(self.numbers(uid), False)), [uid])
+
+    def test_changesUnread(self) -> None:
+        """Who can't read a mailbox changes nothing in it, and learns no more than from LIST."""
+        self.append(self.work, flags=("\\Deleted",))
+        self.grant("l")
+        opened = self.open()
+        for rights, error in (("l", AccessDenied), ("k", NoSuchMailbox), ("", NoSuchMailbox)):
+            self.grant(rights)
+            for call in (
+                opened.expunge(None),
+                opened.expunge(EVERYTHING, False),
+                opened.moveMessages(EVERYTHING, self.mailbox("INBOX", self.bob.own)),
+                opened.storeFlags(EVERYTHING, FlagOperation.ADD, frozenset(("\\Seen",))),
+                opened.claimRecent(),
+                opened.append([]),
+            ):
+                self.assertFails(call, error)
+        self.assertEqual(self.flags(self.work), {1: {"\\Deleted"}})
 
     def test_neitherSide(self) -> None:
         """Both sides of a copy are looked at; nothing is copied if one refuses."""

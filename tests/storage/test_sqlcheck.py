@@ -270,6 +270,30 @@ class CheckTests(Damaged, SynchronousTestCase):
             self.assertIn(Damage("account A2", f"does not exist, but has {what}"), found)
         self.assertIn(Damage("account A2, mailbox INBOX, UID 1", "belongs to no mailbox"), found)
 
+    def test_access(self) -> None:
+        """Rights that can't be read, of mailboxes and accounts that are gone."""
+        self.assertFound(
+            INBOX,
+            "the rights of anyone can't be read: 'lq'",
+            "INSERT INTO access SELECT account, mailbox, 'anyone', 'lq' FROM mailbox"
+            f" WHERE {OF_INBOX} AND name = 'INBOX'",
+        )
+        self.assertFound(
+            "alice@example.test",
+            "anyone has rights in a mailbox 999 that isn't there",
+            "INSERT INTO access VALUES (1, 999, 'anyone', 'l')",
+        )
+        self.assertFound(
+            "account A9",
+            "does not exist, but has 1 rights of others",
+            "INSERT INTO access VALUES (9, 1, 'anyone', 'l')",
+        )
+        self.assertFound(
+            "account A9",
+            "does not exist, but has 1 public names",
+            "INSERT INTO published VALUES (9, 'office')",
+        )
+
     def test_inboxMissing(self) -> None:
         """An account that can't get mail."""
         self.assertFound(
