@@ -128,6 +128,7 @@ class MessageWriter:
         """
         self._inner = inner
         self._limit = limit
+        self._staged: IStagedContent | None = None
         self.pieces = 0
         self.hasNUL = False
         self.before: ReadSoFar | None = None
@@ -157,12 +158,16 @@ class MessageWriter:
         return self._inner.write(data)
 
     async def finish(self) -> IStagedContent:
-        """See L{IContentWriter}."""
-        return await self._inner.finish()
+        """See L{IContentWriter}. The first call does it."""
+        if self._staged is None:
+            self._staged = await self._inner.finish()
+        return self._staged
 
     def abort(self) -> None:
-        """See L{IContentWriter}."""
+        """See L{IContentWriter}. What was finished is discarded; what was placed stays."""
         self._inner.abort()
+        if self._staged is not None:
+            self._staged.discard()
 
 
 class NewMessage:
@@ -335,8 +340,10 @@ async def sinkFor(
     before = [each.writer for each in reader.messages[:-1]]
     sizes = [each.size for each in before if each is not None]
     if before and before[-1] is not None:
-        # Only the last one's is looked at.
+        # Only the last one's is looked at; and a writer has a buffer, until it has finished.
         before[-1].before = None
+        await reader.messages[-2].writePieces(session, before[-1])
+        await before[-1].finish()
     if sum(each for each in sizes if each <= SMALL_MESSAGE) > MAX_HELD:
         raise MailError("Too many messages at once", imapCode="LIMIT")
     # The owner of another's mailbox is nobody's business; what doesn't fit there is refused when it
