@@ -158,13 +158,18 @@ class MessageWriter:
         return self._inner.write(data)
 
     async def finish(self) -> IStagedContent:
-        """See L{IContentWriter}. The first call does it."""
-        if self._staged is None:
-            self._staged = await self._inner.finish()
-        return self._staged
+        """See L{IContentWriter}."""
+        staged, self._staged = self._staged, None
+        return staged or await self._inner.finish()
+
+    async def prepare(self) -> None:
+        """
+        All is written: do what C{finish} does, before it is called.
+        """
+        self._staged = await self._inner.finish()
 
     def abort(self) -> None:
-        """See L{IContentWriter}. What was finished is discarded; what was placed stays."""
+        """See L{IContentWriter}."""
         self._inner.abort()
         if self._staged is not None:
             self._staged.discard()
@@ -343,7 +348,7 @@ async def sinkFor(
         # Only the last one's is looked at; and a writer has a buffer, until it has finished.
         before[-1].before = None
         await reader.messages[-2].writePieces(session, before[-1])
-        await before[-1].finish()
+        await before[-1].prepare()
     if sum(each for each in sizes if each <= SMALL_MESSAGE) > MAX_HELD:
         raise MailError("Too many messages at once", imapCode="LIMIT")
     # The owner of another's mailbox is nobody's business; what doesn't fit there is refused when it
