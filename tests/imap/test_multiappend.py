@@ -8,6 +8,7 @@ from tests.imap.support import MESSAGE, now
 from tests.imap.test_append import DATE, AppendTestCase
 from twisted_mailstack.imap.commands import append
 from twisted_mailstack.model.address import Address
+from twisted_mailstack.storage.memory import MemoryStaged
 
 
 class MultiAppendTests(AppendTestCase):
@@ -152,6 +153,15 @@ class MultiAppendTests(AppendTestCase):
 
     def test_gone(self) -> None:
         """A client that goes in the midst of the last leaves nothing."""
-        self.client.send(b"a APPEND INBOX {1+}\r\nx {3+}\r\ny")
+        made: list[str] = []
+        discard = MemoryStaged.discard
+
+        def discarded(staged: MemoryStaged) -> None:
+            made.append("discarded")
+            discard(staged)
+
+        self.patch(MemoryStaged, "discard", discarded)
+        self.client.send(b"a APPEND INBOX {1+}\r\nx {1+}\r\nx {3+}\r\ny")
         self.client.disconnect()
         self.assertEqual(self.stored(), [])
+        self.assertEqual(made, ["discarded"] * 2)
