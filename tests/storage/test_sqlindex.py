@@ -305,6 +305,11 @@ class IndexTests(IndexedStore, SynchronousTestCase):
         self.assertEqual(self.candidates("beta"), None)
         connection.execute("UPDATE account SET mod_seq = mod_seq + 1, next_id = 2")
         self.assertEqual(self.candidates("beta"), None)
+        connection.execute("UPDATE account SET next_id = 1000")
+        self.assertEqual(self.candidates("beta"), [])
+        # Others have come since, as many.
+        connection.execute("UPDATE content SET checksum = checksum + 1")
+        self.assertEqual(self.candidates("beta"), None)
         connection.close()
 
     def test_background(self) -> None:

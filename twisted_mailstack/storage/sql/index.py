@@ -43,10 +43,10 @@ FEW = 1000
 MAX_GONE = 2000
 
 #: Another version of these tables, or of Unicode's, makes another index.
-_VERSION = f"1 {unidata_version}"
+_VERSION = f"2 {unidata_version}"
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS state (version TEXT NOT NULL, up_to INTEGER NOT NULL,"
-    " mod_seq INTEGER NOT NULL, messages INTEGER NOT NULL)",
+    " mod_seq INTEGER NOT NULL, messages INTEGER NOT NULL, newest INTEGER)",
     "CREATE TABLE IF NOT EXISTS partial (message INTEGER PRIMARY KEY)",
     "CREATE VIRTUAL TABLE IF NOT EXISTS document USING fts5(text, content='', detail=none,"
     " columnsize=0, tokenize='trigram case_sensitive 1')",
@@ -154,7 +154,7 @@ class AccountIndex:
         """
         try:
             row = connection.execute(
-                "SELECT version, up_to, mod_seq, messages FROM state"
+                "SELECT version, up_to, mod_seq, messages, newest FROM state"
             ).fetchone()
         except sqlite3.OperationalError:
             # Made, and nothing in it yet.
@@ -167,7 +167,21 @@ class AccountIndex:
         # A database that is older than its index was restored: ids may have come to others.
         if account is None or account[0] < row[2] or account[1] <= row[1]:
             return None
+        newest = self._checksum(database, row[1])
+        if newest is not None and newest != row[4]:
+            return None
         return row[1], row[3]
+
+    def _checksum(self, database: sqlite3.Connection, message: int) -> int | None:
+        """
+        @return: by which a message is known again, C{None} if it isn't there.
+        """
+        row = database.execute(
+            "SELECT c.checksum FROM message m JOIN content c ON c.content = m.content"
+            " WHERE m.account = ? AND m.message = ?",
+            (self.account, message),
+        ).fetchone()
+        return None if row is None else row[0]
 
     # --- indexing ------------------------------------------------------------------------------
 
@@ -210,8 +224,8 @@ class AccountIndex:
                     break
             connection.execute("DELETE FROM state")
             connection.execute(
-                "INSERT INTO state VALUES (?, ?, ?, ?)",
-                (_VERSION, upTo, account[0], indexed + done),
+                "INSERT INTO state VALUES (?, ?, ?, ?, ?)",
+                (_VERSION, upTo, account[0], indexed + done, self._checksum(database, upTo)),
             )
             connection.execute("COMMIT")
         return done < len(rows) or done == SLICE
