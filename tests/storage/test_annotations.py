@@ -78,6 +78,15 @@ class SQLMetadataTests(SQLStore, contracts.MetadataAccountContract, SynchronousT
         self.wait(self.store.directory.removeAccount(self.account.address))
         self.assertEqual(self.rows(), 0)
 
+    def test_readerRemoved(self) -> None:
+        """With an account go its private entries of others' mailboxes, and nothing else."""
+        other = self.addAccount("other")
+        self.put({"/private/x": b"mine", "/shared/x": b"y"}, "INBOX")
+        self.put({"/private/x": b"theirs"}, "INBOX", reader=other.accountId)
+        self.wait(self.store.directory.removeAccount(other.address))
+        self.assertEqual(self.rows(), 2)
+        self.assertEqual(self.entries("INBOX"), {"/private/x": b"mine", "/shared/x": b"y"})
+
     def test_check(self) -> None:
         """Entries of nobody are damage, as is one from the future."""
         self.put({"/private/x": b"y"}, "INBOX")

@@ -223,6 +223,8 @@ class SQLDirectory:
             )
             transaction.unplaced = True
             forgetAccount(transaction, row[0])
+            # Its private entries of others' mailboxes; those of its own go with them below.
+            transaction.execute("DELETE FROM metadata WHERE reader = ?", row)
             for table in (
                 *("entry", "vanished", "message", "reference"),
                 *("mailbox", "former_name", "subscription", "metadata", "access", "published"),
