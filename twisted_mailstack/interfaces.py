@@ -267,10 +267,13 @@ class IReceivingMailbox(Interface):
     Optional: a mailbox that stands for another one, of the storage, and looks at what is put there.
     """
 
-    def receive(source: IMailbox, uids: NumberSet, move: bool) -> Awaitable[CopyResult]:
+    def receive(
+        source: IMailbox, uids: NumberSet, move: bool, reader: str | None = None
+    ) -> Awaitable[CopyResult]:
         """
         Copy or move messages of a mailbox of the storage into the mailbox that this one stands for.
 
+        @param reader: the accountId of who does it; C{None} for the source's owner.
         @raise MailError: as C{copyMessages}, or if that is not allowed.
         """
 
@@ -292,6 +295,88 @@ class IReplacingMailbox(Interface):
         @raise MessageExpunged: if there is no such entry; nothing is added.
         @raise OverQuota: if it doesn't fit; nothing is removed.
         @raise CannotDoThat: as C{append}; or if the destination is in another store.
+        """
+
+
+class IAnnotatedMailbox(IMailbox):
+    """
+    Optional: a mailbox whose messages have annotations (RFC 5257).
+
+    An annotation has a name and is private or shared. A private one is another for each C{reader},
+    the accountId of who looks; C{None} is the mailbox's owner. Annotations vanish with their entry,
+    and go with it where RENAME of INBOX moves it. A change takes the next modSeq, which becomes
+    that of the entry: L{changesSince} tells of it whose flags are as they were.
+
+    Where it is an L{IMovableMailbox} or an L{IReplacingMailbox}, too, C{moveMessages} has C{along},
+    and C{replaceMessage} has C{annotations} and C{reader}, as they are here.
+    """
+
+    def annotations(
+        uids: NumberSet, entries: Collection[str] | None = None, reader: str | None = None
+    ) -> Awaitable[Sequence[Annotation]]:
+        """
+        All rows are of one instant. Values may be large: callers ask for a few messages at a time.
+
+        @param entries: names of those that are wanted; C{None} for all.
+        @return: what there is, ascending by UID, then by name; the shared one before the private.
+        """
+
+    def annotatedMessages(
+        uids: NumberSet, reader: str | None = None
+    ) -> Awaitable[Sequence[int]]:
+        """
+        @return: the UIDs of messages that have an annotation, ascending. The cost grows with their
+            number only.
+        """
+
+    def storeAnnotations(
+        uids: NumberSet,
+        values: Mapping[AnnotationKey, bytes | None],
+        limit: int,
+        unchangedSince: int | None = None,
+        reader: str | None = None,
+    ) -> Awaitable[StoreResult]:
+        """
+        Set annotations of messages, all or none.
+
+        @param values: C{None} removes it, if it is there.
+        @param limit: of annotations that a message may have then, unless none is added to it. Those
+            of other readers don't count.
+        @param unchangedSince: a message is left alone if one of these annotations was changed after
+            it (RFC 7162 §3.1.3); one that never was is as it was at 0.
+        @return: C{changed} are the messages of which one is another now.
+        @raise CannotDoThat: with C{imapCode ANNOTATE TOOMANY}, if a message would have more.
+        """
+
+    def annotationChangesSince(
+        modSeq: int, reader: str | None = None
+    ) -> Awaitable[Sequence[AnnotationChange]]:
+        """
+        What was changed after a modSeq in messages that are there, in that order; removed ones
+        among it unless they were very many. The cost grows with their number only.
+        """
+
+    def append(
+        messages: Sequence[tuple[IStagedContent, Flags, int, int]],
+        annotations: Sequence[Mapping[AnnotationKey, bytes]] = (),
+        reader: str | None = None,
+    ) -> Awaitable[AppendResult]:
+        """
+        As L{IMailbox.append}.
+
+        @param annotations: of each message, in the same order; empty for none at all.
+        """
+
+    def copyMessages(
+        uids: NumberSet,
+        destination: IMailbox,
+        scope: FlagScope | None = None,
+        along: AnnotationScope | None = None,
+    ) -> Awaitable[CopyResult]:
+        """
+        As L{IMailbox.copyMessages}; annotations are copied, too (RFC 5257 §4.6).
+
+        @param along: which; C{None} for the shared ones and the owner's.
         """
 
 
@@ -450,6 +535,12 @@ class ISpecialUseAccount(IAccount):
         @raise NoSuchMailbox: if there is none.
         @raise MailboxNotSelectable: if the name only holds children.
         """
+
+
+class IAnnotatedAccount(IAccount):
+    """
+    An account whose mailboxes are each an L{IAnnotatedMailbox}.
+    """
 
 
 class IMetadataAccount(IAccount):
