@@ -549,10 +549,11 @@ class IMetadataAccount(IAccount):
 
     A mailbox is named by its name, the account itself by C{""}. An entry whose name begins with
     C{/private/} is another for each C{reader}, the accountId of who looks; C{None} is the account
-    itself. What has an entry keeps it through
-    RENAME (the new mailbox that RENAME of INBOX makes gets copies) and loses it with DELETE. Names
-    of entries are lower-case C{str} of ASCII, values C{bytes}. A change is one durable step and
-    takes the next modSeq of the account, which becomes the mailbox's highest (RFC 7162 §3.2).
+    itself. What has an entry keeps it through RENAME (the new mailbox that RENAME of INBOX makes
+    gets copies) and loses it with DELETE. Names of entries are lower-case C{str} of ASCII, values
+    C{bytes}. A change is one durable step and takes the next modSeq of the account, which becomes
+    the mailbox's highest (RFC 7162 §3.2). Those who watch the account hear of it as of a change of
+    the list of mailboxes.
 
     After the account was removed every method raises
     L{NoSuchAccount<twisted_mailstack.errors.NoSuchAccount>}; a name that neither a mailbox nor
