@@ -14,7 +14,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.damaged import damagedMessages
-from tests.imap.support import Server
+from tests.imap.stepped import SteppedServer
+from tests.imap.support import Server, now
 from tests.model.support import Body, IMAPReader
 from twisted_mailstack.storage import memory
 from twisted_mailstack.testing.conversation import Conversation
@@ -165,6 +166,12 @@ class DamagedTests(SynchronousTestCase):
 
     client: Conversation
 
+    def makeServer(self) -> Server:
+        """
+        @return: a server without messages.
+        """
+        return Server()
+
     def fetch(self, items: bytes) -> tuple[dict[bytes, Any], bytes]:
         """
         @return: what is told of the message.
@@ -185,7 +192,7 @@ class DamagedTests(SynchronousTestCase):
 
         @return: what was told in one.
         """
-        server = Server()
+        server = self.makeServer()
         server.deliver(data)
         self.client = server.select()
         told = self.ok(b"UID FLAGS RFC822.SIZE INTERNALDATE ENVELOPE BODY BODYSTRUCTURE PREVIEW")
@@ -295,6 +302,19 @@ class DamagedTests(SynchronousTestCase):
             parsed = parse_fetch_response(answer)
             assert set(parsed) == {1}
             assert parsed[1][b"RFC822.SIZE"] == len(data)
+
+    def test_onDisk(self) -> None:
+        """The SQL store says the same."""
+        names = [name for name, data in MESSAGES.items() if 0 < len(data) < 100_000]
+        for name in names[::11]:
+            told = self.examine(MESSAGES[name])
+            server = SteppedServer(self.mktemp())
+            self.patch(self, "makeServer", lambda server=server: server)
+            onDisk = self.examine(MESSAGES[name])
+            self.assertEqual(now(server.store.check()), [], name)
+            now(server.store.stop())
+            self.patch(self, "makeServer", Server)
+            self.assertEqual(told, onDisk, name)
 
     def test_enough(self) -> None:
         """There are at least 200 of them, all different."""
