@@ -16,7 +16,9 @@ from tests.imap.support import MESSAGE, Server, now
 from twisted_mailstack.interfaces import IAccount
 from twisted_mailstack.model.flags import FlagOperation
 from twisted_mailstack.model.rights import ORDER
+from twisted_mailstack.storage.memory import MemoryMailStore
 from twisted_mailstack.testing.conversation import Conversation
+from twisted_mailstack.testing.faulty import FaultyStore
 
 BOB = "bob@example.test"
 #: Alice's mailboxes as Bob sees them.
@@ -920,3 +922,63 @@ class NamesTests(SharingTestCase):
         self.run_(directory.setQuota(self.alice.address, None, None))
         self.run_(directory.setQuota(self.bob.address, 1, None))
         self.assertEqual(tagged(client.send(statement)), "OK")
+
+
+class FaultTests(SynchronousTestCase):
+    """
+    A store that fails at each of the calls that a command makes.
+    """
+
+    def test_everyCall(self) -> None:
+        """A command of ACL or QUOTA says NO, or does what it says; nothing is half done."""
+        wrapped = MemoryMailStore()
+        store = FaultyStore(wrapped)
+        server = Server(store=store)
+        server.addAccount("bob")
+        now(server.account.createMailbox("Work"))
+        client = server.login()
+        work = now(wrapped.openAccount(server.account.accountId))
+        control = wrapped.sharing
+        mailboxId = now(work.openMailbox("Work")).mailboxId
+        for text in (
+            *("GETACL Work", f"SETACL Work {BOB} lr", f"DELETEACL Work {BOB}", "MYRIGHTS Work"),
+            *(f"LISTRIGHTS Work {BOB}", "GETQUOTAROOT Work", "GETQUOTA alice@example.test"),
+            *('LIST "" * RETURN (MYRIGHTS)', "NAMESPACE", "STATUS Work (DELETED-STORAGE)"),
+        ):
+            command_ = f"x {text}\r\n".encode()
+            before = len(store.calls)
+            self.assertEqual(tagged(client.send(command_)), "OK", text)
+            for number in range(len(store.calls) - before):
+                known = now(control.entries(mailboxId))
+                store.failAt(number + 1)
+                answer = tagged(client.send(command_))
+                store.heal()
+                self.flushLoggedErrors()
+                self.assertEqual(answer, "NO [SERVERBUG]", (text, number))
+                self.assertEqual(now(control.entries(mailboxId)), known)
+
+    def test_others(self) -> None:
+        """So does what is done with a mailbox of somebody else."""
+        wrapped = MemoryMailStore()
+        store = FaultyStore(wrapped)
+        server = Server(store=store)
+        server.addAccount("bob")
+        alice = now(wrapped.openAccount(server.account.accountId))
+        inbox = now(alice.openMailbox("INBOX"))
+        everything = frozenset(ORDER)
+        now(wrapped.sharing.change(inbox.mailboxId, BOB, FlagOperation.REPLACE, everything))
+        client = server.login("bob")
+        for text in (
+            *(f'STATUS "{ROOT}" (MESSAGES)', f'SELECT "{ROOT}"', f'MYRIGHTS "{ROOT}"'),
+            *(f'GETACL "{ROOT}"', f'SETACL "{ROOT}" anyone l', f'DELETE "{ROOT}/a"'),
+            f'CREATE "{ROOT}/a"',
+        ):
+            command_ = f"x {text}\r\n".encode()
+            before = len(store.calls)
+            first = tagged(client.send(command_))
+            for number in range(len(store.calls) - before):
+                store.failAt(number + 1)
+                answer = tagged(client.send(command_))
+                store.heal()
+                self.flushLoggedErrors()
+                self.assertIn(answer, ("NO [SERVERBUG]", "NO [ALREADYEXISTS]", first), text)

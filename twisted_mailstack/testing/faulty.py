@@ -14,7 +14,7 @@ A test runs its scenario once to learn how many calls it makes, then again for e
         store.heal()
         ...                                # store.wrapped is as it was, or all is done
 
-What comes out of the store (accounts, mailboxes, messages, writers, the directory, the spool) fails
+What comes out of the store (accounts, mailboxes, messages, directory, spool and so on) fails
 with it; all their calls are counted together. A call that fails has not been made. Calls that can't
 fail, since nobody could do anything about it, are passed on and not counted: C{abort}, C{discard},
 C{watch}, C{newContent}, C{stop}, and what they return.
@@ -28,6 +28,7 @@ from typing import Any
 from zope.interface import Interface, directlyProvides, providedBy
 
 from twisted_mailstack.interfaces import (
+    IAccessControl,
     IAccount,
     IContentWriter,
     IDirectory,
@@ -43,6 +44,7 @@ from twisted_mailstack.interfaces import (
 #: What is wrapped, by the interface that counts in the names of calls.
 _INTERFACES: tuple[type[Interface], ...] = (
     *(IMailStore, IAccount, IMailbox, IDirectory, ISpool, IKeyedMemory),
+    IAccessControl,
     *(IContentWriter, IStagedContent, IMessageContent, IURLKeys),
 )
 _NEVER_FAIL = frozenset(("abort", "discard", "watch", "newContent", "stop"))
