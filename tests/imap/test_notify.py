@@ -113,6 +113,66 @@ class SelectedTests(NotifyTestCase):
             ],
         )
 
+    def test_itemsWithModSeqs(self) -> None:
+        """
+        Who wants modSeqs gets those of new messages with the items, and UIDs (RFC 7162 §3.2.4: "in
+        all subsequent untagged FETCH responses").
+        """
+        for items in ("flags", "uid flags modseq"):
+            client = self.notified(
+                f"(selected (MessageNew ({items}) MessageExpunge FlagChange))", enable="QRESYNC"
+            )
+            uid = self.server.deliver()
+            inbox = now(self.account.openMailbox("INBOX"))
+            modSeq = now(inbox.status()).highestModSeq
+            self.assertIn(
+                b"* %d FETCH (UID %d FLAGS (\\Recent) MODSEQ (%d))" % (uid, uid, modSeq),
+                self.told(client),
+            )
+            client.disconnect()
+
+    def test_flagChangeWantedAgain(self) -> None:
+        """
+        Flags that changed while that wasn't to be told are told once it is: a "NOTIFY SET command
+        MUST cause the server to immediately return any accumulated changes" (§3.1).
+        """
+        for events in ("(selected (MessageNew MessageExpunge))", "(selected NONE)"):
+            client = self.notified(events)
+            self.store("2", "\\Seen")
+            self.store("3", "\\Seen")
+            self.expunge("3")
+            self.assertNotIn(b"FETCH", client.send(b"a NOOP\r\n"))
+            answer = client.send(b"b NOTIFY SET %b\r\n" % self.ALL.encode())
+            answer += client.send(b"c NOOP\r\n")
+            self.assertIn(b"* 2 FETCH (UID 2 FLAGS (\\Seen))\r\n", answer)
+            self.assertIn(b"* 3 EXPUNGE\r\n", answer)
+            client.disconnect()
+            self.start(Server())
+
+    def test_askedFor(self) -> None:
+        """
+        A client that isn't told of changes of flags and asks for them gets them as they are, in
+        FETCH, by CHANGEDSINCE and by SEARCH.
+        """
+        client = self.notified("(selected NONE)", enable="CONDSTORE")
+        inbox = now(self.account.openMailbox("INBOX"))
+        before = now(inbox.status()).highestModSeq
+        for number in range(3):
+            self.store("2", f"k{number}")
+            after = now(inbox.status()).highestModSeq
+            flags = b" ".join(b"k%d" % each for each in range(number + 1))
+            client.settle()
+            client.check(
+                f"""
+                C: a FETCH 1:* FLAGS (CHANGEDSINCE {before})
+                S: * 2 FETCH (FLAGS ({flags.decode()}) MODSEQ ({after}))
+                S: a OK [HIGHESTMODSEQ {before}] FETCH completed
+                C: b SEARCH KEYWORD k{number}
+                S: * SEARCH 2
+                S: b OK SEARCH completed
+                """
+            )
+
     def test_withoutFlagChange(self) -> None:
         """Flags aren't told if FlagChange isn't wanted, and FETCH shows them all the same."""
         client = self.notified("(selected (MessageNew MessageExpunge))")

@@ -68,8 +68,12 @@ class Selected:
         self._believedModSeq = 0
         self._shownModSeq = 0
         self._modSeqWanted = False
-        self._flagsUntold = False
+        # UIDs of messages whose flags changed while nobody wanted to be told.
+        self._untold: set[int] = set()
         self._stale = False
+        # Whether flags may have changed since L{observe}, and up to where it looked.
+        self._unobserved = False
+        self._observedModSeq = 0
         self._toldKeywords: tuple[str, ...] = ()
         self._stop = mailbox.watch(self._changed)
 
@@ -129,7 +133,7 @@ class Selected:
         return not self.readOnly and (self.rights is None or bool(self.rights & WRITING))
 
     def _changed(self) -> None:
-        self._stale = True
+        self._stale = self._unobserved = True
         self._news()
 
     @property
@@ -196,10 +200,11 @@ class Selected:
             if otherRights or view.keywords != self._toldKeywords:
                 self._toldKeywords = view.keywords
                 parts.append(self.flagsResponse())
-            if self.tellsFlags:
-                parts += self.flagResponses(changed, self.withUIDs)
-            elif changed:
-                self._flagsUntold = True
+            self._untold.update(uidsOf(view, changed))
+        if self._untold and self.tellsFlags:
+            found = [at for uid in sorted(self._untold) if (at := view.index(uid)) is not None]
+            self._untold.clear()
+            parts += self.flagResponses(found, self.withUIDs)
         if self.updates and (view.touched or view.hasGone):
             if new:
                 # Before their numbers are used (RFC 5267 §4.3.3).
@@ -214,11 +219,30 @@ class Selected:
                 view.expunge()
             else:
                 parts += [b"* %d EXPUNGE\r\n" % number for number in view.expunge()]
-        if not (view.hasGone or self._flagsUntold):
+        if not (view.hasGone or self._untold):
             self.toldModSeq = view.highestModSeq
         if new:
             parts.append(self.existsResponses())
         return b"".join(parts)
+
+    async def observe(self) -> None:
+        """
+        Learn flags that others changed, for when the client asks for them. It is told unasked when
+        L{synchronise} is called next.
+
+        @raise MailError: if it couldn't be found out.
+        """
+        view = self.view
+        if self._unobserved:
+            self._unobserved = False
+            try:
+                since = max(self._observedModSeq, view.highestModSeq)
+                changes = await self.mailbox.changesSince(since)
+            except BaseException:
+                self._unobserved = True
+                raise
+            self._observedModSeq = changes.highestModSeq
+            self._untold.update(view.observe(changes))
 
     def existsResponses(self) -> bytes:
         """

@@ -199,6 +199,23 @@ class View:
         self.keywords = changes.keywords
         return new, changed
 
+    def observe(self, changes: Changes) -> list[int]:
+        """
+        Take over the flags of known messages and nothing else: L{apply} is still to come.
+
+        @return: UIDs of messages whose flags are others now.
+        """
+        changed = []
+        for uid, flags, modSeq in zip(changes.uids, changes.flags, changes.modSeqs, strict=True):
+            at = self.index(uid)
+            if at is not None and modSeq > self.modSeqs[at]:
+                self.flags[at] = flags
+                self.modSeqs[at] = modSeq
+                changed.append(uid)
+                if self.touched is not None:
+                    self.touched.add(uid)
+        return changed
+
     @property
     def hasGone(self) -> bool:
         """Whether EXPUNGEs are held back."""

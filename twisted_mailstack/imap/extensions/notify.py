@@ -108,6 +108,7 @@ class Watch:
         selected, command = session.theSelected(), session.running
         own = command is not None and command.name in _OWN
         if group is None and not own:
+            await selected.observe()
             return b""
         selected.withUIDs = True
         selected.tellsFlags = own or (group is not None and b"FLAGCHANGE" in group.events)
@@ -120,8 +121,14 @@ class Watch:
         if group is None or not group.items or not fresh:
             return news
         session.stream.write(news)
+        items = group.items
+        if selected.tellsModSeqs:
+            # "In all subsequent untagged FETCH responses" but those that are asked for (RFC 7162
+            # §3.2.4).
+            modSeq = session.registry.fetchItems[b"MODSEQ"]
+            items = (*(item for item in items if item != modSeq), modSeq)
         try:
-            await fetch(session, fresh, group.items, byUID=False)
+            await fetch(session, fresh, items, byUID=selected.tellsModSeqs)
         except MessageExpunged:
             # That is told, too.
             pass
