@@ -139,13 +139,11 @@ class SelectedTests(NotifyTestCase):
         for events in ("(selected (MessageNew MessageExpunge))", "(selected NONE)"):
             client = self.notified(events)
             self.store("2", "\\Seen")
-            self.store("3", "\\Seen")
-            self.expunge("3")
             self.assertNotIn(b"FETCH", client.send(b"a NOOP\r\n"))
             answer = client.send(b"b NOTIFY SET %b\r\n" % self.ALL.encode())
             answer += client.send(b"c NOOP\r\n")
             self.assertIn(b"* 2 FETCH (UID 2 FLAGS (\\Seen))\r\n", answer)
-            self.assertIn(b"* 3 EXPUNGE\r\n", answer)
+            self.assertEqual(answer.count(b" FETCH "), 1, answer)
             client.disconnect()
             self.start(Server())
 
