@@ -215,7 +215,9 @@ class SharedMailbox:
         moved: CopyResult = await movable.moveMessages(uids, destination, scope)
         return moved
 
-    async def receive(self, source: IMailbox, uids: NumberSet, move: bool) -> CopyResult:
+    async def receive(
+        self, source: IMailbox, uids: NumberSet, move: bool, reader: str | None = None
+    ) -> CopyResult:
         """See L{IReceivingMailbox}."""
         rights = await self.rights()
         refuse(rights, INSERT)

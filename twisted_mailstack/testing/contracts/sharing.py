@@ -324,7 +324,9 @@ class AccessControlContract(StorageContract):
         class Receiving:
             """Takes note."""
 
-            async def receive(self, source: IMailbox, uids: NumberSet, move: bool) -> CopyResult:
+            async def receive(
+                self, source: IMailbox, uids: NumberSet, move: bool, reader: str | None = None
+            ) -> CopyResult:
                 """See L{IReceivingMailbox}."""
                 asked.append((source, uids, move))
                 return CopyResult(7, [1], [2])
