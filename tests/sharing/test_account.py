@@ -274,6 +274,28 @@ class MemorySharingTests(MemoryStore, SharingTests, SynchronousTestCase):
 class SQLSharingTests(SQLStore, SharingTests, SynchronousTestCase):
     """In SQL."""
 
+    def test_otherProcess(self) -> None:
+        """What another process grants and takes away holds at once, and is told soon."""
+        told: list[str] = []
+        self.bob.watch(told.append)
+        self.grant("l")
+        opened = self.wait(self.bob.openMailbox(f"{ROOT}/Work"))
+        elsewhere: Any = self.startStore()
+        for rights, error in (("lr", None), ("l", AccessDenied), ("", NoSuchMailbox)):
+            del told[:]
+            change = elsewhere.sharing.change(
+                self.work.mailboxId,
+                "bob@example.test",
+                FlagOperation.REPLACE,
+                frozenset(rights),
+            )
+            self.wait(change)
+            if error is None:
+                self.wait(opened.status())
+            else:
+                self.assertFails(opened.status(), error)
+            self.waitUntil(lambda: "" in told)
+
 
 class FullRights(Shared):
     """
