@@ -680,6 +680,25 @@ class DeferredTests(QueueTestCase):
         self.assertEqual((self.waiting(), runner.delivered, runner.failed), ([], 0, 0))
         self.assertEqual([line for line in lines if ": sent: " in line], [])
 
+    def test_arrivedAndExpired(self) -> None:
+        """What arrived isn't told as failed, however late it is told at all."""
+        self.network.answer = lambda message, each: LATER
+        self.queue(
+            "a@far.test",
+            destination=DELIVERED,
+            parameters={"NOTIFY": "SUCCESS"},
+            expires=int(self.now()) + 10,
+            lifetime=1 << 40,
+            warnAfter=1 << 40,
+        )
+        self.start(delays=[60])
+        self.pass_(200)
+        self.assertEqual(self.notifier.told, [])
+        self.assertEqual(len(self.network.attempts), 4)
+        self.network.answer = lambda message, each: TAKEN
+        self.pass_(60)
+        self.assertEqual(self.notifier.told, [("Q1", "delivered", "a@far.test")])
+
     def test_nullPath(self) -> None:
         """
         What fails and nobody is told of, since it has the null reverse-path (RFC 5321 §4.5.5) and
@@ -792,10 +811,71 @@ class OverdueTests(QueueTestCase):
         self.pass_(LOOK + 1)
         self.assertEqual(self.network.delivered, {(one, "a@far.test"): 1})
         self.assertEqual(self.network.connected("dead.test"), [100_000])
-        self.assertEqual(self.notifier.told, [])
-        self.pass_(600, 10.0)
         self.assertEqual(self.notifier.told, [(two, "failed", "b@dead.test")])
         self.assertEqual(self.waiting(), [])
+
+    def test_expiredInAttempt(self) -> None:
+        """
+        What expires while it is found out that nobody can be reached is given up right then, the
+        other messages that waited for that attempt, too; what an operator holds meanwhile isn't.
+        """
+        self.network.connecting["far.test"] = 130.0
+        self.takeDown()
+        for _ in range(3):
+            self.queue("a@far.test", lifetime=100, warnAfter=10**6)
+        self.start(delays=[3600])
+        self.pass_(125)
+        now(self.spool.hold(QueueFilter(("Q2",)), True))
+        self.pass_(4)
+        self.assertEqual(self.notifier.told, [])
+        self.pass_(2)
+        self.assertEqual(
+            self.notifier.told, [("Q1", "failed", "a@far.test"), ("Q3", "failed", "a@far.test")]
+        )
+        self.assertEqual(self.notifier.reports[0].result.text, "connection refused")
+        self.assertEqual(self.waiting(), [("Q2", "a@far.test")])
+        self.assertEqual(self.network.connected("far.test"), [0])
+
+    def test_expiredInLine(self) -> None:
+        """
+        What expires while its destination, which could not be reached lately, waits for its turn is
+        given up soon, too.
+        """
+        self.takeDown()
+        self.queue("a@far.test", lifetime=1000, warnAfter=10**6)
+        self.start(maxConnections=1, delays=[970])
+        self.pass_(900)
+        # Somebody else has the only connection.
+        self.network.sending["busy.test"] = None
+        self.queue("a@busy.test")
+        self.pass_(90)
+        self.assertEqual(self.notifier.told, [])
+        self.pass_(10 + 3 * LOOK)
+        self.assertEqual(self.notifier.told, [("Q1", "failed", "a@far.test")])
+        self.assertEqual(self.network.connected("far.test"), [0])
+
+    def test_expiredAndInTurn(self) -> None:
+        """
+        After a long pause of the server there is a long queue, all of it expired: whoever's turn
+        comes late gets an attempt all the same.
+        """
+        for _ in range(30):
+            self.queue("a@far.test", lifetime=1000)
+        self.network.sending["far.test"] = 60.0
+        self.clock.advance(100_000)
+        self.start(maxPerDestination=1)
+        self.pass_(30 * 60 + 10, 10.0)
+        self.assertEqual(sum(self.network.delivered.values()), 30)
+        self.assertEqual(self.notifier.told, [])
+
+    def test_expiredWhileWarned(self) -> None:
+        """An attempt at the time of a warning does not put off the time of expiry."""
+        self.takeDown()
+        self.network.connecting["far.test"] = 50.0
+        self.queue("a@far.test", lifetime=100, warnAfter=10)
+        self.start(delays=[3600])
+        self.pass_(100 + 2 * LOOK)
+        self.assertEqual(self.notifier.told, [("Q1", "failed", "a@far.test")])
 
     def test_manyAtOnce(self) -> None:
         """However many there are, all are looked at in one go; those being tried hide nobody."""

@@ -33,6 +33,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from math import ceil
 from time import time
 from typing import Protocol
 
@@ -66,9 +67,11 @@ MAX_RECIPIENTS = 100
 LOOK = 30.0
 #: Overdue recipients that are looked at in one go.
 OVERDUE = 500
-#: Seconds after which an overdue recipient is looked at again that is just being tried, or is
-#: about to be.
+#: Seconds after which an expired recipient is looked at again that is just being tried, or whose
+#: turn comes.
 CHECK_AGAIN = 300
+#: Seconds that an expired recipient, whose destination takes mail, waits at most for its turn.
+LAST_TURN = 3600
 #: How many times as long as it took to read what there is it is not read again.
 PAUSE = 10
 #: Messages that a connection may send while others wait for one.
@@ -243,6 +246,7 @@ class QueueRunner:
         self._turn: IDelayedCall | None = None
         self._look: IDelayedCall | None = None
         self._alarm: IDelayedCall | None = None
+        self._began = 0
         self._active = self._probing = 0
         self._hungry = False
         self._looking = self._learning = self._outdated = False
@@ -336,6 +340,7 @@ class QueueRunner:
                 self.log.failure("it can't be found out who runs the queue")
             if self._release is None:
                 return
+            self._began = int(self._now())
         if self._stopWatching is None:
             self._outdated = True
             self._stopWatching = self._spool.watch(self._changed)
@@ -576,8 +581,8 @@ class QueueRunner:
                             self._standInLine(destination, error)
                             break
                         except DestinationUnavailable as error:
-                            self._putBack(destination, message)
                             await self._refused(destination, error)
+                            self._giveBack(destination, message, _own(error))
                             break
                         except MailError as error:
                             unsettled.append(self._finish(destination, message, _own(error)))
@@ -611,8 +616,9 @@ class QueueRunner:
             if not destination.active:
                 self._probed(destination)
                 # Nobody works on it: nothing of it is kept in memory.
+                last = AttemptResult.parse(destination.lastReply) or _STUMBLED
                 while destination.jobs:
-                    self._putBack(destination, destination.jobs.popleft())
+                    self._giveBack(destination, destination.jobs.popleft(), last)
                 if stumbled:
                     destination.due = int(self._now() + SPOOL_AGAIN)
             self._consider(destination)
@@ -887,6 +893,30 @@ class QueueRunner:
         self._letGo(destination, message)
         destination.due = int(self._now())
 
+    def _giveBack(
+        self, destination: Destination, message: QueuedMessage, result: AttemptResult
+    ) -> None:
+        # Not sent. If its destination can't be reached, that was the last attempt of what expired.
+        if message.expires <= self._now() < destination.retryAt:
+            self._spawn(self._giveUp(destination, message, result), self._settling)
+        else:
+            self._putBack(destination, message)
+
+    async def _giveUp(
+        self, destination: Destination, message: QueuedMessage, result: AttemptResult
+    ) -> None:
+        try:
+            message = await self._confirm(destination, message)
+        except BaseException:
+            self._putBack(destination, message)
+            self._consider(destination)
+            raise
+        if message.recipients:
+            result = _LATE if self._isLate(message) else result
+            await self._settle(destination, message, [result] * len(message.recipients))
+        else:
+            await self._rest(destination)
+
     async def _rest(self, destination: Destination) -> None:
         # When nothing of it is under way any more: when is the next of it due, if there is any?
         if self._stopping or destination.active or destination.taken:
@@ -998,13 +1028,15 @@ class QueueRunner:
             at = recipient.nextAttempt if recipient.arrived else now
             report = None if action is None else Report(recipient, action, result, at)
             return Outcome(*key, True, result.line), report
-        if result.temporary and now < message.expires:
+        if result.temporary and (now < message.expires or recipient.arrived):
             self.deferred += 1
             attempts = recipient.attempts + 1
             if attempts not in delays:
                 delays[attempts] = self._schedule.delay(attempts)
-            # One last attempt when it expires.
-            again = max(now + 1, min(now + delays[attempts], message.expires))
+            again = now + delays[attempts]
+            if not recipient.arrived:
+                # One last attempt when it expires.
+                again = max(now + 1, min(again, message.expires))
             return Outcome(*key, False, result.line, again, attempts), None
         self.failed += 1
         report = Report(recipient, "failed", result, now)
@@ -1100,9 +1132,12 @@ class QueueRunner:
                 claimed.append((destination, one))
                 outcome, report = self._checkOne(message, recipient, destination, now)
             else:
-                outcome, report = None, None
-            # As after a long pause of the server: the attempt that is due, or under way, decides.
-            outcomes.append(outcome or Outcome(*key, False, checkAt=now + CHECK_AGAIN))
+                # The attempt that is under way decides.
+                again = now + CHECK_AGAIN
+                if now < message.expires:
+                    again = min(again, message.expires)
+                outcome, report = Outcome(*key, False, checkAt=again), None
+            outcomes.append(outcome)
             if report is not None:
                 reports.append(report)
         try:
@@ -1119,7 +1154,7 @@ class QueueRunner:
         recipient: QueuedRecipient,
         destination: Destination,
         now: int,
-    ) -> tuple[Outcome | None, Report | None]:
+    ) -> tuple[Outcome, Report | None]:
         key = (message.spoolId, recipient.number)
         last = AttemptResult.parse(recipient.lastReply) or AttemptResult.parse(
             destination.lastReply
@@ -1134,7 +1169,11 @@ class QueueRunner:
         if message.mustNotBeLate:
             last = _LATE
         elif max(recipient.nextAttempt, destination.retryAt) <= now:
-            return None, None
+            # It is due for its last attempt, as after a long pause of the server.
+            if recipient.checkAt <= message.expires:
+                return Outcome(*key, False, checkAt=now + ceil(LOOK)), None
+            if not destination.suspect and now < max(message.expires, self._began) + LAST_TURN:
+                return Outcome(*key, False, checkAt=now + CHECK_AGAIN), None
         self.failed += 1
         result = last or AttemptResult(451, "4.4.7", "No attempt was made")
         self.log.info(
