@@ -206,12 +206,15 @@ def run(
 
     @return: what it printed, both streams.
     """
+    # trial's workers have the modules of our Python there, which another's can't load.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         list(command),
         input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=timeout,
+        env=env,
     )
     if status is not None and done.returncode != status:
         raise AssertionError(

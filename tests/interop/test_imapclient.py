@@ -86,6 +86,7 @@ class ClientTests(SynchronousTestCase):
     def test_startTLS(self) -> None:
         """STARTTLS, a login, a message that is appended, idled for and read in pieces."""
         text = """
+from twisted_mailstack.model.flags import FlagOperation
 class Sink:
     data = b""
     def write(self, data):

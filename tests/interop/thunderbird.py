@@ -1,6 +1,6 @@
 """
 Debian's Thunderbird in a window that nobody sees (Xvfb), driven by Marionette, the protocol by
-which Gecko's own tests drive it: each call runs JavaScript in the program, with its own mail engine.
+which Gecko's own tests drive it: each call runs JavaScript in the program, with its mail engine.
 """
 
 from __future__ import annotations
