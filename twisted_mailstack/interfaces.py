@@ -42,6 +42,10 @@ from twisted_mailstack.model.queue import (
 from twisted_mailstack.model.records import (
     AccountRecord,
     AliasRecord,
+    Annotation,
+    AnnotationChange,
+    AnnotationKey,
+    AnnotationScope,
     AppendResult,
     Changes,
     ConnectionInfo,
@@ -321,9 +325,7 @@ class IAnnotatedMailbox(IMailbox):
         @return: what there is, ascending by UID, then by name; the shared one before the private.
         """
 
-    def annotatedMessages(
-        uids: NumberSet, reader: str | None = None
-    ) -> Awaitable[Sequence[int]]:
+    def annotatedMessages(uids: NumberSet, reader: str | None = None) -> Awaitable[Sequence[int]]:
         """
         @return: the UIDs of messages that have an annotation, ascending. The cost grows with their
             number only.

@@ -85,7 +85,7 @@ class SyntaxTests(SharingTestCase):
     def test_capability(self) -> None:
         """ACL and RIGHTS=, with t, e, x and k, and none of RFC 2086's rights (§2.2, §5.1.1)."""
         answer = self.server.login().send(b"a CAPABILITY\r\n")
-        self.assertRegex(answer, rb" ACL RIGHTS=kxte LIST-MYRIGHTS ")
+        self.assertRegex(answer, rb" ACL RIGHTS=kxten LIST-MYRIGHTS ")
 
     def test_setAndGet(self) -> None:
         """§3.1's example: rights are replaced, added and taken away; c and d are more than one."""
@@ -94,12 +94,12 @@ class SyntaxTests(SharingTestCase):
             C: A001 SETACL Work bob@example.test lrswi
             S: A001 OK SETACL completed
             C: A002 GETACL Work
-            S: * ACL Work "alice@example.test" lrswipkxteacd "bob@example.test" lrswi
+            S: * ACL Work "alice@example.test" lrswipkxteancd "bob@example.test" lrswi
             S: A002 OK GETACL completed
             C: A003 SETACL Work bob@example.test +cda
             S: A003 OK SETACL completed
             C: A004 GETACL Work
-            S: * ACL Work "alice@example.test" lrswipkxteacd "bob@example.test" lrswikxteacd
+            S: * ACL Work "alice@example.test" lrswipkxteancd "bob@example.test" lrswikxteacd
             S: A004 OK GETACL completed
             C: A005 SETACL Work bob@example.test -dwa
             S: A005 OK SETACL completed
@@ -108,7 +108,7 @@ class SyntaxTests(SharingTestCase):
             C: A007 SETACL Work anyone l
             S: A007 OK SETACL completed
             C: A008 GETACL Work
-            S: * ACL Work "alice@example.test" lrswipkxteacd "-bob@example.test" xc LIST
+            S: * ACL Work "alice@example.test" lrswipkxteancd "-bob@example.test" xc LIST
             S: A008 OK GETACL completed
             """.replace("LIST", 'anyone l "bob@example.test" lrsikxc')
         )
@@ -124,7 +124,7 @@ class SyntaxTests(SharingTestCase):
             C: B002 DELETEACL Work bob@example.test
             S: B002 OK DELETEACL completed
             C: B003 GETACL Work
-            S: * ACL Work "alice@example.test" lrswipkxteacd "-bob@example.test" w
+            S: * ACL Work "alice@example.test" lrswipkxteancd "-bob@example.test" w
             S: B003 OK GETACL completed
             C: B004 SETACL Work bob@example.test ""
             S: B004 OK SETACL completed
@@ -142,7 +142,7 @@ class SyntaxTests(SharingTestCase):
             C: A037 SETACL Work bob@example.test +l0
             S: A037 BAD The right 0 is not supported
             C: A038 GETACL Work
-            S: * ACL Work "alice@example.test" lrswipkxteacd
+            S: * ACL Work "alice@example.test" lrswipkxteancd
             S: A038 OK GETACL completed
             """
         )
@@ -171,7 +171,7 @@ class SyntaxTests(SharingTestCase):
             C: h SETACL Work "b\u00adob@example.test" r
             S: h OK SETACL completed
             C: i GETACL Work
-            S: * ACL Work "alice@example.test" lrswipkxteacd "@example.test" l LIST
+            S: * ACL Work "alice@example.test" lrswipkxteancd "@example.test" l LIST
             S: i OK GETACL completed
             """.replace("LIST", 'anonymous r "bob@example.test" r')
         )
@@ -184,13 +184,13 @@ class SyntaxTests(SharingTestCase):
         self.server.login().check(
             """
             C: a001 LISTRIGHTS Work Bob@Example.TEST
-            S: * LISTRIGHTS Work "Bob@Example.TEST" "" l r s w i p k x t e a c d
+            S: * LISTRIGHTS Work "Bob@Example.TEST" "" l r s w i p k x t e a n c d
             S: a001 OK LISTRIGHTS completed
             C: a002 LISTRIGHTS Work anyone
-            S: * LISTRIGHTS Work anyone "" l r s w i p k x t e a c d
+            S: * LISTRIGHTS Work anyone "" l r s w i p k x t e a n c d
             S: a002 OK LISTRIGHTS completed
             C: a003 LISTRIGHTS Work alice@example.test
-            S: * LISTRIGHTS Work "alice@example.test" lrswipkxteacd
+            S: * LISTRIGHTS Work "alice@example.test" lrswipkxteancd
             S: a003 OK LISTRIGHTS completed
             C: a004 LISTRIGHTS Work -alice@example.test
             S: * LISTRIGHTS Work "-alice@example.test" ""
@@ -202,7 +202,7 @@ class SyntaxTests(SharingTestCase):
         """An owner always has all rights, and a client that writes them back may."""
         self.server.login().check(
             """
-            C: a SETACL Work alice@example.test lrswipkxteacd
+            C: a SETACL Work alice@example.test lrswipkxteancd
             S: a OK SETACL completed
             C: b SETACL Work alice@example.test lr
             S: b NO [CANNOT] The owner of a mailbox has all rights in it
@@ -213,10 +213,10 @@ class SyntaxTests(SharingTestCase):
             C: e SETACL Work -alice@example.test w
             S: e NO [CANNOT] The owner of a mailbox has all rights in it
             C: f MYRIGHTS Work
-            S: * MYRIGHTS Work lrswipkxteacd
+            S: * MYRIGHTS Work lrswipkxteancd
             S: f OK MYRIGHTS completed
             C: g MYRIGHTS inbox
-            S: * MYRIGHTS INBOX lrswipkxteacd
+            S: * MYRIGHTS INBOX lrswipkxteancd
             S: g OK MYRIGHTS completed
             C: h MYRIGHTS Nowhere
             S: h NO [NONEXISTENT] No such mailbox
@@ -242,7 +242,7 @@ class SyntaxTests(SharingTestCase):
             b"a SETACL Work bob@example.test lrs\r\nb GETACL Work\r\nc DELETEACL Work"
             b" bob@example.test\r\nd GETACL Work\r\n"
         )
-        self.assertRegex(answer, rb'(?s)"bob@example.test" lrs\r\nb OK.*acd\r\nd OK')
+        self.assertRegex(answer, rb'(?s)"bob@example.test" lrs\r\nb OK.*ancd\r\nd OK')
 
 
 Case = Callable[[Conversation], bytes]
@@ -658,9 +658,9 @@ class NamesTests(SharingTestCase):
             r"""
             C: A01 LIST "" (INBOX Work%) RETURN (MYRIGHTS)
             S: * LIST (\HasNoChildren) "/" INBOX
-            S: * MYRIGHTS INBOX lrswipkxteacd
+            S: * MYRIGHTS INBOX lrswipkxteancd
             S: * LIST (\HasChildren) "/" Work
-            S: * MYRIGHTS Work lrswipkxteacd
+            S: * MYRIGHTS Work lrswipkxteancd
             S: A01 OK LIST completed
             C: a SUBSCRIBE Work/Old
             S: a OK SUBSCRIBE completed
@@ -835,9 +835,9 @@ class NamesTests(SharingTestCase):
             r"""
             C: a LIST "" Shared* RETURN (MYRIGHTS)
             S: * LIST (\HasChildren) "/" Shared
-            S: * MYRIGHTS Shared lrswipkxteacd
+            S: * MYRIGHTS Shared lrswipkxteancd
             S: * LIST (\HasNoChildren) "/" Shared/Pictures
-            S: * MYRIGHTS Shared/Pictures lrswipkxteacd
+            S: * MYRIGHTS Shared/Pictures lrswipkxteancd
             S: a OK LIST completed
             C: b STATUS Shared/Pictures (MESSAGES)
             S: * STATUS Shared/Pictures (MESSAGES 0)
@@ -894,7 +894,7 @@ class NamesTests(SharingTestCase):
             C: c SETACL "Other Users/alice@example.test/Work" alice@example.test l
             S: c NO [CANNOT] The owner of a mailbox has all rights in it
             C: d GETACL "Other Users/alice@example.test/Work"
-            S: * ACL "Other Users/alice@example.test/Work" "alice@example.test" lrswipkxteacd LIST
+            S: * ACL "Other Users/alice@example.test/Work" "alice@example.test" lrswipkxteancd LIST
             S: d OK GETACL completed
             """.replace("LIST", '"bob@example.test" lra "carol@example.test" lr')
         )

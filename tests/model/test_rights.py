@@ -30,7 +30,7 @@ class RightsTests(SynchronousTestCase):
         self.assertEqual(parseRights("c"), frozenset("kx"))
         self.assertEqual(parseRights("dt"), frozenset("te"))
         self.assertEqual(parseRights(""), NO_RIGHTS)
-        self.assertEqual(parseRights("lrswipkxteacd"), ALL_RIGHTS)
+        self.assertEqual(parseRights("lrswipkxteancd"), ALL_RIGHTS)
 
     def test_shown(self) -> None:
         """Any member brings the letter of RFC 2086 with it; no right is named twice."""

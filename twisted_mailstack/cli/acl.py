@@ -45,7 +45,7 @@ def acl() -> None:
     Who may use whose mailboxes.
 
     IDENTIFIER is an account's address, @DOMAIN for all accounts of a domain, or anyone; with a - in
-    front, its rights are taken away, whatever grants them. RIGHTS are letters of lrswipkxtea (see
+    front, its rights are taken away, whatever grants them. RIGHTS are letters of lrswipkxtean (see
     the documentation on sharing), with a + or - in front added or taken away.
     """
 

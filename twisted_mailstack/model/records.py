@@ -174,6 +174,52 @@ class AppendResult(NamedTuple):
     uids: Sequence[int]
 
 
+#: What an annotation of a message is known by (RFC 5257 §3.2, §3.3): the name of its entry, and
+#: whether it is private.
+AnnotationKey = tuple[str, bool]
+
+
+class Annotation(NamedTuple):
+    """
+    The value that an entry has for a message (RFC 5257 §3.2).
+
+    @ivar entry: its name, ASCII.
+    @ivar private: whether it is only there for who stored it; else everybody sees it.
+    """
+
+    uid: int
+    entry: str
+    private: bool
+    value: bytes
+
+
+class AnnotationChange(NamedTuple):
+    """
+    A change of a message's annotation.
+
+    @ivar modSeq: of the change.
+    @ivar entry: the name of what was set or removed.
+    """
+
+    modSeq: int
+    uid: int
+    entry: str
+
+
+class AnnotationScope(NamedTuple):
+    """
+    Which annotations go along with messages that are copied.
+
+    @ivar reader: the accountId of who copies; C{None} for the source's owner.
+    @ivar private: his private ones go along; those of others never do.
+    @ivar shared: those that everybody sees do.
+    """
+
+    reader: str | None = None
+    private: bool = True
+    shared: bool = True
+
+
 class Quota(NamedTuple):
     """
     Use and limit of an account (RFC 9208 §5: STORAGE counts in 1024 octets, here in octets).

@@ -26,8 +26,8 @@ from twisted_mailstack.model.records import MailboxInfo
 
 Rights = frozenset[str]
 NO_RIGHTS: Rights = frozenset()
-#: RFC 4314 §2.1, in the order in which they are shown.
-ORDER = "lrswipkxtea"
+#: RFC 4314 §2.1 and RFC 5257 §3.4, in the order in which they are shown.
+ORDER = "lrswipkxtean"
 ALL_RIGHTS: Rights = frozenset(ORDER)
 #: RFC 4314 §2.1.1: the rights of RFC 2086, and what each of them stands for.
 VIRTUAL: Mapping[str, Rights] = {"c": frozenset("kx"), "d": frozenset("te")}

@@ -5,7 +5,7 @@ A mailbox of another account, which is asked before each call what may be done i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from zope.interface import Interface, alsoProvides, implementer
@@ -14,6 +14,7 @@ from twisted_mailstack.errors import AccessDenied, NoSuchMailbox
 from twisted_mailstack.interfaces import (
     IAccessControl,
     IAccount,
+    IAnnotatedMailbox,
     IMailbox,
     IMessageContent,
     IMovableMailbox,
@@ -25,6 +26,10 @@ from twisted_mailstack.interfaces import (
 )
 from twisted_mailstack.model.flags import FlagOperation, Flags, FlagScope
 from twisted_mailstack.model.records import (
+    Annotation,
+    AnnotationChange,
+    AnnotationKey,
+    AnnotationScope,
     AppendResult,
     Attribute,
     Changes,
@@ -43,6 +48,8 @@ READ: Rights = frozenset("r")
 INSERT: Rights = frozenset("i")
 EXPUNGE: Rights = frozenset("e")
 REMOVE: Rights = frozenset("te")
+#: To change annotations that everybody sees (RFC 5257 §3.4).
+ANNOTATE: Rights = frozenset("n")
 
 
 def scopeOf(rights: Rights) -> FlagScope:
@@ -101,8 +108,9 @@ class SharedMailbox:
         for interface in READING:
             if interface.providedBy(inner):
                 self._passOn(interface)
-        if IMovableMailbox.providedBy(inner):
-            alsoProvides(self, IMovableMailbox)
+        for interface in (IAnnotatedMailbox, IMovableMailbox):
+            if interface.providedBy(inner):
+                alsoProvides(self, interface)
 
     def _passOn(self, interface: type[Interface]) -> None:
         methods: Mapping[str, Callable[..., Awaitable[Any]]] = {
@@ -189,39 +197,130 @@ class SharedMailbox:
         return await self._inner.expunge(uids, onlyDeleted)
 
     async def append(
-        self, messages: Sequence[tuple[IStagedContent, Flags, int, int]]
+        self,
+        messages: Sequence[tuple[IStagedContent, Flags, int, int]],
+        annotations: Sequence[Mapping[AnnotationKey, bytes]] = (),
+        reader: str | None = None,
     ) -> AppendResult:
-        """See L{IMailbox}."""
+        """See L{IAnnotatedMailbox}."""
         rights = await self.rights()
         refuse(rights, INSERT)
         scope = scopeOf(rights)
-        return await self._inner.append(
-            [(content, scope.within(flags), date, zone) for content, flags, date, zone in messages]
-        )
+        allowed = [
+            (content, scope.within(flags), date, zone) for content, flags, date, zone in messages
+        ]
+        if not annotations:
+            return await self._inner.append(allowed)
+        for values in annotations:
+            _refuseAnnotations(rights, values)
+        inner: Any = self._inner
+        result: AppendResult = await inner.append(allowed, annotations, self._reader)
+        return result
+
+    def _along(self, inner: IMailbox, along: AnnotationScope) -> tuple[AnnotationScope, ...]:
+        # An argument that only some storages know.
+        return (along,) if IAnnotatedMailbox.providedBy(inner) else ()
 
     async def copyMessages(
-        self, uids: NumberSet, destination: IMailbox, scope: FlagScope | None = None
+        self,
+        uids: NumberSet,
+        destination: IMailbox,
+        scope: FlagScope | None = None,
+        along: AnnotationScope | None = None,
     ) -> CopyResult:
-        """See L{IMailbox}."""
+        """See L{IAnnotatedMailbox}."""
         await self.require(READ)
-        return await self._inner.copyMessages(uids, destination, scope)
+        inner: Any = self._inner
+        mine = self._along(inner, AnnotationScope(self._reader))
+        copied: CopyResult = await inner.copyMessages(uids, destination, scope, *mine)
+        return copied
 
     async def moveMessages(
-        self, uids: NumberSet, destination: IMailbox, scope: FlagScope | None = None
+        self,
+        uids: NumberSet,
+        destination: IMailbox,
+        scope: FlagScope | None = None,
+        along: AnnotationScope | None = None,
     ) -> CopyResult:
         """See L{IMovableMailbox}. RFC 6851 §4.2: the rights of COPY, STORE and EXPUNGE together."""
         refuseChange(await self.rights(), READ | REMOVE)
         movable: Any = self._inner
-        moved: CopyResult = await movable.moveMessages(uids, destination, scope)
+        mine = self._along(movable, AnnotationScope(self._reader))
+        moved: CopyResult = await movable.moveMessages(uids, destination, scope, *mine)
         return moved
 
     async def receive(
         self, source: IMailbox, uids: NumberSet, move: bool, reader: str | None = None
     ) -> CopyResult:
-        """See L{IReceivingMailbox}."""
+        """
+        See L{IReceivingMailbox}. Annotations that may not be set are left behind (RFC 5257 §4.6).
+        """
         rights = await self.rights()
         refuse(rights, INSERT)
         giving: Any = source
         put = giving.moveMessages if move else giving.copyMessages
-        result: CopyResult = await put(uids, self._inner, scopeOf(rights))
+        mine = self._along(source, AnnotationScope(reader, rights >= READ, rights >= ANNOTATE))
+        result: CopyResult = await put(uids, self._inner, scopeOf(rights), *mine)
         return result
+
+    # --- annotations ---------------------------------------------------------------------------
+
+    @property
+    def _reader(self) -> str:
+        return self.account.accountId
+
+    async def _annotated(self) -> Any:
+        # RFC 5257 §3.4: who may read messages may read what is noted about them.
+        await self.require(READ)
+        return self._inner
+
+    async def annotations(
+        self, uids: NumberSet, entries: Collection[str] | None = None, reader: str | None = None
+    ) -> Sequence[Annotation]:
+        """See L{IAnnotatedMailbox}."""
+        inner = await self._annotated()
+        found: Sequence[Annotation] = await inner.annotations(uids, entries, self._reader)
+        return found
+
+    async def annotatedMessages(self, uids: NumberSet, reader: str | None = None) -> Sequence[int]:
+        """See L{IAnnotatedMailbox}."""
+        inner = await self._annotated()
+        found: Sequence[int] = await inner.annotatedMessages(uids, self._reader)
+        return found
+
+    async def annotationChangesSince(
+        self, modSeq: int, reader: str | None = None
+    ) -> Sequence[AnnotationChange]:
+        """See L{IAnnotatedMailbox}."""
+        inner = await self._annotated()
+        found: Sequence[AnnotationChange] = await inner.annotationChangesSince(modSeq, self._reader)
+        return found
+
+    async def storeAnnotations(
+        self,
+        uids: NumberSet,
+        values: Mapping[AnnotationKey, bytes | None],
+        limit: int,
+        unchangedSince: int | None = None,
+        reader: str | None = None,
+    ) -> StoreResult:
+        """See L{IAnnotatedMailbox}."""
+        rights = await self.rights()
+        refuse(rights, READ)
+        _refuseAnnotations(rights, values)
+        inner: Any = self._inner
+        result: StoreResult = await inner.storeAnnotations(
+            uids, values, limit, unchangedSince, self._reader
+        )
+        return result
+
+
+def _refuseAnnotations(rights: Rights, values: Mapping[AnnotationKey, bytes | None]) -> None:
+    """
+    RFC 5257 §3.4.
+
+    @param values: that are to be set.
+    @raise AccessDenied: if they may not.
+    """
+    needed = {right for _, private in values for right in (READ if private else ANNOTATE)}
+    refuseChange(rights, frozenset(needed))

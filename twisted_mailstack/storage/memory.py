@@ -33,6 +33,8 @@ from twisted_mailstack.errors import (
     OverQuota,
 )
 from twisted_mailstack.interfaces import (
+    IAnnotatedAccount,
+    IAnnotatedMailbox,
     IContentWriter,
     IDirectoryAdmin,
     IKeyedMemory,
@@ -68,6 +70,10 @@ from twisted_mailstack.model.records import (
     SMALL_MESSAGE,
     AccountRecord,
     AliasRecord,
+    Annotation,
+    AnnotationChange,
+    AnnotationKey,
+    AnnotationScope,
     AppendResult,
     Attribute,
     Changes,
@@ -83,6 +89,7 @@ from twisted_mailstack.model.records import (
 )
 from twisted_mailstack.model.rights import Rights
 from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet
+from twisted_mailstack.storage.memoryannotations import Annotations
 from twisted_mailstack.storage.memorymetadata import MemoryMetadata
 from twisted_mailstack.storage.memorysharing import MemoryAccessControl
 from twisted_mailstack.storage.memoryspool import MemorySpool
@@ -156,6 +163,7 @@ class Entry:
     date: int
     zone: int
     saved: int
+    annotations: Annotations = field(default_factory=Annotations)
 
 
 @dataclass
@@ -223,7 +231,7 @@ _ATTRIBUTES: dict[Attribute, Callable[[Entry], Any]] = {
 }
 
 
-@implementer(IMailbox, IMovableMailbox, IReplacingMailbox)
+@implementer(IAnnotatedMailbox, IMovableMailbox, IReplacingMailbox)
 class MemoryMailbox:
     """See L{IMailbox}."""
 
@@ -351,7 +359,15 @@ class MemoryMailbox:
         if self._box.uidNext + count > MAX_NUMBER:
             raise CannotDoThat("The mailbox has no UIDs left: use another", imapCode="LIMIT")
 
-    def add(self, message: Message, flags: Flags, date: int, zone: int, modSeq: int) -> int:
+    def add(
+        self,
+        message: Message,
+        flags: Flags,
+        date: int,
+        zone: int,
+        modSeq: int,
+        annotations: Annotations | None = None,
+    ) -> int:
         """
         Enter a message.
 
@@ -361,7 +377,9 @@ class MemoryMailbox:
         uid, box.uidNext = box.uidNext, box.uidNext + 1
         spelled, _ = box.spelling.apply(flags)
         saved = int(self.account.store.now())
-        box.entries.append(Entry(uid, message, spelled, modSeq, date, zone, saved))
+        entry = Entry(uid, message, spelled, modSeq, date, zone, saved)
+        entry.annotations = annotations or Annotations()
+        box.entries.append(entry)
         return uid
 
     def deliver(self, content: IStagedContent, placement: Placement, date: int) -> None:
@@ -373,10 +391,88 @@ class MemoryMailbox:
         self.add(message, placement.flags, date, 0, modSeq)
         self.account.changed(self._box, modSeq)
 
+    # --- annotations ---------------------------------------------------------------------------
+
+    def _reader(self, reader: str | None) -> str:
+        return self.account.accountId if reader is None else reader
+
+    async def annotations(
+        self, uids: NumberSet, entries: Collection[str] | None = None, reader: str | None = None
+    ) -> Sequence[Annotation]:
+        """See L{IAnnotatedMailbox}."""
+        return [
+            Annotation(entry.uid, name, bool(whose), value)
+            for entry in self._select(uids)
+            for (name, whose), value in entry.annotations.visible(self._reader(reader)).items()
+            if entries is None or name in entries
+        ]
+
+    async def annotatedMessages(self, uids: NumberSet, reader: str | None = None) -> Sequence[int]:
+        """See L{IAnnotatedMailbox}."""
+        whose = self._reader(reader)
+        return [entry.uid for entry in self._select(uids) if entry.annotations.visible(whose)]
+
+    async def annotationChangesSince(
+        self, modSeq: int, reader: str | None = None
+    ) -> Sequence[AnnotationChange]:
+        """See L{IAnnotatedMailbox}."""
+        return sorted(
+            AnnotationChange(at, entry.uid, name)
+            for entry in self._box.entries
+            for (name, whose), (_, at) in entry.annotations.values.items()
+            if at > modSeq and whose in ("", self._reader(reader))
+        )
+
+    async def storeAnnotations(
+        self,
+        uids: NumberSet,
+        values: Mapping[AnnotationKey, bytes | None],
+        limit: int,
+        unchangedSince: int | None = None,
+        reader: str | None = None,
+    ) -> StoreResult:
+        """See L{IAnnotatedMailbox}."""
+        box, whose = self._box, self._reader(reader)
+        changes, unchanged, modified = [], [], []
+        for entry in self._select(uids):
+            noted = entry.annotations
+            if unchangedSince is not None and noted.youngest(values, whose) > unchangedSince:
+                modified.append(entry.uid)
+                continue
+            change = noted.compare(values, whose, limit)
+            if change:
+                changes.append((entry, change))
+            else:
+                unchanged.append((entry.uid, entry.flags, entry.modSeq))
+        if changes:
+            modSeq = self.account.nextModSeq()
+            for entry, change in changes:
+                entry.annotations.set(change, modSeq)
+                entry.modSeq = modSeq
+            self.account.changed(box, modSeq)
+            self.account.store.tell()
+        changed = [(entry.uid, entry.flags, entry.modSeq) for entry, _ in changes]
+        return StoreResult(changed, unchanged, modified)
+
+    def _noted(
+        self,
+        number: int,
+        annotations: Sequence[Mapping[AnnotationKey, bytes]],
+        reader: str | None,
+        modSeq: int,
+    ) -> Annotations:
+        noted = Annotations()
+        if annotations:
+            noted.add(annotations[number], self._reader(reader), modSeq)
+        return noted
+
     async def append(
-        self, messages: Sequence[tuple[IStagedContent, Flags, int, int]]
+        self,
+        messages: Sequence[tuple[IStagedContent, Flags, int, int]],
+        annotations: Sequence[Mapping[AnnotationKey, bytes]] = (),
+        reader: str | None = None,
     ) -> AppendResult:
-        """See L{IMailbox}."""
+        """See L{IAnnotatedMailbox}."""
         box = self._box
         self.account.checkRoom(len(messages), sum(each[0].summary.size for each in messages))
         self.requireUids(len(messages))
@@ -384,36 +480,58 @@ class MemoryMailbox:
             return AppendResult(box.uidValidity, [])
         modSeq = self.account.nextModSeq()
         uids = [
-            self.add(self.account.makeMessage(staged, b""), flags, date, zone, modSeq)
-            for staged, flags, date, zone in messages
+            self.add(
+                *(self.account.makeMessage(staged, b""), flags, date, zone, modSeq),
+                self._noted(number, annotations, reader, modSeq),
+            )
+            for number, (staged, flags, date, zone) in enumerate(messages)
         ]
         self.account.changed(box, modSeq)
         self.account.store.tell()
         return AppendResult(box.uidValidity, uids)
 
     async def copyMessages(
-        self, uids: NumberSet, destination: IMailbox, scope: FlagScope | None = None
+        self,
+        uids: NumberSet,
+        destination: IMailbox,
+        scope: FlagScope | None = None,
+        along: AnnotationScope | None = None,
     ) -> CopyResult:
-        """See L{IMailbox}."""
-        return await self._transfer(uids, destination, False, scope)
+        """See L{IAnnotatedMailbox}."""
+        return await self._transfer(uids, destination, False, scope, along)
 
     async def moveMessages(
-        self, uids: NumberSet, destination: IMailbox, scope: FlagScope | None = None
+        self,
+        uids: NumberSet,
+        destination: IMailbox,
+        scope: FlagScope | None = None,
+        along: AnnotationScope | None = None,
     ) -> CopyResult:
-        """See L{IMovableMailbox}."""
-        return await self._transfer(uids, destination, True, scope)
+        """See L{IAnnotatedMailbox}."""
+        return await self._transfer(uids, destination, True, scope, along)
 
     async def _transfer(
-        self, uids: NumberSet, destination: IMailbox, move: bool, scope: FlagScope | None
+        self,
+        uids: NumberSet,
+        destination: IMailbox,
+        move: bool,
+        scope: FlagScope | None,
+        along: AnnotationScope | None,
     ) -> CopyResult:
+        along = along or AnnotationScope()
         if IReceivingMailbox.providedBy(destination):
             receiving: Any = destination
-            received: CopyResult = await receiving.receive(self, uids, move)
+            received: CopyResult = await receiving.receive(self, uids, move, along.reader)
             return received
-        return self.transfer(uids, destination, move, scope)
+        return self.transfer(uids, destination, move, scope, along)
 
     async def replaceMessage(
-        self, uid: int, destination: IMailbox, message: tuple[IStagedContent, Flags, int, int]
+        self,
+        uid: int,
+        destination: IMailbox,
+        message: tuple[IStagedContent, Flags, int, int],
+        annotations: Sequence[Mapping[AnnotationKey, bytes]] = (),
+        reader: str | None = None,
     ) -> AppendResult:
         """See L{IReplacingMailbox}."""
         if not isinstance(destination, MemoryMailbox):
@@ -435,17 +553,27 @@ class MemoryMailbox:
                 raise OverQuota()
         target.requireUids(1)
         modSeq = target.account.nextModSeq()
-        made = target.add(target.account.makeMessage(staged, b""), flags, date, zone, modSeq)
+        made = target.add(
+            *(target.account.makeMessage(staged, b""), flags, date, zone, modSeq),
+            self._noted(0, annotations, reader, modSeq),
+        )
         target.account.changed(box, modSeq)
         self._remove(gone, modSeq if within else self.account.nextModSeq())
         self.account.store.tell()
         return AppendResult(box.uidValidity, [made])
 
     def transfer(
-        self, uids: NumberSet, destination: IMailbox, move: bool, scope: FlagScope | None = None
+        self,
+        uids: NumberSet,
+        destination: IMailbox,
+        move: bool,
+        scope: FlagScope | None = None,
+        along: AnnotationScope | None = None,
     ) -> CopyResult:
         """
         Copy or move.
+
+        @param along: C{None}: all annotations, whosever they are.
         """
         if not isinstance(destination, MemoryMailbox):
             raise CannotDoThat("The mailboxes are not in the same store")
@@ -465,7 +593,12 @@ class MemoryMailbox:
                 identity, thread = target.account.newId("E"), target.account.newId("T")
                 message = Message(identity, thread, message.prefix, message.data, message.summary)
             flags = entry.flags if scope is None else scope.within(entry.flags)
-            made.append(target.add(message, flags, entry.date, entry.zone, modSeq))
+            if along is None:
+                noted = entry.annotations.copy(None, True, True, modSeq)
+            else:
+                whose = self._reader(along.reader)
+                noted = entry.annotations.copy(whose, along.private, along.shared, modSeq)
+            made.append(target.add(message, flags, entry.date, entry.zone, modSeq, noted))
         target.account.changed(box, modSeq)
         if move:
             self._remove(entries, modSeq if within else self.account.nextModSeq())
@@ -480,7 +613,9 @@ class MemoryMailbox:
         return lambda: cast(None, watchers.pop(token, None))
 
 
-@implementer(ILimitedAccount, IMetadataAccount, ISpecialUseAccount, ISurveyableAccount)
+@implementer(
+    IAnnotatedAccount, ILimitedAccount, IMetadataAccount, ISpecialUseAccount, ISurveyableAccount
+)
 class MemoryAccount:
     """See L{IAccount}."""
 
@@ -596,6 +731,14 @@ class MemoryAccount:
                 break
         self.boxes[name] = box
         return box
+
+    def forgetReader(self, reader: str) -> None:
+        """Another account is gone, and what it noted here."""
+        for box in self.boxes.values():
+            for entry in box.entries:
+                values = entry.annotations.values
+                for key in [key for key in values if key[1] == reader]:
+                    del values[key]
 
     def _below(self, name: str) -> list[str]:
         return sorted(each for each in self.boxes if each.startswith(name + DELIMITER))
@@ -920,6 +1063,8 @@ class MemoryDirectory:
         account = self._store.accounts.pop(record.accountId)
         account.removed = True
         self._store.sharing.forget(account)
+        for other in self._store.accounts.values():
+            other.forgetReader(record.accountId)
         self._store.formerAccounts[_key(address)] = account.uidValidity
         for box in account.boxes.values():
             box.deleted = True

@@ -157,7 +157,7 @@ def _capability(name: bytes, session: IMAPSession) -> bytes | None:
 
 EXTENSION = Extension(
     # RFC 4314 §2.2: those of RFC 2086 must not be among them.
-    lambda session: _capability(b"ACL RIGHTS=kxte", session),
+    lambda session: _capability(b"ACL RIGHTS=kxten", session),
     4314,
     (
         Command(b"GETACL", LOGGED_IN, getACL),

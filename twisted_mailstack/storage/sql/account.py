@@ -24,6 +24,7 @@ from twisted_mailstack.errors import (
     OverQuota,
 )
 from twisted_mailstack.interfaces import (
+    IAnnotatedAccount,
     IContentWriter,
     ILimitedAccount,
     IMetadataAccount,
@@ -39,6 +40,7 @@ from twisted_mailstack.model.records import (
     MetadataChange,
     Quota,
 )
+from twisted_mailstack.storage.sql.annotations import copyAnnotations
 from twisted_mailstack.storage.sql.mailbox import (
     Box,
     SQLMailbox,
@@ -111,7 +113,9 @@ def newAccountMailboxes(transaction: Transaction, account: int) -> None:
         transaction.execute("INSERT OR IGNORE INTO subscription VALUES (?, ?)", (account, name))
 
 
-@implementer(ILimitedAccount, IMetadataAccount, ISpecialUseAccount, ISurveyableAccount)
+@implementer(
+    IAnnotatedAccount, ILimitedAccount, IMetadataAccount, ISpecialUseAccount, ISurveyableAccount
+)
 class SQLAccount:
     """
     See L{IAccount}.
@@ -317,6 +321,7 @@ class SQLAccount:
         ).fetchall()
         transaction.execute("DELETE FROM entry WHERE account = ? AND mailbox = ?", key)
         transaction.execute("DELETE FROM vanished WHERE account = ? AND mailbox = ?", key)
+        transaction.execute("DELETE FROM annotation WHERE account = ? AND mailbox = ?", key)
         dropCopies(transaction, self.number, [row[0] for row in messages])
         transaction.execute(
             "UPDATE account SET messages = account.messages - m.messages,"
@@ -397,9 +402,14 @@ class SQLAccount:
             " WHERE e.account = ? AND e.mailbox = ? ORDER BY e.uid",
             (self.number, inbox),
         ).fetchall()
-        for _, message, text, octets, date, zone, saved in rows:
+        pairs: list[tuple[int, int]] = []
+        for uid, message, text, octets, date, zone, saved in rows:
             flags = box.spell(frozenset(text.split()))
-            box.insert(message, flags, octets, date, zone, saved)
+            pairs.append((uid, box.insert(message, flags, octets, date, zone, saved)))
+        if source.annotated:
+            copyAnnotations(
+                transaction, (self.number, inbox), (self.number, target), pairs, None, box.modSeq
+            )
         source.remove([(row[0], row[1], row[2], row[3]) for row in rows])
         box.write()
         source.write()

@@ -47,7 +47,13 @@ def checkDatabase(
     try:
         checks: tuple[Callable[[sqlite3.Connection], Iterator[Damage]], ...] = (
             *(_database, _mailboxes, _vanished, _entries, _flags, _messages, _accounts, _orphans),
-            *(_access, _queue, _sorting, lambda connection: _contents(connection, progress)),
+            *(
+                _access,
+                _annotations,
+                _queue,
+                _sorting,
+                lambda connection: _contents(connection, progress),
+            ),
         )
         found = chain.from_iterable(_guarded(check(connection)) for check in checks)
         return list(islice(found, MAX_FINDINGS))
@@ -233,6 +239,7 @@ def _orphans(connection: sqlite3.Connection) -> Iterator[Damage]:
         ("access", "rights of others"),
         ("published", "public names"),
         ("url_key", "keys of URLs"),
+        ("annotation", "annotations"),
     ):
         for account, number in connection.execute(
             f"SELECT account, count(*) FROM {table}"
@@ -276,6 +283,28 @@ def _access(connection: sqlite3.Connection) -> Iterator[Damage]:
             yield Damage(where, f"{identifier} has rights in a mailbox {mailbox} that isn't there")
         elif not rights or not set(rights) <= ALL_RIGHTS:
             yield Damage(where, f"the rights of {identifier} can't be read: {rights!r}")
+
+
+def _annotations(connection: sqlite3.Connection) -> Iterator[Damage]:
+    rows = connection.execute(
+        f"SELECT coalesce({_NAME}, {_ADDRESS}), n.uid, max(n.mod_seq), e.mod_seq,"
+        " count(n.value) = sum(typeof(n.value) = 'blob'), coalesce(b.annotated, 0)"
+        " FROM annotation n JOIN account a ON a.account = n.account"
+        " LEFT JOIN mailbox b ON b.account = n.account AND b.mailbox = n.mailbox"
+        " LEFT JOIN entry e ON e.account = n.account AND e.mailbox = n.mailbox AND e.uid = n.uid"
+        " GROUP BY n.account, n.mailbox, n.uid"
+    )
+    for where, uid, youngest, modSeq, readable, annotated in rows:
+        if modSeq is None:
+            yield Damage(f"{where}, UID {uid}", "has annotations, but isn't there")
+        elif youngest > modSeq:
+            yield Damage(
+                f"{where}, UID {uid}", f"an annotation has modSeq {youngest}, the message {modSeq}"
+            )
+        if not readable:
+            yield Damage(f"{where}, UID {uid}", "an annotation can't be read")
+        if modSeq is not None and not annotated:
+            yield Damage(f"{where}, UID {uid}", "has annotations, its mailbox is said to have none")
 
 
 def _queue(connection: sqlite3.Connection) -> Iterator[Damage]:

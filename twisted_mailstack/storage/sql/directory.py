@@ -18,6 +18,7 @@ from twisted_mailstack.interfaces import IDirectoryAdmin
 from twisted_mailstack.model.address import Address, foldLocalPart
 from twisted_mailstack.model.records import AccountRecord, AliasRecord, DomainRecord
 from twisted_mailstack.storage.sql.account import newAccountMailboxes
+from twisted_mailstack.storage.sql.annotations import forgetReader
 from twisted_mailstack.storage.sql.sharing import forgetAccount
 from twisted_mailstack.storage.sql.writer import Transaction
 
@@ -223,12 +224,13 @@ class SQLDirectory:
             )
             transaction.unplaced = True
             forgetAccount(transaction, row[0])
+            forgetReader(transaction, row[0])
             # Its private entries of others' mailboxes; those of its own go with them below.
             transaction.execute("DELETE FROM metadata WHERE reader = ?", row)
             for table in (
                 *("entry", "vanished", "message", "reference"),
                 *("mailbox", "former_name", "subscription", "metadata", "access", "published"),
-                *("url_key", "account"),
+                *("url_key", "annotation", "account"),
             ):
                 transaction.execute(f"DELETE FROM {table} WHERE account = ?", row)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
@@ -29,6 +29,7 @@ from twisted_mailstack.errors import (
     OverQuota,
 )
 from twisted_mailstack.interfaces import (
+    IAnnotatedMailbox,
     IMailbox,
     IMovableMailbox,
     IReceivingMailbox,
@@ -49,6 +50,10 @@ from twisted_mailstack.model.flags import (
 )
 from twisted_mailstack.model.records import (
     SMALL_MESSAGE,
+    Annotation,
+    AnnotationChange,
+    AnnotationKey,
+    AnnotationScope,
     AppendResult,
     Attribute,
     Changes,
@@ -59,7 +64,15 @@ from twisted_mailstack.model.records import (
 from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet
 from twisted_mailstack.model.sorting import SortCriterion, ThreadRow
 from twisted_mailstack.model.text import fold
+from twisted_mailstack.storage.sql import annotations as noted
 from twisted_mailstack.storage.sql import sorting
+from twisted_mailstack.storage.sql.annotations import (
+    Setting,
+    addAnnotations,
+    copyAnnotations,
+    forgetAnnotations,
+    readerNumber,
+)
 from twisted_mailstack.storage.sql.content import MessageContent, StagedContent
 from twisted_mailstack.storage.sql.index import AccountIndex, candidates
 from twisted_mailstack.storage.sql.schema import PIECES
@@ -154,6 +167,7 @@ class Box:
     A mailbox's row inside a transaction, and the changes to it that are yet to be written.
 
     @ivar modSeq: the account's next modSeq, taken for this change.
+    @ivar annotated: whether messages may have annotations.
     """
 
     def __init__(self, transaction: Transaction, account: int, which: int | str) -> None:
@@ -162,7 +176,7 @@ class Box:
         @raise NoSuchMailbox: if there is none.
         """
         row = transaction.execute(
-            "SELECT mailbox, uid_validity, uid_next, keywords, recent_uid FROM mailbox"
+            "SELECT mailbox, uid_validity, uid_next, keywords, recent_uid, annotated FROM mailbox"
             f" WHERE account = ? AND {'name' if isinstance(which, str) else 'mailbox'} = ?"
             " AND selectable",
             (account, which),
@@ -171,7 +185,8 @@ class Box:
             raise NoSuchMailbox()
         self.transaction = transaction
         self.account = account
-        self.mailbox, self.uidValidity, self.uidNext, keywords, self._recentUid = row
+        self.mailbox, self.uidValidity, self.uidNext, keywords, self._recentUid = row[:5]
+        self.annotated = bool(row[5])
         self.spelling = KeywordSpelling(keywords.split())
         self._newKeywords = False
         self.modSeq = 0
@@ -275,6 +290,10 @@ class Box:
             "DELETE FROM entry WHERE account = ? AND mailbox = ? AND uid = ?",
             [(self.account, self.mailbox, row[0]) for row in rows],
         )
+        if self.annotated:
+            forgetAnnotations(
+                self.transaction, (self.account, self.mailbox), [row[0] for row in rows]
+            )
         for uid, _, flags, octets in rows:
             self._count(uid, flagsFromText(flags), octets, -1)
 
@@ -412,7 +431,13 @@ def dropCopies(transaction: Transaction, account: int, messages: Iterable[int]) 
             transaction.unplaced = True
 
 
-@implementer(IMailbox, IMovableMailbox, IReplacingMailbox, ISearchableMailbox, ISortingMailbox)
+@implementer(
+    IAnnotatedMailbox,
+    IMovableMailbox,
+    IReplacingMailbox,
+    ISearchableMailbox,
+    ISortingMailbox,
+)
 class SQLMailbox:
     """
     See L{IMailbox}.
@@ -739,6 +764,61 @@ class SQLMailbox:
 
         return cast(StoreResult, await self._change(change, _size(uids)))
 
+    # --- annotations ---------------------------------------------------------------------------
+
+    async def annotations(
+        self, uids: NumberSet, entries: Collection[str] | None = None, reader: str | None = None
+    ) -> Sequence[Annotation]:
+        """See L{IAnnotatedMailbox}."""
+        connection, place = self._store.reader, (self._account, self._mailbox)
+        connection.execute("BEGIN")
+        try:
+            self._requireMailbox(connection)
+            return noted.readAnnotations(
+                connection, place, uids, entries, readerNumber(self._account, reader)
+            )
+        finally:
+            connection.execute("COMMIT")
+
+    async def annotatedMessages(self, uids: NumberSet, reader: str | None = None) -> Sequence[int]:
+        """See L{IAnnotatedMailbox}."""
+        connection = self._store.reader
+        self._requireMailbox(connection)
+        place = (self._account, self._mailbox)
+        return noted.annotatedMessages(connection, place, uids, readerNumber(place[0], reader))
+
+    async def annotationChangesSince(
+        self, modSeq: int, reader: str | None = None
+    ) -> Sequence[AnnotationChange]:
+        """See L{IAnnotatedMailbox}."""
+        connection = self._store.reader
+        self._requireMailbox(connection)
+        place = (self._account, self._mailbox)
+        return noted.changesSince(connection, place, modSeq, readerNumber(place[0], reader))
+
+    async def storeAnnotations(
+        self,
+        uids: NumberSet,
+        values: Mapping[AnnotationKey, bytes | None],
+        limit: int,
+        unchangedSince: int | None = None,
+        reader: str | None = None,
+    ) -> StoreResult:
+        """See L{IAnnotatedMailbox}."""
+
+        def change(transaction: Transaction) -> StoreResult:
+            box = Box(transaction, self._account, self._mailbox)
+            place = (self._account, self._mailbox)
+            setting = Setting(transaction, place, values, readerNumber(self._account, reader))
+            setting.compare(uids, limit, unchangedSince)
+            if not setting.result.changed:
+                return setting.result
+            result = setting.write(box.takeModSeq())
+            box.write()
+            return result
+
+        return cast(StoreResult, await self._change(change, _size(uids)))
+
     async def expunge(self, uids: NumberSet | None, onlyDeleted: bool = True) -> Sequence[int]:
         """See L{IMailbox}."""
 
@@ -762,9 +842,12 @@ class SQLMailbox:
         return cast("list[int]", await self._change(change, status.messages))
 
     async def append(
-        self, messages: Sequence[tuple[IStagedContent, Flags, int, int]]
+        self,
+        messages: Sequence[tuple[IStagedContent, Flags, int, int]],
+        annotations: Sequence[Mapping[AnnotationKey, bytes]] = (),
+        reader: str | None = None,
     ) -> AppendResult:
-        """See L{IMailbox}."""
+        """See L{IAnnotatedMailbox}."""
         now = int(self._store.now())
 
         def change(transaction: Transaction) -> AppendResult:
@@ -781,29 +864,59 @@ class SQLMailbox:
                 uids.append(
                     box.insert(message, box.spell(flags), staged.summary.size, date, zone, now)
                 )
+            if annotations:
+                self._annotate(transaction, box, uids, annotations, reader)
             box.write()
             return AppendResult(box.uidValidity, uids)
 
         return cast(AppendResult, await self._change(change, len(messages)))
 
+    def _annotate(
+        self,
+        transaction: Transaction,
+        box: Box,
+        uids: Sequence[int],
+        annotations: Sequence[Mapping[AnnotationKey, bytes]],
+        reader: str | None,
+    ) -> None:
+        # New messages.
+        addAnnotations(
+            *(transaction, (box.account, box.mailbox), zip(uids, annotations, strict=True)),
+            *(readerNumber(self._account, reader), box.takeModSeq()),
+        )
+
     async def copyMessages(
-        self, uids: NumberSet, destination: IMailbox, scope: FlagScope | None = None
+        self,
+        uids: NumberSet,
+        destination: IMailbox,
+        scope: FlagScope | None = None,
+        along: AnnotationScope | None = None,
     ) -> CopyResult:
-        """See L{IMailbox}."""
-        return await self._copy(uids, destination, False, scope)
+        """See L{IAnnotatedMailbox}."""
+        return await self._copy(uids, destination, False, scope, along)
 
     async def moveMessages(
-        self, uids: NumberSet, destination: IMailbox, scope: FlagScope | None = None
+        self,
+        uids: NumberSet,
+        destination: IMailbox,
+        scope: FlagScope | None = None,
+        along: AnnotationScope | None = None,
     ) -> CopyResult:
-        """See L{IMovableMailbox}."""
-        return await self._copy(uids, destination, True, scope)
+        """See L{IAnnotatedMailbox}."""
+        return await self._copy(uids, destination, True, scope, along)
 
     async def _copy(
-        self, uids: NumberSet, destination: IMailbox, move: bool, scope: FlagScope | None
+        self,
+        uids: NumberSet,
+        destination: IMailbox,
+        move: bool,
+        scope: FlagScope | None,
+        along: AnnotationScope | None,
     ) -> CopyResult:
+        along = along or AnnotationScope()
         if IReceivingMailbox.providedBy(destination):
             receiving: Any = destination
-            received: CopyResult = await receiving.receive(self, uids, move)
+            received: CopyResult = await receiving.receive(self, uids, move, along.reader)
             return received
         if not isinstance(destination, SQLMailbox) or destination._store is not self._store:
             raise CannotDoThat("The mailboxes are not in the same store")
@@ -844,6 +957,12 @@ class SQLMailbox:
                     size = octets - len(prefix)
                     message = shareMessage(transaction, target._account, content, prefix, size)
                 made.append(box.insert(message, flags, octets, date, zone, now))
+            if source.annotated and rows:
+                copyAnnotations(
+                    *(transaction, (self._account, self._mailbox), (box.account, box.mailbox)),
+                    *([(row[0], new) for row, new in zip(rows, made, strict=True)], along),
+                    box.modSeq,
+                )
             if move and rows:
                 source.remove([(row[0], row[1], row[2], row[3]) for row in rows])
                 dropCopies(transaction, self._account, [row[1] for row in rows])
@@ -855,7 +974,12 @@ class SQLMailbox:
         return cast(CopyResult, await self._change(change, _size(uids)))
 
     async def replaceMessage(
-        self, uid: int, destination: IMailbox, message: tuple[IStagedContent, Flags, int, int]
+        self,
+        uid: int,
+        destination: IMailbox,
+        message: tuple[IStagedContent, Flags, int, int],
+        annotations: Sequence[Mapping[AnnotationKey, bytes]] = (),
+        reader: str | None = None,
     ) -> AppendResult:
         """See L{IReplacingMailbox}."""
         if not isinstance(destination, SQLMailbox) or destination._store is not self._store:
@@ -886,6 +1010,8 @@ class SQLMailbox:
             placed = staged.place(transaction, 1)
             storeMessage(transaction, target._account, number, staged, placed, b"")
             made = box.insert(number, box.spell(flags), size, date, zone, now)
+            if annotations:
+                self._annotate(transaction, box, [made], annotations, reader)
             source.remove([(old[0][0], old[0][1], old[0][2], old[0][3])])
             dropCopies(transaction, self._account, [old[0][1]])
             box.write()

@@ -274,10 +274,27 @@ CREATE TABLE url_key (
 ) WITHOUT ROWID;
 """
 
+_ANNOTATIONS = """
+CREATE TABLE annotation (
+    account INTEGER NOT NULL,
+    mailbox INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    entry TEXT NOT NULL,
+    reader INTEGER NOT NULL,
+    value BLOB,
+    mod_seq INTEGER NOT NULL,
+    PRIMARY KEY (account, mailbox, uid, entry, reader)
+) WITHOUT ROWID;
+CREATE INDEX annotation_mod_seq ON annotation (account, mailbox, mod_seq);
+CREATE INDEX annotation_reader ON annotation (reader) WHERE reader <> account AND reader <> 0;
+
+ALTER TABLE mailbox ADD COLUMN annotated INTEGER NOT NULL DEFAULT 0;
+"""
+
 #: The n-th makes version n out of version n - 1.
 MIGRATIONS: tuple[str, ...] = (
     *(_FIRST, _SPOOL, _MEMORY, _SORTING, _VIA, _ACCESS, _METADATA),
-    _URL_KEYS,
+    *(_URL_KEYS, _ANNOTATIONS),
 )
 
 

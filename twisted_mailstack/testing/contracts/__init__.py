@@ -34,6 +34,7 @@ from twisted_mailstack.testing.contracts.mailbox import (
     SearchableMailboxContract,
 )
 from twisted_mailstack.testing.contracts.memory import KeyedMemoryContract
+from twisted_mailstack.testing.contracts.messageannotations import AnnotatedMailboxContract
 from twisted_mailstack.testing.contracts.replacing import ReplacingMailboxContract
 from twisted_mailstack.testing.contracts.sharing import AccessControlContract
 from twisted_mailstack.testing.contracts.sorting import SortingMailboxContract
@@ -52,6 +53,7 @@ from twisted_mailstack.testing.contracts.urlkeys import URLKeysContract
 __all__ = [
     "AccessControlContract",
     "AccountContract",
+    "AnnotatedMailboxContract",
     "CallQueue",
     "ContentContract",
     "DirectoryContract",
