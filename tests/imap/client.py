@@ -176,20 +176,26 @@ class MailboxModel:
         self.highestModSeq = 0
         self.gone = set()
 
-    def read(self, data: bytes, command: bytes = b"", tag: bytes | None = None) -> bytes:
+    def read(
+        self, data: bytes, command: bytes = b"", tag: bytes | None = None, pushed: bool = False
+    ) -> bytes:
         """
         Take in what came while a command ran.
 
         @param command: its name (without UID's); empty: no EXPUNGE may come.
         @param tag: its tag; nothing may come behind the tagged response. Without one there must be
             none.
+        @param pushed: after the tagged response something may come, but no EXPUNGE.
         @return: the tagged response without its tag.
         """
         self.responses = splitResponses(data)
         tagged = b""
         for response in self.responses:
             if tagged:
-                raise AssertionError(f"{response!r} came behind {tagged!r}")
+                if not pushed:
+                    raise AssertionError(f"{response!r} came behind {tagged!r}")
+                self._untagged(response, b"")
+                continue
             if tag is not None and response.startswith(tag + b" "):
                 tagged = response[len(tag) + 1 :]
                 self._modSeqCode(tagged)

@@ -2,17 +2,25 @@
 Several sessions on the same mailboxes never come to differ.
 
 Random commands run in a few sessions, with deliveries and changes of flags from outside between
-them. Each session's client believes only what it is told (C{tests.imap.client}), and checks that it
-may be told that. In the end all of them say NOOP, and then know what is stored.
+them, over both stores, in two ways:
 
-C{MAILSTACK_THOROUGH=20} makes it try twenty times as much.
+  - L{OverlappingTests}: commands of several sessions are under way at once, and steps of the store
+    come between. Each session's client believes only what it is told (C{tests.imap.client}), and
+    checks that it may be told that. In the end all of them say NOOP, and then know what is stored.
+  - L{TurnsTests}: one after the other, each with all that it says in one piece or in many, and each
+    answer is what a model says (C{tests.imap.modelled}).
+
+C{MAILSTACK_THOROUGH=20} makes it try twenty times as much; C{MAILSTACK_MODEL=100000} runs so many
+commands against the model.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, cast
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -20,7 +28,8 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.imap.client import Known, MailboxModel
+from tests.imap import modelled
+from tests.imap.client import Known, MailboxModel, splitResponses
 from tests.imap.stepped import SteppedServer
 from tests.imap.support import Server, now
 from twisted_mailstack.errors import NoSuchMailbox, TemporaryFailure
@@ -35,6 +44,8 @@ from twisted_mailstack.testing.conversation import Conversation
 from twisted_mailstack.testing.faulty import FaultyStore
 
 THOROUGH = int(os.environ.get("MAILSTACK_THOROUGH", "1"))
+#: Commands that are run against the model in its long form.
+COMMANDS = int(os.environ.get("MAILSTACK_MODEL", "0"))
 #: Making a failure small takes minutes: only where somebody asked for it.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate) + (Phase.shrink,) * (THOROUGH > 1)
 NAMES = ("INBOX", "box", "other", "box/sub")
@@ -60,6 +71,7 @@ class Session:
     @ivar name: under which it was selected.
     @ivar epoch: counts selections: what is recent in one isn't in the next.
     @ivar idle: in IDLE.
+    @ivar pushed: it is told at any time, by NOTIFY, but of what was expunged.
     @ivar waiting: the command under way: its name, its tag (C{None}: it gets no tagged response
         yet), and what follows from the answer.
     """
@@ -72,6 +84,7 @@ class Session:
     readOnly: bool = False
     epoch: int = 0
     idle: bool = False
+    pushed: bool = False
     waiting: tuple[bytes, bytes | None, After] | None = None
 
 
@@ -94,6 +107,8 @@ class World:
         for name in NAMES[1:3]:
             now(self.account.createMailbox(name))
         self.sessions = [self.connect(0) for _ in range(sessions)]
+        # Logged in while nothing else goes on, for who comes back while much does.
+        self.spare: Conversation | None = None
         self.outside: list[Deferred[None]] = []
 
     # --- what is so ----------------------------------------------------------------------------
@@ -176,6 +191,9 @@ class World:
         self.outside.clear()
         for session in list(self.sessions):
             self.read(session)
+        if self.spare is None:
+            self.spare = self.server.login()
+            self.spare.send(b"t ENABLE QRESYNC\r\n")
 
     # --- sessions ------------------------------------------------------------------------------
 
@@ -192,10 +210,57 @@ class World:
             session.model.qresync = True
         return session
 
+    def comeBack(self, session: Session, cut: int, readOnly: bool) -> None:
+        """
+        The connection breaks while whatever is under way in it goes on, and the client comes back
+        with what it knows.
+
+        @param cut: how much of what was on its way it gets.
+        """
+        if self.spare is None or not session.model.qresync:
+            return
+        self.hear(session, session.conversation.wire.take()[:cut])
+        spare, self.spare = self.spare, None
+        again = Session(spare, self.server.sessions[-1], session.model, session.selected)
+        again.epoch, again.name = session.epoch + 1, session.name
+        for each in self.server.sessions:
+            if each.stream is spare.stream:
+                again.server = each
+        session.conversation.stream.lost()
+        self.sessions[self.sessions.index(session)] = again
+        chosen = _resync(self, again, readOnly)
+        if chosen is None or session.model.goodbye:
+            again.model = MailboxModel(qresync=True)
+            again.selected = None
+        else:
+            self.send(again, *chosen)
+
+    def hear(self, session: Session, data: bytes) -> None:
+        """
+        Take in those responses of which all came.
+        """
+        while data:
+            try:
+                splitResponses(data)
+                break
+            except (AssertionError, ValueError):
+                data = data[: data.rfind(b"\r\n", 0, -1) + 2 if b"\r\n" in data[:-1] else 0]
+        name, tag, after = session.waiting or (b"IDLE" if session.idle else b"", None, nothing)
+        session.waiting = None
+        isOver = tag is not None and any(
+            each.startswith(tag + b" ") for each in splitResponses(data)
+        )
+        tagged = session.model.read(data, name, tag if isOver else None)
+        if tagged:
+            after(tagged)
+
     def send(self, session: Session, command: bytes, after: After) -> None:
         """
         Send a command.
         """
+        if session.pushed:
+            # What was told of the mailbox until now isn't what it is told of another.
+            self.settle()
         words = command.split(b" ")
         name = b" ".join(words[:2]) if words[0] == b"UID" else words[0]
         if name in (b"SELECT", b"EXAMINE"):
@@ -221,11 +286,11 @@ class World:
         waiting, session.waiting = session.waiting, None
         if waiting is None:
             # Nothing comes unasked but in IDLE. (RFC 3501 §5.2 would allow EXISTS.)
-            assert session.idle or not data, f"unasked: {data!r}"
-            session.model.read(data, b"IDLE")
+            assert session.idle or session.pushed or not data, f"unasked: {data!r}"
+            session.model.read(data, b"IDLE" if session.idle else b"")
         else:
             name, tag, after = waiting
-            tagged = session.model.read(data, name, tag)
+            tagged = session.model.read(data, name, tag, session.pushed)
             # The client knows what it does: it names no message that isn't there.
             assert not tagged.startswith(b"BAD "), (name, tagged)
             if tagged:
@@ -323,6 +388,13 @@ def choose(world: World, session: Session, kind: str, a: int, b: int) -> tuple[b
         return None
     if kind == "resync":
         return _resync(world, session, b % 3 == 0)
+    if kind == "notify":
+        session.pushed = True
+        items = b"(UID FLAGS) " if b % 3 else b""
+        events = b"(MessageNew %bMessageExpunge FlagChange)" % items
+        return b"NOTIFY SET (SELECTED-DELAYED %b)" % events, nothing
+    if kind == "replace":
+        return _replace(session, a, target)
     if kind == "close":
 
         def closed(tagged: bytes) -> None:
@@ -356,6 +428,18 @@ def choose(world: World, session: Session, kind: str, a: int, b: int) -> tuple[b
     if kind == "store":
         return _store(session, prefix, some, a, b)
     return prefix + kind.upper().encode() + b" " + some + b" " + target, nothing
+
+
+def _replace(session: Session, a: int, target: bytes) -> tuple[bytes, After] | None:
+    count = len(session.model.messages)
+    if not count:
+        return None
+    literal = b"{%d+}\r\n%b" % (len(TEXT), TEXT)
+    number = 1 + a % count
+    uid = session.model.messages[number - 1].uid
+    if a % 2 and uid is not None:
+        return b"UID REPLACE %d %b %b" % (uid, target, literal), nothing
+    return b"REPLACE %d %b %b" % (number, target, literal), nothing
 
 
 def _select(session: Session, name: str, readOnly: bool) -> tuple[bytes, After]:
@@ -457,6 +541,9 @@ KINDS = {
     "store": 6,
     "copy": 2,
     "move": 2,
+    "replace": 2,
+    "notify": 1,
+    "break": 3,
     "deliver": 3,
     "change": 2,
 }
@@ -480,7 +567,7 @@ def _inINBOX(step: Step) -> Step:
 
 RESYNC_STEPS = st.tuples(
     st.sampled_from(
-        "noop fetch fetch store store expunge change change deliver resync resync".split()
+        "noop fetch fetch store store expunge change change deliver resync break break".split()
     ),
     st.integers(0, 3),
     st.integers(0, 59),
@@ -503,10 +590,12 @@ def play(world: World, steps: Sequence[Step]) -> None:
             who %= len(world.sessions)
             if world.faults is not None and b % 3 == 0:
                 world.faults.failAt(1 + a % 4, TemporaryFailure)
-            if world.sessions[who].waiting is not None:
+            if world.sessions[who].waiting is not None and kind != "break":
                 world.settle()
             session = world.sessions[who]
-            if session.idle:
+            if kind == "break":
+                world.comeBack(session, a * b, b % 3 == 0)
+            elif session.idle:
                 world.sendDone(session)
             else:
                 chosen = choose(world, session, kind, a, b)
@@ -520,9 +609,9 @@ def play(world: World, steps: Sequence[Step]) -> None:
     world.agree()
 
 
-class ModelTests(SynchronousTestCase):
+class OverlappingTests(SynchronousTestCase):
     """
-    The whole, over both stores.
+    Commands of several sessions at once.
     """
 
     def setUp(self) -> None:
@@ -610,3 +699,81 @@ class ModelTests(SynchronousTestCase):
             server.store.atOnce = True
             server.settle()
             now(server.store.stop())
+
+
+MODELLED_STEPS = st.tuples(
+    st.sampled_from([kind for kind, often in modelled.KINDS.items() for _ in range(often)]),
+    st.integers(0, 3),
+    st.integers(0, 59),
+    st.integers(0, 59),
+    st.booleans(),
+)
+
+
+class TurnsTests(SynchronousTestCase):
+    """
+    Commands of several sessions, one after the other, against a model.
+    """
+
+    def setUp(self) -> None:
+        """Small slices."""
+        self.patch(fetch, "METADATA_SLICE", 2)
+        self.patch(search, "ROWS", 2)
+        fetch.compileItems.cache_clear()
+        self.addCleanup(fetch.compileItems.cache_clear)
+
+    @settings(
+        deadline=None,
+        max_examples=60 * THOROUGH,
+        phases=PHASES,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(st.integers(2, 4), st.lists(MODELLED_STEPS, min_size=20, max_size=60))
+    def test_memory(self, clients: int, steps: list[modelled.Step]) -> None:
+        """
+        Over the memory store.
+        """
+        modelled.World(Server(), clients).play(steps)
+
+    def sql(self, clients: int, steps: Sequence[modelled.Step], seed: int = 0) -> None:
+        """
+        Run a program over the SQL store.
+        """
+        path = self.mktemp()
+        server = SteppedServer(path)
+        try:
+            modelled.World(server, clients, seed).play(steps)
+        finally:
+            now(server.store.stop())
+            shutil.rmtree(path, ignore_errors=True)
+
+    @settings(
+        deadline=None,
+        max_examples=10 * THOROUGH,
+        phases=PHASES,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(st.integers(2, 4), st.lists(MODELLED_STEPS, min_size=20, max_size=60))
+    def test_sql(self, clients: int, steps: list[modelled.Step]) -> None:
+        """
+        Over the SQL store.
+        """
+        self.sql(clients, steps)
+
+    def test_long(self) -> None:
+        """
+        As many commands as C{MAILSTACK_MODEL} says, three out of four over the memory store.
+        """
+        for seed in range(0, COMMANDS, 500):
+            steps = modelled.randomSteps(Random(seed), min(500, COMMANDS - seed))
+            clients = 2 + seed // 500 % 3
+            try:
+                if seed % 2000:
+                    modelled.World(Server(), clients, seed).play(steps)
+                else:
+                    self.sql(clients, steps, seed)
+            except Exception as error:
+                raise AssertionError(f"with seed {seed}") from error
+
+    if not COMMANDS:
+        test_long.skip = "MAILSTACK_MODEL=100000 runs so many commands"  # type: ignore[attr-defined]
