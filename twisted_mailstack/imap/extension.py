@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted_mailstack.errors import SyntaxProblem
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twisted_mailstack.imap.search import SearchKey
     from twisted_mailstack.imap.selected import Selected
     from twisted_mailstack.imap.session import IMAPSession
-    from twisted_mailstack.imap.sort import Criterion
+    from twisted_mailstack.imap.sort import Criterion, ReadCriterion
     from twisted_mailstack.imap.thread import Algorithm
     from twisted_mailstack.interfaces import IContentWriter, IMailbox, IStagedContent
     from twisted_mailstack.model.records import MailboxInfo, MailboxStatus
@@ -162,6 +162,44 @@ class FetchModifier:
     check: Callable[[FetchRequest], None] | None = None
 
 
+class Storing(Protocol):
+    """
+    A STORE command under way.
+
+    @ivar done: how many messages have now what they were to have.
+    @ivar modified: UIDs of messages that failed UNCHANGEDSINCE (RFC 7162 §3.1.3).
+    """
+
+    done: int
+    modified: list[int]
+
+    async def run(self, indexes: Sequence[int]) -> None:
+        """
+        Change these messages.
+        """
+
+    async def tell(self) -> None:
+        """
+        Write the FETCH responses that this asks for.
+        """
+
+
+@dataclass(frozen=True)
+class StoreItem:
+    """
+    What STORE and UID STORE can change besides flags (RFC 4466 §2.5).
+
+    @ivar parse: C{parse(session, cursor)}: reads the value; the cursor stands behind the name and a
+        space.
+    @ivar begin: C{begin(session, value, byUID, unchangedSince)}.
+    @ivar checkLiteral: C{checkLiteral(size)}: raises to refuse a literal before it is sent.
+    """
+
+    parse: Callable[[IMAPSession, Cursor], Any]
+    begin: Callable[[IMAPSession, Any, bool, int | None], Storing]
+    checkLiteral: Callable[[int], None]
+
+
 @dataclass(frozen=True)
 class SearchReturn:
     """
@@ -255,6 +293,9 @@ class Extension:
     @ivar fetchModifiers: of FETCH and UID FETCH by name.
     @ivar storeModifiers: of STORE and UID STORE by name: reads the value; the cursor stands behind
         the modifier's name.
+    @ivar storeItems: of STORE and UID STORE by name.
+    @ivar appendOptions: of a new message (RFC 4466 §6: append-ext) by name: given a reader whose
+        cursor stands behind the name and a space, reads the value.
     @ivar statusEnables: what asking for a STATUS item enables, by the name of the item.
     @ivar createCode: a response code for the OK of CREATE, given what was made; C{None} for none.
     @ivar appendData: forms of a new message (RFC 4466 §6: append-data-ext) by name: given a reader
@@ -267,7 +308,8 @@ class Extension:
     @ivar progress: C{progress(session, tag)}: makes what is called now and then during a long
         command, with the number of messages it has looked at.
     @ivar enables: capabilities that ENABLE may name (RFC 5161).
-    @ivar sortKeys: of SORT, by name (RFC 5256).
+    @ivar sortKeys: of SORT, by name (RFC 5256); or what reads one, given the cursor, which stands
+        behind the name.
     @ivar threadAlgorithms: of THREAD, by name: C{await algorithm(messages, breathe)} gives the
         threads (imap.thread).
     @ivar implies: what is enabled along with them.
@@ -291,6 +333,8 @@ class Extension:
     selectParameters: Mapping[bytes, SelectParameter] = field(default_factory=dict)
     fetchModifiers: Mapping[bytes, FetchModifier] = field(default_factory=dict)
     storeModifiers: Mapping[bytes, ParseModifier] = field(default_factory=dict)
+    storeItems: Mapping[bytes, StoreItem] = field(default_factory=dict)
+    appendOptions: Mapping[bytes, Callable[[MessageReader], None]] = field(default_factory=dict)
     statusEnables: Mapping[bytes, bytes] = field(default_factory=dict)
     createCode: Callable[[MailboxInfo], bytes] | None = None
     appendData: Mapping[bytes, Callable[[MessageReader], None]] = field(default_factory=dict)
@@ -299,7 +343,7 @@ class Extension:
     searchReturns: Mapping[bytes, SearchReturn] = field(default_factory=dict)
     progress: Callable[[IMAPSession, bytes], Callable[[int], None]] | None = None
     enables: tuple[bytes, ...] = ()
-    sortKeys: Mapping[bytes, Criterion] = field(default_factory=dict)
+    sortKeys: Mapping[bytes, Criterion | ReadCriterion] = field(default_factory=dict)
     threadAlgorithms: Mapping[bytes, Algorithm] = field(default_factory=dict)
     implies: tuple[bytes, ...] = ()
     whenEnabled: Callable[[IMAPSession], None] | None = None

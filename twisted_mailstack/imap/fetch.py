@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import (
     AsyncIterator,
+    Awaitable,
     Callable,
     Collection,
     Iterable,
@@ -73,6 +74,10 @@ class FetchItem:
     @ivar known: C{known(selected, indexes)}: the values, where the session knows them and no column
         is needed.
     @ivar enables: what asking for it enables.
+    @ivar query: C{await query(selected, indexes)}: the values, empty where there is none to tell,
+        if it takes more than columns to know them. Then C{attributes} are only those by which
+        messages that are gone are found out. A value may be large, so it is asked for a few
+        messages at a time.
     """
 
     label: bytes
@@ -82,6 +87,7 @@ class FetchItem:
     parse: Callable[[Cursor], FetchItem | Section] | None = None
     known: Callable[[Selected, Sequence[int]], Iterable[Any]] | None = None
     enables: bytes = b""
+    query: Callable[[Selected, Sequence[int]], Awaitable[Sequence[bytes]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -324,6 +330,7 @@ class Plan:
     @ivar slice: rows at a time.
     @ivar headersOnly: the sections need the message's header only.
     @ivar sectionColumn: where in a row the header or the message is.
+    @ivar queries: the items whose values are asked for.
     """
 
     def __init__(self, items: tuple[Item, ...], uidOnly: bool = False) -> None:
@@ -334,31 +341,36 @@ class Plan:
         # Where each column comes from, and out of which columns of a row.
         self._columns: list[tuple[FetchItem, tuple[int, ...]]] = []
         self._uidOnly = uidOnly
-        self._uid = b"UID" in items
-        self.flags = b"FLAGS" in items
+        self.queries = [item for item in items if isinstance(item, FetchItem) and item.query]
+        # What may be missing can't stand alone.
+        alone = bool(self.queries) and all(item in self.queries for item in items)
+        self._uid = b"UID" in items or (alone and not uidOnly)
+        self.flags = b"FLAGS" in items or (alone and uidOnly)
         forms = [b"UID %d"] * self._uid + [b"FLAGS %b"] * self.flags
         for item in items:
             if isinstance(item, FetchItem):
                 for attribute in item.attributes:
                     if attribute not in attributes:
                         attributes.append(attribute)
+                if item.query is not None:
+                    continue
                 where = tuple(attributes.index(each) + 1 for each in item.attributes)
                 self._columns.append((item, where))
                 forms.append(item.label + b" " + item.form)
         self._form = b"* %d UIDFETCH (" if uidOnly else b"* %d FETCH ("
-        self._form += b" ".join(forms)
+        self._form += b" ".join(forms) + b"%b" * len(self.queries)
         self.bare = not forms
         self.sections = [item for item in items if isinstance(item, Section)]
         if not self.sections:
             self._form += b")\r\n"
         self.setsSeen = any(not section.peek for section in self.sections)
         self.decodes = any(section.decode for section in self.sections)
-        self.slice = METADATA_SLICE
+        self.slice = CONTENT_SLICE if self.queries else METADATA_SLICE
         self.headersOnly = bool(self.sections) and all(each.headerOnly for each in self.sections)
         self.sectionColumn = len(attributes) + 1
         if self.headersOnly:
             attributes.append(Attribute.HEADER)
-            self.slice = HEADER_SLICE
+            self.slice = min(self.slice, HEADER_SLICE)
         elif self.sections:
             attributes.append(Attribute.CONTENT)
             self.slice = CONTENT_SLICE
@@ -377,12 +389,28 @@ class Plan:
         root.shift(row[self.sectionColumn + 2])
         return root
 
+    async def ask(self, selected: Selected, indexes: Sequence[int]) -> list[list[bytes]]:
+        """
+        @return: of each of C{queries}, what there is to write of these messages.
+        """
+        asked: list[list[bytes]] = []
+        for item in self.queries:
+            assert item.query is not None
+            values = await item.query(selected, indexes)
+            asked.append([b" %b %b" % (item.label, value) if value else b"" for value in values])
+        return asked
+
     def render(
-        self, selected: Selected, indexes: Sequence[int], rows: Sequence[tuple[Any, ...]]
+        self,
+        selected: Selected,
+        indexes: Sequence[int],
+        rows: Sequence[tuple[Any, ...]],
+        asked: Sequence[Sequence[bytes]] = (),
     ) -> Iterator[bytes]:
         """
         @param rows: of the messages with these indexes, in their order; none are needed without
             C{attributes}.
+        @param asked: what L{ask} gave for them.
         @return: the response of each message, up to its sections if it has any.
         """
         uids = uidsOf(selected.view, indexes)
@@ -398,6 +426,7 @@ class Plan:
             elif cells:
                 given = [cells[column] for column in where]
                 columns.append(given[0] if item.render is None else map(item.render, *given))
+        columns.extend(asked)
         return map(self._form.__mod__, zip(*columns, strict=True))
 
 
@@ -444,11 +473,13 @@ async def fetch(
                 problem = problem or MessageExpunged()
                 there = {row[0] for row in rows}
                 some = [at for at in some if view.uids[at] in there]
+        asked = await plan.ask(selected, some) if plan.queries else ()
         if not plan.sections:
-            stream.write(b"".join(plan.render(selected, some, rows)))
+            stream.write(b"".join(plan.render(selected, some, rows, asked)))
         else:
             seen = await _setSeen(selected, some) if plan.setsSeen else set()
-            found = await _sendRows(session, plan, some, rows, byUID, seen)
+            rendered = plan.render(selected, some, rows, asked)
+            found = await _sendRows(session, plan, some, rows, rendered, byUID, seen)
             if not isinstance(problem, StoreDamaged):
                 problem = found or problem
         await stream.drain()
@@ -483,6 +514,7 @@ async def _sendRows(
     plan: Plan,
     indexes: Sequence[int],
     rows: Sequence[tuple[Any, ...]],
+    rendered: Iterable[bytes],
     byUID: bool,
     seen: set[int],
 ) -> MailError | None:
@@ -500,7 +532,7 @@ async def _sendRows(
             stream.write(b"".join(output + selected.flagResponses(untold, byUID)))
 
     try:
-        for at, row, parts in zip(indexes, rows, plan.render(selected, indexes, rows), strict=True):
+        for at, row, parts in zip(indexes, rows, rendered, strict=True):
             uid = row[0]
             bare = plan.bare
             if uid in seen and not plan.flags:

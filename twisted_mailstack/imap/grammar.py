@@ -211,13 +211,15 @@ class Cursor:
 
     def listMailbox(self) -> str:
         """list-mailbox, decoded"""
+        return decodeName(self.pattern(), self.utf8)
+
+    def pattern(self) -> bytes:
+        """list-mailbox = 1*list-char / string"""
         match = _LIST.match(self.text, self.at)
         if match is None:
-            value = self.string()
-        else:
-            self.at = match.end()
-            value = match.group()
-        return decodeName(value, self.utf8)
+            return self.string()
+        self.at = match.end()
+        return match.group()
 
     def flag(self) -> str:
         """flag, canonical"""

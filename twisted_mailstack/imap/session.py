@@ -42,6 +42,7 @@ from twisted_mailstack.imap.extension import (
     SelectParameter,
     State,
     StatusQuery,
+    StoreItem,
 )
 from twisted_mailstack.imap.framing import (
     AFTER_LOGIN,
@@ -135,7 +136,8 @@ class Registry:
     @ivar progress: that of the extension that has one.
     @ivar whenEnabled: called when a capability is enabled, by its name.
     @ivar implied: what is enabled along with a capability, by its name.
-    @ivar appendData: by name; C{appendChecks}: of all extensions.
+    @ivar appendData: by name; C{appendOptions} and C{storeItems} likewise; C{appendChecks}: of all
+        extensions.
     @ivar listAttributes: of all extensions; C{selectResponses} and C{createCodes}
         likewise.
     """
@@ -163,6 +165,8 @@ class Registry:
         self.selectParameters: dict[bytes, SelectParameter] = {}
         self.fetchModifiers: dict[bytes, FetchModifier] = {}
         self.storeModifiers: dict[bytes, ParseModifier] = {}
+        self.storeItems: dict[bytes, StoreItem] = {}
+        self.appendOptions: dict[bytes, Any] = {}
         self.searchReturns: dict[bytes, SearchReturn] = {}
         self.progress: Callable[[IMAPSession, bytes], Callable[[int], None]] | None = None
         self.statusEnables: dict[bytes, bytes] = {}
@@ -183,6 +187,8 @@ class Registry:
             self.selectParameters.update(extension.selectParameters)
             self.fetchModifiers.update(extension.fetchModifiers)
             self.storeModifiers.update(extension.storeModifiers)
+            self.storeItems.update(extension.storeItems)
+            self.appendOptions.update(extension.appendOptions)
             self.searchReturns.update(extension.searchReturns)
             self.progress = extension.progress or self.progress
             self.statusEnables.update(extension.statusEnables)

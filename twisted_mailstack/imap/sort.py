@@ -33,8 +33,24 @@ MAX_CRITERIA = 20
 #: The key of RFC 6203 §6: by the score of a fuzzy search, the highest first.
 RELEVANCY = "RELEVANCY"
 
+
+class ComputedKey:
+    """
+    A sort key that is found neither in the header nor by the storage.
+    """
+
+    async def values(self, context: Context, found: Sequence[int]) -> Mapping[int, str]:
+        """
+        @param found: indexes of messages in the view, ascending.
+        @return: by what they are sorted, by index; those that are missing come first.
+        """
+        raise NotImplementedError
+
+
 #: What a sort key stands for.
-Criterion = SortKey | str
+Criterion = SortKey | ComputedKey | str
+#: Reads a sort key that has arguments; the cursor stands behind its name.
+ReadCriterion = Callable[["Cursor"], Criterion]
 
 #: The keys of RFC 5256 §3.
 KEYS: dict[bytes, Criterion] = {
@@ -61,7 +77,7 @@ class Program(NamedTuple):
         return any(key == RELEVANCY for key, _ in self.criteria)
 
 
-def parseProgram(cursor: Cursor, known: Mapping[bytes, Criterion]) -> Program:
+def parseProgram(cursor: Cursor, known: Mapping[bytes, Criterion | ReadCriterion]) -> Program:
     """
     sort-criteria = "(" sort-criterion *(SP sort-criterion) ")"
 
@@ -81,7 +97,7 @@ def parseProgram(cursor: Cursor, known: Mapping[bytes, Criterion]) -> Program:
             raise SyntaxProblem("Unknown sort key")
         if len(criteria) >= MAX_CRITERIA:
             raise SyntaxProblem("Too many sort keys")
-        criteria.append((key, reverse))
+        criteria.append((key(cursor) if callable(key) else key, reverse))
         if cursor.skip(b")"):
             return Program(tuple(criteria))
         cursor.space()
@@ -102,7 +118,10 @@ async def sort(program: Program, found: Sequence[int], context: Context) -> list
         # Equal scores stay in the order of the mailbox.
         sign = 1 if criteria[0][1] else -1
         return sorted(found, key=lambda at: sign * scores.get(at, 0))
-    if not program.byRelevancy and ISortingMailbox.providedBy(context.mailbox):
+    computed = {
+        key: await key.values(context, found) for key, _ in criteria if isinstance(key, ComputedKey)
+    }
+    if not program.byRelevancy and not computed and ISortingMailbox.providedBy(context.mailbox):
         # zope's provider is the proof that mypy can't see.
         mailbox: Any = context.mailbox
         uids = context.view.uids
@@ -110,12 +129,18 @@ async def sort(program: Program, found: Sequence[int], context: Context) -> list
         wanted = [SortCriterion(key, reverse) for key, reverse in criteria if key != RELEVANCY]  # type: ignore[arg-type]
         result = await mailbox.sortMessages(NumberSet.of(where), wanted)
         return _notGone(context, where, [(uid, where[uid]) for uid in result])
-    rows = {row.at: row async for row in _values(context, found)}
-    order = [at for at in found if at in rows]
+    rows: dict[int, _Row] = {}
+    order = list(found)
+    if any(isinstance(key, SortKey) for key, _ in criteria):
+        rows = {row.at: row async for row in _values(context, found)}
+        order = [at for at in found if at in rows]
     # From the last key to the first: sorting keeps the order of what is equal.
     for key, reverse in reversed(criteria):
         if key == RELEVANCY:
             order.sort(key=lambda at: scores.get(at, 0), reverse=not reverse)
+        elif isinstance(key, ComputedKey):
+            values = computed[key]
+            order.sort(key=lambda at: values.get(at, ""), reverse=reverse)
         else:
             value = _VALUES[key]  # type: ignore[index]
             order.sort(key=lambda at: value(rows[at]), reverse=reverse)

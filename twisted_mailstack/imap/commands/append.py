@@ -11,7 +11,7 @@ a message is held. What is bound to fail is refused before the client sends it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from time import time
 from typing import Any, NamedTuple, Protocol
@@ -31,6 +31,7 @@ from twisted_mailstack.imap.extension import LOGGED_IN, Command
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.interfaces import (
+    IAnnotatedMailbox,
     IContentWriter,
     IMailbox,
     IRestrictedMailbox,
@@ -38,7 +39,7 @@ from twisted_mailstack.interfaces import (
     IStagedContent,
 )
 from twisted_mailstack.model.flags import NO_FLAGS, Flags, KeywordSpelling
-from twisted_mailstack.model.records import SMALL_MESSAGE, Quota
+from twisted_mailstack.model.records import SMALL_MESSAGE, AnnotationKey, AppendResult, Quota
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.sharing.mailbox import INSERT
 from twisted_mailstack.wire.binary import BinaryEncoder
@@ -182,12 +183,16 @@ class NewMessage:
     @ivar flags: its flags.
     @ivar date: its internal date and that one's zone.
     @ivar pieces: what it is made of; a L{MessageWriter} stands for a literal that it has taken.
+    @ivar annotations: its annotations (RFC 5257).
+    @ivar checks: each is given it whole before it is appended, and raises to refuse it.
     """
 
     def __init__(self) -> None:
         self.flags = NO_FLAGS
         self.date = int(time()), 0
         self.pieces: list[Piece | MessageWriter] = []
+        self.annotations: dict[AnnotationKey, bytes] = {}
+        self.checks: list[Callable[[IStagedContent], None]] = []
 
     @property
     def writer(self) -> MessageWriter | None:
@@ -249,15 +254,20 @@ class MessageReader:
     def mailbox(self) -> str:
         """SP mailbox"""
         self.cursor.space()
-        self._mayBeLiteral()
+        self.mayBeLiteral()
         return self.cursor.mailbox()
 
     def astring(self) -> bytes:
         """astring"""
-        self._mayBeLiteral()
+        self.mayBeLiteral()
         return self.cursor.astring()
 
-    def _mayBeLiteral(self) -> None:
+    def mayBeLiteral(self) -> None:
+        """
+        A string comes next.
+
+        @raise OrdinaryLiteral: if the command goes on with a literal here.
+        """
         if self._partial and self.cursor.atEnd:
             raise OrdinaryLiteral()
 
@@ -306,11 +316,20 @@ class MessageReader:
         if cursor.peek() == b'"':
             message.date = cursor.dateTime()
             cursor.space()
-        following = cursor.peek()
-        if following in (b"{", b"") or following == b"~":
-            self.literal(following == b"~")
-            return
-        read = self.session.registry.appendData.get(cursor.atom().upper())
+        registry = self.session.registry
+        while True:
+            following = cursor.peek()
+            if following in (b"{", b"") or following == b"~":
+                self.literal(following == b"~")
+                return
+            name = cursor.atom().upper()
+            option = registry.appendOptions.get(name)
+            if option is None:
+                break
+            cursor.space()
+            option(self)
+            cursor.space()
+        read = registry.appendData.get(name)
         if read is None:
             raise SyntaxProblem("Literal expected")
         cursor.space()
@@ -417,6 +436,8 @@ async def _stage(session: IMAPSession, message: NewMessage) -> IStagedContent:
             binary.discard()
         for check in session.registry.appendChecks:
             await check(session, content)
+        for inspect in message.checks:
+            inspect(content)
     except BaseException:
         content.discard()
         raise
@@ -467,6 +488,21 @@ async def requireKeywords(mailbox: IMailbox, messages: Sequence[NewMessage]) -> 
         requireRoom(known, KeywordSpelling(known).apply(flags)[1])
 
 
+def annotationsFor(
+    mailbox: IMailbox, messages: Sequence[NewMessage]
+) -> tuple[list[dict[AnnotationKey, bytes]], ...]:
+    """
+    @param mailbox: to which the messages are to be appended.
+    @return: the argument of C{append} that only some mailboxes know; nothing if it isn't needed.
+    @raise CannotDoThat: if it is, and this mailbox doesn't.
+    """
+    if not any(message.annotations for message in messages):
+        return ()
+    if not IAnnotatedMailbox.providedBy(mailbox):
+        raise CannotDoThat("Messages of that mailbox have no annotations")
+    return ([message.annotations for message in messages],)
+
+
 async def literalSink(session: IMAPSession, cursor: Cursor, size: int) -> IContentWriter | None:
     """
     Messages go straight to the store; the mailbox's name may be a literal too.
@@ -497,9 +533,11 @@ async def append(session: IMAPSession, cursor: Cursor) -> bytes:
     session.requireAtMost(len(reader.messages))
     mailbox = await openDestination(session, name)
     await requireKeywords(mailbox, reader.messages)
+    annotations = annotationsFor(mailbox, reader.messages)
+    adding: Any = mailbox
     async with staged(session, reader.messages) as messages:
         try:
-            result = await mailbox.append(messages)
+            result: AppendResult = await adding.append(messages, *annotations)
         except NoSuchMailbox:
             # Deleted meanwhile.
             raise NoSuchMailbox(imapCode="TRYCREATE") from None

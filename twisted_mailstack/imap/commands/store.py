@@ -9,12 +9,18 @@ from typing import Any
 
 from twisted_mailstack.errors import MessageExpunged, SyntaxProblem
 from twisted_mailstack.imap.commands.append import requireRoom
-from twisted_mailstack.imap.extension import ONLY_SELECTED, Command, readModifiers
+from twisted_mailstack.imap.extension import (
+    ONLY_SELECTED,
+    Command,
+    StoreItem,
+    Storing,
+    readModifiers,
+)
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.selected import uidsOf
 from twisted_mailstack.imap.session import IMAPSession
-from twisted_mailstack.model.flags import FlagOperation, Flags, KeywordSpelling
-from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.model.flags import NO_FLAGS, FlagOperation, Flags, KeywordSpelling
+from twisted_mailstack.model.sequence import NumberSet, SequenceSet
 
 _OPERATIONS = {
     b"FLAGS": FlagOperation.REPLACE,
@@ -151,7 +157,23 @@ class _Store:
             await stream.drain()
 
 
-async def _store(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | None:
+async def _literal(session: IMAPSession, cursor: Cursor, size: int) -> None:
+    """
+    What is bound to fail is refused before the client sends it.
+    """
+    item = _parse(session, cursor)[3]
+    if item is not None:
+        item.checkLiteral(size)
+
+
+def _parse(
+    session: IMAPSession, cursor: Cursor
+) -> tuple[SequenceSet, dict[bytes, Any], bytes, StoreItem | None]:
+    """
+    store = "STORE" SP sequence-set [store-modifiers] SP store-att-flags, up to the value.
+
+    @return: numbers, modifiers, the name of what is to be changed, and what is registered under it.
+    """
     cursor.space()
     numbers = cursor.sequenceSet()
     cursor.space()
@@ -159,12 +181,25 @@ async def _store(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | N
     if cursor.peek() == b"(":
         modifiers = readModifiers(session, cursor, session.registry.storeModifiers)
         cursor.space()
-    name, dot, silent = cursor.atom().upper().partition(b".")
+    name = cursor.atom().upper()
+    return numbers, modifiers, name, session.registry.storeItems.get(name)
+
+
+async def _store(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | None:
+    numbers, modifiers, given, item = _parse(session, cursor)
+    name, dot, suffix = given.partition(b".")
     operation = _OPERATIONS.get(name)
-    if operation is None or (dot and silent != b"SILENT"):
+    silent = bool(dot)
+    flags: Flags = NO_FLAGS
+    value: Any = None
+    if item is not None:
+        cursor.space()
+        value = item.parse(session, cursor)
+    elif operation is None or (dot and suffix != b"SILENT"):
         raise SyntaxProblem("FLAGS, +FLAGS or -FLAGS expected")
-    cursor.space()
-    flags = cursor.storeFlags()
+    else:
+        cursor.space()
+        flags = cursor.storeFlags()
     cursor.end()
     selected = session.theSelected()
     view = selected.view
@@ -173,13 +208,19 @@ async def _store(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | N
     if unchangedSince is not None:
         session.enable(b"CONDSTORE")
     selected.requireWritable()
-    # As the mailbox spells its keywords.
-    flags, new = KeywordSpelling(view.keywords).apply(flags)
-    if operation is not FlagOperation.REMOVE:
-        requireRoom(view.keywords, new)
+    new: Sequence[str] = ()
+    store: Storing
+    if item is not None:
+        store = item.begin(session, value, byUID, unchangedSince)
+    else:
+        assert operation is not None
+        # As the mailbox spells its keywords.
+        flags, new = KeywordSpelling(view.keywords).apply(flags)
+        if operation is not FlagOperation.REMOVE:
+            requireRoom(view.keywords, new)
+        store = _Store(session, operation, flags, silent, byUID, unchangedSince)
     if not indexes:
         return None
-    store = _Store(session, operation, flags, bool(silent), byUID, unchangedSince)
     await store.run(indexes)
     if new:
         # FLAGS names a new keyword before it is used.
@@ -208,6 +249,13 @@ async def uidStore(session: IMAPSession, cursor: Cursor) -> bytes | None:
 
 
 COMMANDS = (
-    Command(b"STORE", ONLY_SELECTED, store, mayExpunge=False, usesSequenceNumbers=True),
-    Command(b"UID STORE", ONLY_SELECTED, uidStore),
+    Command(
+        b"STORE",
+        ONLY_SELECTED,
+        store,
+        mayExpunge=False,
+        usesSequenceNumbers=True,
+        literalSink=_literal,
+    ),
+    Command(b"UID STORE", ONLY_SELECTED, uidStore, literalSink=_literal),
 )

@@ -21,6 +21,7 @@ from twisted_mailstack.imap.commands.append import (
     MessageReader,
     OrdinaryLiteral,
     Staged,
+    annotationsFor,
     openDestination,
     requireKeywords,
     sinkFor,
@@ -30,6 +31,7 @@ from twisted_mailstack.imap.extension import ONLY_SELECTED, Command, Extension, 
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.interfaces import (
+    IAnnotatedMailbox,
     IContentWriter,
     IMailbox,
     IReplacingMailbox,
@@ -106,9 +108,10 @@ async def _replace(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
     await _requireRemovable(session)
     destination = await openDestination(session, name)
     await requireKeywords(destination, reader.messages)
+    annotations = annotationsFor(destination, reader.messages)
     async with staged(session, reader.messages) as messages:
         try:
-            result = await _inPlace(selected.mailbox, uid, destination, messages[0])
+            result = await _inPlace(*(selected.mailbox, uid, destination, messages[0]), annotations)
         except NoSuchMailbox:
             raise NoSuchMailbox(imapCode="TRYCREATE") from None
     # Before EXPUNGE (§4.3).
@@ -118,20 +121,23 @@ async def _replace(session: IMAPSession, cursor: Cursor, byUID: bool) -> None:
 
 
 async def _inPlace(
-    mailbox: IMailbox, uid: int, destination: IMailbox, message: Staged
+    mailbox: IMailbox, uid: int, destination: Any, message: Staged, annotations: tuple[Any, ...]
 ) -> AppendResult:
-    if IReplacingMailbox.providedBy(mailbox):
+    mayAnnotate = not annotations or IAnnotatedMailbox.providedBy(mailbox)
+    if IReplacingMailbox.providedBy(mailbox) and mayAnnotate:
         # zope's provider is the proof that mypy can't see.
         source: Any = mailbox
         try:
-            done: AppendResult = await source.replaceMessage(uid, destination, message)
+            done: AppendResult = await source.replaceMessage(
+                uid, destination, message, *annotations
+            )
         except CannotDoThat:
             # The destination may be somebody else's, who has it in a store of his own.
             pass
         else:
             return done
     await _octets(mailbox, uid)
-    result = await destination.append([message])
+    result: AppendResult = await destination.append([message], *annotations)
     await mailbox.expunge(NumberSet.of([uid]), False)
     return result
 
