@@ -262,18 +262,18 @@ class StartTests(ServiceTestCase):
         """
         service = self.make()
         service.privilegedStartService()
-        self.assertRaises(CertificateProblem, lambda: service.certificate)
+        self.assertRaises(CertificateProblem, lambda: service.certificates)
         waited: list[object] = []
         start = service.store.start
 
         async def slow() -> None:
-            waited.append(service.certificate)
+            waited.append(service.certificates)
             await start()
 
         service.store.start = slow  # type: ignore[method-assign]
         service.startService()
         self.addCleanup(self.stop, service)
-        self.assertEqual(waited, [service.certificate])
+        self.assertEqual(waited, [service.certificates])
 
 
 class FirstAccountTests(ServiceTestCase):
@@ -535,7 +535,7 @@ class ReloadTests(ServiceTestCase):
     def test_hangup(self) -> None:
         """SIGHUP reads the certificate's files again, in the reactor's own time."""
         service = self.start(self.make())
-        before = service.certificate.serverConnectionForTLS(None).get_context()
+        before = service.certificates.serverConnectionForTLS(None).get_context()
         other = Path(self.mktemp())
         other.mkdir()
         selfSigned(other, "other.example")
@@ -543,28 +543,28 @@ class ReloadTests(ServiceTestCase):
             os.replace(other / name, self.data / name)
         os.kill(os.getpid(), signal.SIGHUP)
         self.reactor.turn(
-            lambda: service.certificate.serverConnectionForTLS(None).get_context() is not before
+            lambda: service.certificates.serverConnectionForTLS(None).get_context() is not before
         )
 
     def test_poll(self) -> None:
         """Nobody need say anything: a changed file is found."""
         service = self.start(self.make())
-        before = service.certificate.serverConnectionForTLS(None).get_context()
+        before = service.certificates.serverConnectionForTLS(None).get_context()
         other = Path(self.mktemp())
         other.mkdir()
         selfSigned(other, "other.example")
         for name in ("self-signed.key", "self-signed.pem"):
             os.replace(other / name, self.data / name)
         self.reactor.advance(60)
-        self.assertIsNot(service.certificate.serverConnectionForTLS(None).get_context(), before)
+        self.assertIsNot(service.certificates.serverConnectionForTLS(None).get_context(), before)
 
     def test_damaged(self) -> None:
         """A new file that can't be used changes nothing but the log."""
         service = self.start(self.make())
-        before = service.certificate.serverConnectionForTLS(None).get_context()
+        before = service.certificates.serverConnectionForTLS(None).get_context()
         (self.data / "self-signed.pem").write_text("no certificate\n")
         service.reload()
-        self.assertIs(service.certificate.serverConnectionForTLS(None).get_context(), before)
+        self.assertIs(service.certificates.serverConnectionForTLS(None).get_context(), before)
         self.assertTrue([each for each in self.log if each["log_level"].name == "error"])
 
     def test_notStarted(self) -> None:

@@ -91,6 +91,18 @@ class Configuration:
         "",
     )
     key: str = _option("tls.key", "The file with the certificate's private key, PEM.", "")
+    certificates: Mapping[str, str] = _option(
+        "tls.certificates",
+        "A table of more certificates: the file with the chain, and the file with its private key."
+        " A client that names a host gets the one that is for that host (SNI).",
+        {},
+    )
+    tlsNames: tuple[str, ...] = _option(
+        "tls.names",
+        "Names of hosts, besides hostname, by which clients know the server. Those that no"
+        " certificate is for get a self-signed one.",
+        (),
+    )
     maxConnections: int = _option(
         "limits.connections", "Connections of one service at a time.", 10_000, 1
     )
@@ -679,6 +691,7 @@ def _check(where: str, configuration: Configuration) -> None:
         )
     names: tuple[tuple[str, str, Callable[[str], object]], ...] = (
         ("hostname", configuration.hostname, parseDomain),
+        *(("tls.names", name, parseDomain) for name in configuration.tlsNames),
         ("auth.default-domain", configuration.defaultDomain, parseDomain),
         ("smtp.postmaster", configuration.postmaster, Address.parse),
         ("queue.double-failures", configuration.doubleFailures, Address.parse),

@@ -48,10 +48,10 @@ from twisted_mailstack.delivery.target import MailTarget
 from twisted_mailstack.errors import AlreadyExists, MailError
 from twisted_mailstack.imap.server import IMAPFactory
 from twisted_mailstack.imap.session import IMAPSettings
-from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.address import Address, parseDomain
 from twisted_mailstack.net.protocol import MailFactory
 from twisted_mailstack.net.proxy import ProxyFactory
-from twisted_mailstack.net.tls import Certificate, CertificateProblem, selfSigned
+from twisted_mailstack.net.tls import CertificateProblem, Certificates, loadCertificates
 from twisted_mailstack.outbound import Outbound
 from twisted_mailstack.policies import makePolicies
 from twisted_mailstack.pop3.server import POP3Factory
@@ -115,7 +115,7 @@ class MailService(Service):
         self._reactor = reactor
         self._announce = announce
         self.listeners: list[Listener] = []
-        self._certificate: Certificate | None = None
+        self._certificates: Certificates | None = None
         self._poll: LoopingCall | None = None
         self._hashing = ThreadPool(0, WORKERS, "mailstack-passwords")
         limit = configuration.quotaOctets or None, configuration.quotaMessages or None
@@ -335,16 +335,10 @@ class MailService(Service):
     async def _start(self) -> None:
         # The ports are bound already: nothing may be waited for before all that a connection needs
         # is there, the certificate before the store.
-        configuration = self.configuration
-        if configuration.certificate:
-            self._certificate = Certificate(
-                Path(configuration.certificate), Path(configuration.key)
-            )
-        else:
-            self._certificate = self._selfSigned(Path(configuration.data))
+        self._certificates = certificates = self._loadCertificates()
         await self.store.start()
         await self.outbound.start()
-        self._poll = LoopingCall(self._certificate.reload)
+        self._poll = LoopingCall(certificates.reload)
         self._poll.clock = self._reactor
         self._poll.start(CERTIFICATE_POLL, now=False)
         self._listenForHangup()
@@ -361,10 +355,21 @@ class MailService(Service):
         if self._announce is not None:
             self._announce(self._welcome(first))
 
-    def _selfSigned(self, data: Path) -> Certificate:
+    def _loadCertificates(self) -> Certificates:
+        configuration = self.configuration
+        data = Path(configuration.data)
         try:
-            data.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return selfSigned(data, self.configuration.name)
+            if not configuration.certificate:
+                data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return loadCertificates(
+                data,
+                configuration.name,
+                (Path(configuration.certificate), Path(configuration.key))
+                if configuration.certificate
+                else None,
+                [(Path(each), Path(key)) for each, key in configuration.certificates.items()],
+                [parseDomain(name) for name in configuration.tlsNames],
+            )
         except OSError as error:
             raise CertificateProblem(
                 f"the data directory {data} can't be written: {error.strerror}; it must belong to"
@@ -423,19 +428,19 @@ class MailService(Service):
 
     def reload(self) -> None:
         """
-        Read the certificate again, as on SIGHUP.
+        Read the certificates again, as on SIGHUP.
         """
-        if self._certificate is not None:
-            self._certificate.reload()
+        if self._certificates is not None:
+            self._certificates.reload()
 
     @property
-    def certificate(self) -> Certificate:
+    def certificates(self) -> Certificates:
         """
-        The certificate that serves.
+        The certificates that serve.
         """
-        if self._certificate is None:
+        if self._certificates is None:
             raise CertificateProblem("the server hasn't started")
-        return self._certificate
+        return self._certificates
 
     # --- stopping ------------------------------------------------------------------------------
 
@@ -480,7 +485,7 @@ class LateCertificate:
 
     def serverConnectionForTLS(self, protocol: object) -> Any:
         """See IOpenSSLServerConnectionCreator."""
-        return self._service.certificate.serverConnectionForTLS(protocol)
+        return self._service.certificates.serverConnectionForTLS(protocol)
 
 
 def _onLoopback(endpoint: str) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from twisted_mailstack.net.tls import (
     SELF_SIGNED_DAYS,
     Certificate,
     CertificateProblem,
+    Certificates,
+    loadCertificates,
     selfSigned,
 )
 from twisted_mailstack.wire.stream import Stream
@@ -48,15 +51,18 @@ class Issuer:
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.certificate = (by or self).issue(name, self.key, ca=True)
 
-    def issue(self, name: str, key: Any, days: float = 90, ca: bool = False) -> x509.Certificate:
+    def issue(
+        self, name: str, key: Any, days: float = 90, ca: bool = False, names: Sequence[str] = ()
+    ) -> x509.Certificate:
         """
         @param days: until it expires.
+        @param names: of hosts that it is for.
         @return: a certificate for a key.
         """
         now = datetime.now(UTC)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         algorithm = None if isinstance(self.key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-        return (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self.name)
@@ -65,8 +71,11 @@ class Issuer:
             .not_valid_before(now - timedelta(days=1000))
             .not_valid_after(now + timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .sign(self.key, algorithm)
         )
+        if names:
+            hosts = x509.SubjectAlternativeName([x509.DNSName(each) for each in names])
+            builder = builder.add_extension(hosts, critical=False)
+        return builder.sign(self.key, algorithm)
 
 
 def pem(what: Any, passphrase: bytes | None = None) -> bytes:
@@ -516,3 +525,137 @@ class SelfSignedTests(CertificateTestCase):
             self.leaf(self.make(name))
             for path in self.directory.iterdir():
                 path.unlink()
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class NamingTLS:
+    """
+    A client that says which host it wants, and takes any certificate.
+    """
+
+    def __init__(self, name: str | None) -> None:
+        self._name = name
+        self._context = SSL.Context(SSL.TLS_METHOD)
+
+    def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:
+        """See IOpenSSLClientConnectionCreator."""
+        connection = SSL.Connection(self._context, None)
+        if self._name is not None:
+            connection.set_tlsext_host_name(self._name.encode("ascii"))
+        return connection
+
+
+class NamesTests(CertificateTestCase):
+    """
+    Several certificates: a client that names its host gets the one for it (RFC 6066 §3).
+    """
+
+    def pair(self, *names: str) -> tuple[Path, Path]:
+        """
+        @return: files with a certificate for these names and its key.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        made = Issuer("Test CA").issue(names[0], key, names=names)
+        files = self.directory / f"{names[0]}.pem", self.directory / f"{names[0]}.key"
+        for path, octets in zip(files, (pem(made), pem(key)), strict=True):
+            path.write_bytes(octets)
+        return files
+
+    def shownTo(self, certificates: Any, name: str | None) -> str:
+        """
+        @return: the name of the certificate that a client gets who wants that host.
+        """
+        client = self.connect(certificates, NamingTLS(name))
+        found = client.tls.get_peer_certificate(as_cryptography=True)
+        subject = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+        return str(subject)
+
+    def test_names(self) -> None:
+        """By name, whatever its case; by a wildcard for one label; else the default."""
+        certificates = Certificates(
+            Certificate(*self.pair("mx.example.test")),
+            [
+                Certificate(*self.pair("*.a.test", "a.test")),
+                Certificate(*self.pair("special.a.test")),
+                Certificate(*self.pair("mail.b.test", "imap.b.test")),
+            ],
+        )
+        verifyObject(IOpenSSLServerConnectionCreator, certificates)
+        for name, expected in (
+            (None, "mx.example.test"),
+            ("mx.example.test", "mx.example.test"),
+            ("unknown.test", "mx.example.test"),
+            ("a.test", "*.a.test"),
+            ("any.a.test", "*.a.test"),
+            ("SPECIAL.A.test", "special.a.test"),
+            ("x.any.a.test", "mx.example.test"),
+            ("imap.b.test", "mail.b.test"),
+        ):
+            self.assertEqual(self.shownTo(certificates, name), expected, name)
+
+    def test_session(self) -> None:
+        """A session with another than the default certificate is one like any other."""
+        certificates = Certificates(
+            Certificate(*self.pair("mx.example.test")), [Certificate(*self.pair("b.test"))]
+        )
+        client = self.connect(certificates, NamingTLS("b.test"))
+        self.assertEqual(client.send(b"one\r\n"), b"one\r\n")
+
+    def test_reload(self) -> None:
+        """Each is read again when it changes; sessions that are there go on."""
+        certificates = Certificates(
+            Certificate(*self.pair("mx.example.test")), [Certificate(*self.pair("b.test"))]
+        )
+        client = self.connect(certificates, NamingTLS("b.test"))
+        self.assertFalse(certificates.reload())
+        for name in ("mx.example.test", "b.test"):
+            before = [path.stat().st_mtime_ns for path in self.pair(name)]
+            files = self.pair(name, "new.test")
+            for path, stamp in zip(files, before, strict=True):
+                os.utime(path, ns=(stamp + 1_000_000_000, stamp + 1_000_000_000))
+            self.assertTrue(certificates.reload())
+        self.assertEqual(certificates.find("new.test").names, {"mx.example.test", "new.test"})
+        self.assertEqual(client.send(b"two\r\n"), b"two\r\n")
+
+    def test_load(self) -> None:
+        """
+        What is configured; without a default the one for the server's own name; for names that have
+        none a self-signed one.
+        """
+        own, b = self.pair("mx.example.test"), self.pair("b.test")
+        made = self.directory / "made"
+        made.mkdir()
+
+        def shown(files: Any, others: Any, names: Sequence[str]) -> list[str]:
+            found = loadCertificates(made, "mx.example.test", files, others, names)
+            wanted = (None, "mx.example.test", "b.test", "c.test")
+            return [self.shownTo(found, name) for name in wanted]
+
+        self.assertEqual(shown(own, [], []), ["mx.example.test"] * 4)
+        self.assertEqual(list(made.iterdir()), [])
+        both = ["mx.example.test", "mx.example.test", "b.test"]
+        self.assertEqual(shown(None, [b, own], []), [*both, "mx.example.test"])
+        self.assertEqual(shown(own, [b], ["b.test", "c.test"]), [*both, "c.test"])
+        self.assertEqual(len(list(made.iterdir())), 2)
+        # The one that is there serves until it is to be for other names.
+        before = (made / "self-signed-names.pem").read_bytes()
+        shown(own, [b], ["c.test"])
+        self.assertEqual((made / "self-signed-names.pem").read_bytes(), before)
+        shown(own, [b], ["c.test", "d.test"])
+        self.assertNotEqual((made / "self-signed-names.pem").read_bytes(), before)
+
+    def test_selfSigned(self) -> None:
+        """With none at all, the self-signed one is for all names."""
+        found = loadCertificates(self.directory, "mx.example.test", None, [], ["c.test"])
+        self.assertTrue(found.default.names >= {"mx.example.test", "localhost", "c.test"})
+
+    def test_problem(self) -> None:
+        """One that can't be used is named."""
+        own = self.pair("mx.example.test")
+        missing = self.directory / "missing.pem"
+        text = str(
+            self.assertRaises(
+                CertificateProblem, loadCertificates, self.directory, "x", own, [(missing, missing)]
+            )
+        )
+        self.assertIn(str(missing), text)

@@ -44,7 +44,7 @@ def check(context: Context) -> None:
         )
     for damage in found:
         click.echo(f"{damage.where}: {damage.what}")
-    warnings = _certificate(context)
+    warnings = _certificates(context)
     for line in warnings:
         click.echo(line)
     if found:
@@ -52,18 +52,22 @@ def check(context: Context) -> None:
     click.echo("No damage found.")
 
 
-def _certificate(context: Context) -> list[str]:
+def _certificates(context: Context) -> list[str]:
     configuration = context.configuration
-    if not configuration.certificate:
-        # The self-signed one is renewed by the server.
-        return []
-    try:
-        expires = Certificate(Path(configuration.certificate), Path(configuration.key)).expires
-    except CertificateProblem as problem:
-        return [str(problem)]
-    if expires < datetime.now(UTC) + timedelta(days=WARN_DAYS):
-        return [f"{configuration.certificate} expires on {expires:%Y-%m-%d}"]
-    return []
+    # Self-signed ones are renewed by the server.
+    files = dict(configuration.certificates)
+    if configuration.certificate:
+        files = {configuration.certificate: configuration.key, **files}
+    warnings = []
+    for certificate, key in files.items():
+        try:
+            expires = Certificate(Path(certificate), Path(key)).expires
+        except CertificateProblem as problem:
+            warnings.append(str(problem))
+            continue
+        if expires < datetime.now(UTC) + timedelta(days=WARN_DAYS):
+            warnings.append(f"{certificate} expires on {expires:%Y-%m-%d}")
+    return warnings
 
 
 @click.command()

@@ -1,16 +1,18 @@
 # -*- test-case-name: tests.net.test_tls -*-
 """
-TLS for servers: a certificate from files, read again when it changes, or a self-signed one.
+TLS for servers: certificates from files, read again when they change, or a self-signed one.
 
-A L{Certificate} is the context factory for STARTTLS and implicit TLS alike. Each new connection
-gets the context of the moment, so a new certificate serves at once and no session is dropped. TLS
-1.2 is the floor (RFC 8996 forbids what is below).
+L{Certificates} is the context factory for STARTTLS and implicit TLS alike: a client that names the
+host it wants (SNI, RFC 6066 §3) gets the certificate for that name. Each new connection gets the
+context of the moment, so a new certificate serves at once and no session is dropped. TLS 1.2 is the
+floor (RFC 8996 forbids what is below).
 """
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -42,9 +44,14 @@ class Certificate:
     @ivar certificate: the file with the certificate chain, PEM.
     @ivar key: the file with its private key, PEM.
     @ivar expires: when the certificate that serves ends, UTC.
+    @ivar context: what connections are made with now.
+    @ivar names: of the hosts that it is for, lower case; C{*} in place of a first label stands for
+        any (RFC 6125 §6.4.3).
     """
 
     expires: datetime
+    names: frozenset[str]
+    context: SSL.Context
     log = Logger()
 
     def __init__(self, certificate: Path, key: Path) -> None:
@@ -53,6 +60,7 @@ class Certificate:
         """
         self.certificate = certificate
         self.key = key
+        self._choose: Callable[[SSL.Connection], None] | None = None
         self._stamp = self._readStamp()
         self._load()
         self._told = ""
@@ -81,13 +89,16 @@ class Certificate:
                 raiseMinimumTo=TLSVersion.TLSv1_2,
             )
             # Says now whether OpenSSL takes them.
-            options.getContext()
+            context = options.getContext()
         except (SSL.Error, ValueError, TypeError) as error:
             raise CertificateProblem(
                 f"{self.certificate} and {self.key} can't be used for TLS: {error}"
             ) from error
-        self._options = options
+        if self._choose is not None:
+            context.set_tlsext_servername_callback(self._choose)
+        self.context = context
         self.expires = chain[0].not_valid_after_utc
+        self.names = _namesOf(chain[0])
         if self.expires < datetime.now(UTC):
             self.log.warn(
                 "the certificate {path} has expired on {expires:%Y-%m-%d}",
@@ -117,9 +128,82 @@ class Certificate:
         self.log.info("certificate reloaded: {path}", path=str(self.certificate))
         return True
 
+    def chooseBy(self, choose: Callable[[SSL.Connection], None]) -> None:
+        """
+        Have somebody look at each connection when the client has said which host it wants.
+        """
+        self._choose = choose
+        # pyOpenSSL changes no context that a connection was made with.
+        self._load()
+
+    def isFor(self, name: str) -> bool:
+        """
+        @param name: of a host, lower case.
+        @return: whether clients that want it take this certificate, as far as names go.
+        """
+        return name in self.names or "*." + name.partition(".")[2] in self.names
+
     def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
         """See L{IOpenSSLServerConnectionCreator}."""
-        return SSL.Connection(self._options.getContext(), None)
+        return SSL.Connection(self.context, None)
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class Certificates:
+    """
+    All that a server has.
+
+    @ivar default: for clients that name no host, or one for which there is no certificate.
+    """
+
+    log = Logger()
+
+    def __init__(self, default: Certificate, others: Sequence[Certificate] = ()) -> None:
+        self.default = default
+        self._others = tuple(others)
+        if others:
+            default.chooseBy(self._choose)
+
+    def reload(self) -> bool:
+        """
+        As L{Certificate.reload}, for each.
+
+        @return: whether any is new.
+        """
+        new = [each for each in (self.default, *self._others) if each.reload()]
+        return bool(new)
+
+    def find(self, name: str) -> Certificate:
+        """
+        @param name: of a host, lower case.
+        @return: the certificate for it; of several, one that names it and not only C{*}; the
+            default if there is none.
+        """
+        every = (self.default, *self._others)
+        exact = [each for each in every if name in each.names]
+        return (exact or [each for each in every if each.isFor(name)] or [self.default])[0]
+
+    def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
+        """See L{IOpenSSLServerConnectionCreator}."""
+        return self.default.serverConnectionForTLS(protocol)
+
+    def _choose(self, connection: SSL.Connection) -> None:
+        # Called in the midst of the handshake. No exception may leave.
+        try:
+            name = connection.get_servername()
+            if name is not None:
+                connection.set_context(self.find(name.decode("ascii", "replace").lower()).context)
+        except Exception:
+            self.log.failure("no certificate could be chosen")
+
+
+def _namesOf(certificate: x509.Certificate) -> frozenset[str]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        # It is for no host by today's rules (RFC 6125 §6.4.4): others may make do with it.
+        return frozenset()
+    return frozenset(name.lower() for name in found.value.get_values_for_type(x509.DNSName))
 
 
 def _readChain(path: Path) -> list[x509.Certificate]:
@@ -150,16 +234,28 @@ class SelfSigned(Certificate):
     A self-signed certificate of our own making, renewed before it expires.
     """
 
-    def __init__(self, directory: Path, hostname: str) -> None:
-        self._hostname = hostname
-        self._files = directory / "self-signed.pem", directory / "self-signed.key"
+    def __init__(
+        self,
+        directory: Path,
+        names: Sequence[str],
+        needed: Iterable[str] = (),
+        file: str = "self-signed",
+    ) -> None:
+        """
+        @param names: of hosts, the first one the server's own.
+        @param needed: those for which it is made anew if it isn't for them. For others it is kept,
+            as clients may trust it.
+        @param file: what its files are called.
+        """
+        self._names = tuple(names)
+        self._files = directory / f"{file}.pem", directory / f"{file}.key"
         try:
             super().__init__(*self._files)
-            old = self._expiring
+            old = self._expiring or not self.names.issuperset(needed)
         except CertificateProblem:
             old = True
         if old:
-            _makeSelfSigned(*self._files, hostname)
+            _makeSelfSigned(*self._files, self._names)
             super().__init__(*self._files)
 
     @property
@@ -172,25 +268,61 @@ class SelfSigned(Certificate):
         """
         if self._expiring:
             try:
-                _makeSelfSigned(*self._files, self._hostname)
+                _makeSelfSigned(*self._files, self._names)
             except OSError as error:
                 self.log.error("the certificate was not renewed: {error}", error=str(error))
         return super().reload()
 
 
-def selfSigned(directory: Path, hostname: str) -> Certificate:
+def selfSigned(directory: Path, hostname: str, names: Iterable[str] = ()) -> Certificate:
     """
     @param directory: where it is kept; must exist.
+    @param names: of hosts, besides the server's own, in lower case.
     @return: the self-signed certificate that is kept there, made if there is none that can be used.
     """
-    return SelfSigned(directory, hostname)
+    needed = tuple(names)
+    every = (hostname, "localhost", socket.gethostname(), *needed)
+    return SelfSigned(directory, [each for each in dict.fromkeys(every) if each], needed)
 
 
-def _makeSelfSigned(certificate: Path, key: Path, hostname: str) -> None:
+def loadCertificates(
+    directory: Path,
+    hostname: str,
+    files: tuple[Path, Path] | None,
+    others: Iterable[tuple[Path, Path]] = (),
+    names: Iterable[str] = (),
+) -> Certificates:
+    """
+    Everything that a server shows.
+
+    @param directory: where self-signed certificates are kept; must exist.
+    @param files: certificate and key for clients that name no host. C{None}: of the others the
+        first that is for C{hostname}, or a self-signed one.
+    @param others: certificate and key for other hosts.
+    @param names: of hosts that the server is known by, lower case. Those that no certificate is for
+        get a self-signed one.
+    @raise CertificateProblem: if any can't be used.
+    """
+    loaded = [Certificate(*each) for each in others]
+    if files is not None:
+        default = Certificate(*files)
+    else:
+        own = [each for each in loaded if each.isFor(hostname.lower())]
+        if not own:
+            missing = [name for name in names if not any(each.isFor(name) for each in loaded)]
+            return Certificates(selfSigned(directory, hostname, missing), loaded)
+        default = own[0]
+        loaded.remove(default)
+    missing = [name for name in names if not any(e.isFor(name) for e in (default, *loaded))]
+    if missing:
+        loaded.append(SelfSigned(directory, missing, missing, "self-signed-names"))
+    return Certificates(default, loaded)
+
+
+def _makeSelfSigned(certificate: Path, key: Path, names: Sequence[str]) -> None:
     private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64] or "localhost")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
     now = datetime.now(UTC)
-    names = dict.fromkeys(("localhost", hostname, socket.gethostname()))
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
