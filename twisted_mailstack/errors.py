@@ -187,6 +187,18 @@ class AuthenticationFailed(MailError):
     text = "Authentication failed"
 
 
+class ProofRefused(AuthenticationFailed):
+    """
+    As that, found out by the mechanism itself.
+
+    @ivar username: who the client wanted to be, as it said it; for delays, limits and the log.
+    """
+
+    def __init__(self, username: bytes = b"?") -> None:
+        super().__init__()
+        self.username = username
+
+
 class AuthenticationRequired(MailError):
     """The command needs an authenticated session (RFC 4954 §6)."""
 

@@ -9,7 +9,8 @@ Who implements what:
     L{ISortingMailbox}, L{IDirectory};
   - delivery: L{IDeliveryTarget}, L{IDelivery}, L{IPolicyStep}; the queue: L{ISpool} by a store,
     L{IRelay}, L{IRelayConnection};
-  - authentication: L{IServerMechanism}, L{IClientMechanism}, L{IPasswordHasher}.
+  - authentication: L{IServerMechanism}, L{IClientMechanism}, L{IPasswordHasher}, L{ISecretSource},
+    L{ITokenVerifier}.
 
 Methods that are C{async} here may be coroutines or return anything awaitable, a fired Deferred
 among them. Everything is called in the reactor's thread. An implementation raises the subclasses
@@ -59,6 +60,7 @@ from twisted_mailstack.model.records import (
     Placement,
     Quota,
     Recipient,
+    StoredSecret,
     StoreResult,
 )
 from twisted_mailstack.model.records import Attribute as MessageAttribute
@@ -1395,9 +1397,11 @@ class ISASLExchange(Interface):
         Take the client's next message; C{None} if it sent no initial response.
 
         @return: C{bytes}, the next challenge to send; or a
-            L{twisted.cred.credentials.ICredentials} for the portal: the exchange is over.
+            L{twisted.cred.credentials.ICredentials} for the portal: the exchange is over. Or an
+            awaitable of these, for what has to be looked up.
         @raise SyntaxProblem: if the message is malformed.
-        @raise AuthenticationFailed: if it is already clear that it fails.
+        @raise AuthenticationFailed: if it is already clear that it fails; as L{ProofRefused
+            <twisted_mailstack.errors.ProofRefused>} it tells who it was to be.
         """
 
 
@@ -1407,11 +1411,50 @@ class IServerMechanism(Interface):
     """
 
     name: bytes = Attribute("As registered: upper case, digits, - and _.")
-    needsTLS: bool = Attribute("Sends a password in the clear, so TLS comes first.")
+    needsTLS: bool = Attribute(
+        "Sends a password in the clear, or what it can be guessed from, so TLS comes first."
+    )
 
     def begin(info: ConnectionInfo) -> ISASLExchange:
         """
         Start an attempt.
+        """
+
+
+class IConditionalMechanism(IServerMechanism):
+    """
+    One that can't be used on every connection that is safe enough for it.
+    """
+
+    def isAvailable(info: ConnectionInfo) -> bool:
+        """
+        Whether it is offered there.
+        """
+
+
+class ISecretSource(Interface):
+    """
+    What mechanisms verify a client by that doesn't show its password.
+    """
+
+    def secretsFor(name: bytes, scheme: str) -> Awaitable[Sequence[StoredSecret]]:
+        """
+        @param name: of an account, as the client says it, UTF-8.
+        @param scheme: of L{Credential.secrets<twisted_mailstack.model.records.Credential>}.
+        @return: at least one. For a name that isn't known, or has none, one that nobody has the
+            password of, the same at each time: the client can't tell.
+        """
+
+
+class ITokenVerifier(Interface):
+    """
+    Knows whose an OAuth 2.0 access token is.
+    """
+
+    def verify(token: bytes) -> Awaitable[bytes | None]:
+        """
+        @return: the name of the account that it is for, UTF-8; C{None} if it is for none.
+        @raise TemporaryFailure: if it couldn't be found out.
         """
 
 
@@ -1446,7 +1489,9 @@ class IClientMechanism(Interface):
     """
 
     name: bytes = Attribute("As registered: upper case, digits, - and _.")
-    needsTLS: bool = Attribute("Sends a password in the clear, so TLS comes first.")
+    needsTLS: bool = Attribute(
+        "Sends a password in the clear, or what it can be guessed from, so TLS comes first."
+    )
 
     def begin(credentials: Any, info: ConnectionInfo) -> ISASLClientExchange:
         """
@@ -1455,6 +1500,18 @@ class IClientMechanism(Interface):
         @param credentials: what the server's half ends in for the same exchange; with a password
             L{PasswordCredentials<twisted_mailstack.sasl.credentials.PasswordCredentials>}.
         @raise SyntaxProblem: if the mechanism has no way of saying that.
+        """
+
+
+class INegotiatingMechanism(IClientMechanism):
+    """
+    One that depends on what else the server offers.
+    """
+
+    def against(names: Collection[bytes], info: ConnectionInfo) -> IClientMechanism | None:
+        """
+        @param names: of the mechanisms that the server offers.
+        @return: the mechanism to be used with such a server, C{None} if it can't be.
         """
 
 

@@ -294,6 +294,39 @@ class Damage(NamedTuple):
     what: str
 
 
+class StoredSecret(NamedTuple):
+    """
+    What somebody can be verified by.
+
+    @ivar credentialId: of the L{Credential} that it is of; empty if it is nobody's.
+    @ivar text: as in C{Credential.secrets}.
+    """
+
+    credentialId: str
+    text: str
+
+
+class Channel:
+    """
+    What SASL mechanisms can ask of a TLS connection. Few do, so it is found out when it is asked.
+    """
+
+    def binding(self, kind: str) -> bytes | None:
+        """
+        @param kind: a channel binding type: C{tls-exporter} (RFC 9266), C{tls-server-end-point}
+            (RFC 5929 §4).
+        @return: what both ends of this connection know and nobody between them can bring about;
+            C{None} where the connection has none of that type.
+        """
+        return None
+
+    def peerCertificate(self) -> bytes | None:
+        """
+        @return: the peer's certificate, DER, if it has shown one and that was verified.
+        """
+        return None
+
+
 class ConnectionInfo(NamedTuple):
     """
     What policies and logs know of a connection.
@@ -307,6 +340,7 @@ class ConnectionInfo(NamedTuple):
         none; C{None} if nobody has looked.
     @ivar reached: which address of ours the client reached, if a trusted proxy said so; C{""} else.
         C{reachedPort} likewise, 0 if nobody said so.
+    @ivar channel: what mechanisms ask of TLS, C{None} where there is nothing to ask.
     """
 
     peer: str
@@ -318,6 +352,7 @@ class ConnectionInfo(NamedTuple):
     name: str | None = None
     reached: str = ""
     reachedPort: int = 0
+    channel: Channel | None = None
 
 
 class Envelope(NamedTuple):

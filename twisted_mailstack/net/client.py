@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_mailstack.model.records import ConnectionInfo
+from twisted_mailstack.net.channel import TLSChannel
 from twisted_mailstack.net.clienttls import TLSAttempt, TLSProblem
 from twisted_mailstack.wire.stream import Stream
 
@@ -173,7 +174,10 @@ class ClientConnection(Protocol):
             version = handle.get_protocol_version_name()
             cipher = handle.get_cipher_name()
         port = getattr(peer, "port", 0)
-        return ConnectionInfo(self.peer, port, self._service, secure, version, cipher)
+        channel = None if handle is None else TLSChannel(handle, server=False)
+        return ConnectionInfo(
+            self.peer, port, self._service, secure, version, cipher, channel=channel
+        )
 
 
 async def connect(

@@ -37,6 +37,7 @@ from zope.interface import implementer
 
 from twisted_mailstack.errors import ConnectionClosed, PlaintextInjected, SessionEnded
 from twisted_mailstack.model.records import ConnectionInfo
+from twisted_mailstack.net.channel import TLSChannel
 from twisted_mailstack.wire.stream import Stream
 
 Serve = Callable[[Stream], Awaitable[None]]
@@ -278,6 +279,7 @@ class MailProtocol(Protocol):
             secure,
             version,
             cipher,
+            channel=None if handle is None else TLSChannel(handle, server=True),
         )
 
 
