@@ -41,6 +41,7 @@ from twisted_mailstack.model.queue import (
     QueueFilter,
 )
 from twisted_mailstack.model.records import (
+    AccountPolicy,
     AccountRecord,
     AliasRecord,
     Annotation,
@@ -51,6 +52,7 @@ from twisted_mailstack.model.records import (
     Changes,
     ConnectionInfo,
     CopyResult,
+    Credential,
     Damage,
     DomainRecord,
     Envelope,
@@ -632,6 +634,19 @@ class IDirectory(Interface):
         The alias of exactly that address (ask with the local-part C{*} for the catch-all).
         """
 
+    def findCredentials(accountId: str) -> Awaitable[Sequence[Credential]]:
+        """
+        @return: by which the account's owner shows who he is, the main password first, then in the
+            order in which they were made, those that have expired too. Empty: nobody can log in, or
+            there is no such account.
+        """
+
+    def findPolicy(accountId: str) -> Awaitable[AccountPolicy]:
+        """
+        @return: who may log in to the account. That of an account that isn't there, or of which
+            nothing was said, forbids nothing.
+        """
+
 
 class IDirectoryAdmin(IDirectory):
     """
@@ -655,15 +670,54 @@ class IDirectoryAdmin(IDirectory):
     def listAccounts(domain: str | None = None) -> Awaitable[Sequence[AccountRecord]]:
         """Ordered by domain, then local-part."""
 
-    def addAccount(address: Address, passwordHash: str | None) -> Awaitable[AccountRecord]:
+    def addAccount(
+        address: Address, secrets: Mapping[str, str] | str | None
+    ) -> Awaitable[AccountRecord]:
         """
         Make an account with INBOX and C{model.records.DEFAULT_MAILBOXES}, subscribed.
 
+        @param secrets: of the main password, as L{setPassword} has it.
         @raise NoSuchDomain: if the domain isn't there: add it first.
         @raise AlreadyExists: if the address is taken by an account or an alias.
         """
 
-    def setPassword(address: Address, passwordHash: str | None) -> Awaitable[None]:
+    def setPassword(address: Address, secrets: Mapping[str, str] | str | None) -> Awaitable[None]:
+        """
+        Put another main password in the place of what was.
+
+        @param secrets: as L{Credential.secrets}; a text is a PHC string of argon2id; C{None} or
+            none: there is no main password any more.
+        @raise NoSuchAccount: if there is none.
+        """
+
+    def addAppPassword(
+        address: Address,
+        name: str,
+        secrets: Mapping[str, str],
+        services: frozenset[str] | None = None,
+        expires: int | None = None,
+    ) -> Awaitable[Credential]:
+        """
+        @raise NoSuchAccount: if there is none.
+        @raise AlreadyExists: if the account has an app password of that name.
+        """
+
+    def removeCredential(credentialId: str) -> Awaitable[None]:
+        """
+        It holds no more. Nothing happens if it isn't there.
+        """
+
+    def touchCredential(credentialId: str, when: int) -> Awaitable[None]:
+        """
+        It was used; never moves C{lastUsed} back. Nothing happens if it isn't there.
+        """
+
+    def changeSecrets(credentialId: str, secrets: Mapping[str, str]) -> Awaitable[None]:
+        """
+        Verify the same password by other secrets from now on. Nothing happens if it isn't there.
+        """
+
+    def setPolicy(address: Address, policy: AccountPolicy) -> Awaitable[None]:
         """
         @raise NoSuchAccount: if there is none.
         """

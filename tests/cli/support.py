@@ -18,6 +18,7 @@ from twisted_mailstack.config import load
 from twisted_mailstack.interfaces import IAccount, IMailbox
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.flags import Flags, internFlags
+from twisted_mailstack.model.records import PASSWORD
 
 ALICE = "alice@example.test"
 BOB = "bob@example.test"
@@ -102,8 +103,13 @@ class Look:
         """
         @return: whether this is the account's password.
         """
-        record = self.run(self.store.directory.findAccount(Address.parse(address)))
-        return record is not None and verifyPassword(record.passwordHash or "", password)
+        directory = self.store.directory
+        record = self.run(directory.findAccount(Address.parse(address)))
+        return record is not None and any(
+            verifyPassword(each.secrets.get("argon2id", ""), password)
+            for each in self.run(directory.findCredentials(record.accountId))
+            if each.kind == PASSWORD
+        )
 
     def append(
         self,

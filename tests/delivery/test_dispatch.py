@@ -29,7 +29,7 @@ class PlacementTests(SynchronousTestCase):
         Final delivery puts Return-Path in front (RFC 5321 §4.4), Delivered-To, and what policies
         add.
         """
-        account = AccountRecord("A1", Address("alice", "example.test"), None)
+        account = AccountRecord("A1", Address("alice", "example.test"))
         for path, line in ((SENDER, b"<s@near.test>"), (None, b"<>")):
             placement = Dispatch().placement(
                 account, Address("alice+x", "example.test"), path, b"X-A: 1\r\n"

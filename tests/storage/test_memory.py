@@ -55,6 +55,10 @@ class MemoryDirectoryTests(MemoryStore, contracts.DirectoryContract, Synchronous
     """The directory."""
 
 
+class MemoryCredentialsTests(MemoryStore, contracts.CredentialsContract, SynchronousTestCase):
+    """Who may log in."""
+
+
 class MemoryStoreTests(MemoryStore, contracts.StoreContract, SynchronousTestCase):
     """The store."""
 

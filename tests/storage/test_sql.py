@@ -63,6 +63,10 @@ class SQLDirectoryTests(SQLStore, contracts.DirectoryContract, SynchronousTestCa
     """The directory."""
 
 
+class SQLCredentialsTests(SQLStore, contracts.CredentialsContract, SynchronousTestCase):
+    """Who may log in."""
+
+
 class SQLStoreTests(SQLStore, contracts.StoreContract, SynchronousTestCase):
     """The store."""
 

@@ -77,6 +77,32 @@ class UpgradeTests(SynchronousTestCase):
             [("Alice", "", "Alice")],
         )
 
+    def test_passwords(self) -> None:
+        """Passwords of older databases are the accounts' main credentials; nobody else gets one."""
+        self.path = self.mktemp()
+        older = self.connect()
+        upgrade(older, MIGRATIONS[:9])
+        older.executescript(
+            "INSERT INTO account (domain, folded, local_part, password, uid_validity) VALUES"
+            " ('example.test', 'alice', 'alice', '$argon2id$\"it''s\"', 1),"
+            " ('example.test', 'bob', 'bob', NULL, 1)"
+        )
+        upgrade(older)
+        self.assertEqual(
+            older.execute(
+                "SELECT account, credential, kind, name, secrets, services, expires, last_used"
+                " FROM credential"
+            ).fetchall(),
+            [(1, 1, "password", "", '{"argon2id":"$argon2id$\\"it\'s\\""}', None, None, None)],
+        )
+        self.assertEqual(
+            older.execute("SELECT credentials FROM account ORDER BY account").fetchall(),
+            [(1,), (0,)],
+        )
+        # They may be the fingerprint of a password: nothing keeps them besides.
+        columns = [row[1] for row in older.execute("PRAGMA table_info (account)")]
+        self.assertNotIn("password", columns)
+
     def test_again(self) -> None:
         """A current one is left alone: nothing is written, so it may be opened by many."""
         before = schema(self.connection)

@@ -16,6 +16,7 @@ from zope.interface import implementer
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.interfaces import IDirectory, IPasswordHasher
 from twisted_mailstack.model.address import Address, foldLocalPart
+from twisted_mailstack.model.records import PASSWORD
 
 
 @implementer(ICredentialsChecker)
@@ -49,7 +50,11 @@ class DirectoryChecker:
         if address is not None:
             record = await self._directory.findAccount(address)
         usable = record is not None and record.enabled
-        hashed = record.passwordHash if record is not None and usable else None
+        hashed = None
+        if record is not None and usable:
+            for each in await self._directory.findCredentials(record.accountId):
+                if each.kind == PASSWORD:
+                    hashed = each.secrets.get("argon2id")
         right = await self._hasher.verify(hashed, credentials.password)
         identity = getattr(credentials, "authorizationIdentity", None)
         if right and record is not None:

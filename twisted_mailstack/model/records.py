@@ -243,7 +243,6 @@ class AccountRecord(NamedTuple):
     """
     @ivar accountId: never changes, never returns.
     @ivar address: the address that names it.
-    @ivar passwordHash: in PHC string format (C{$argon2id$...}), or C{None}: no login.
     @ivar enabled: a disabled account takes mail, nobody logs in.
     @ivar limited: whether it may have a quota. Who wants to know how much room there is needn't ask
         an account that has none.
@@ -251,9 +250,60 @@ class AccountRecord(NamedTuple):
 
     accountId: str
     address: Address
-    passwordHash: str | None
     enabled: bool = True
     limited: bool = True
+
+
+#: The protocols for which credentials and accounts can be said to be.
+LOGIN_SERVICES = frozenset(("imap", "pop3", "smtp"))
+#: The kinds of credentials: the main password, of which there is one, and those of applications.
+PASSWORD, APP_PASSWORD = "password", "app"
+
+
+class Credential(NamedTuple):
+    """
+    Something by which an account's owner shows who he is.
+
+    @ivar credentialId: never changes, never returns: another password has another.
+    @ivar kind: L{PASSWORD} or L{APP_PASSWORD}.
+    @ivar name: what its owner calls it; empty for the main password.
+    @ivar secrets: by scheme, in lower case, what it is verified against: C{argon2id} and others
+        that make PHC strings, C{scram-sha-256} and its like
+        (C{iterations,salt,storedKey,serverKey}, the last three in base64), the schemes of
+        C{{SCHEME}} forms, what follows the braces;
+        C{plain} only where the account chose that, for mechanisms that need it.
+    @ivar services: of L{LOGIN_SERVICES}, those for which it holds; C{None}: for all.
+    @ivar created: seconds since 1970; C{expires} and C{lastUsed} likewise, or C{None} for never.
+    """
+
+    credentialId: str
+    accountId: str
+    kind: str
+    name: str
+    secrets: Mapping[str, str]
+    services: frozenset[str] | None = None
+    created: int = 0
+    expires: int | None = None
+    lastUsed: int | None = None
+
+
+class AccountPolicy(NamedTuple):
+    """
+    Who may log in to an account, besides that it is enabled (L{AccountRecord}).
+
+    @ivar expires: seconds since 1970, from which on nobody may; C{None}: never.
+    @ivar networks: from which one may, as C{192.0.2.0/24}; empty: from everywhere.
+    @ivar services: of L{LOGIN_SERVICES}, those to which one may; C{None}: to all.
+    @ivar master: its owner may log in to every account that is no master.
+    @ivar totp: the secret of its one-time codes (RFC 6238) in base32, one of which the main
+        password needs then; C{None}: it needs none.
+    """
+
+    expires: int | None = None
+    networks: tuple[str, ...] = ()
+    services: frozenset[str] | None = None
+    master: bool = False
+    totp: str | None = None
 
 
 class AliasRecord(NamedTuple):

@@ -90,6 +90,7 @@ from twisted_mailstack.model.records import (
 from twisted_mailstack.model.rights import Rights
 from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet
 from twisted_mailstack.storage.memoryannotations import Annotations
+from twisted_mailstack.storage.memorycredentials import MemoryCredentials
 from twisted_mailstack.storage.memorymetadata import MemoryMetadata
 from twisted_mailstack.storage.memorysharing import MemoryAccessControl
 from twisted_mailstack.storage.memoryspool import MemorySpool
@@ -965,10 +966,11 @@ def _key(address: Address) -> tuple[str, str]:
 
 
 @implementer(IDirectoryAdmin)
-class MemoryDirectory:
+class MemoryDirectory(MemoryCredentials):
     """See L{IDirectoryAdmin}."""
 
     def __init__(self, store: MemoryMailStore) -> None:
+        super().__init__(store.now)
         self._store = store
         self._domains: set[str] = set()
         self._accounts: dict[tuple[str, str], AccountRecord] = {}
@@ -1017,14 +1019,17 @@ class MemoryDirectory:
         """See L{IDirectoryAdmin}."""
         return [r for k, r in sorted(self._accounts.items()) if domain in (None, k[0])]
 
-    async def addAccount(self, address: Address, passwordHash: str | None) -> AccountRecord:
+    async def addAccount(
+        self, address: Address, secrets: Mapping[str, str] | str | None
+    ) -> AccountRecord:
         """See L{IDirectoryAdmin}."""
         self._require(address.domain)
         key = _key(address)
         if key in self._accounts or key in self._aliases:
             raise AlreadyExists(f"{address} exists already")
-        record = AccountRecord(f"A{next(self._ids)}", address, passwordHash)
+        record = AccountRecord(f"A{next(self._ids)}", address)
         self._accounts[key] = record
+        self.setMainPassword(record.accountId, secrets)
         accounts = self._store.accounts
         accounts[record.accountId] = MemoryAccount(self._store, record.accountId, address)
         return record
@@ -1036,9 +1041,8 @@ class MemoryDirectory:
         self._accounts[_key(address)] = record._replace(**values)
         return record
 
-    async def setPassword(self, address: Address, passwordHash: str | None) -> None:
-        """See L{IDirectoryAdmin}."""
-        self._replace(address, passwordHash=passwordHash)
+    def _existing(self, address: Address) -> AccountRecord:
+        return self._replace(address)
 
     async def setEnabled(self, address: Address, enabled: bool) -> None:
         """See L{IDirectoryAdmin}."""
@@ -1063,6 +1067,7 @@ class MemoryDirectory:
         account = self._store.accounts.pop(record.accountId)
         account.removed = True
         self._store.sharing.forget(account)
+        self.forgetCredentials(record.accountId)
         for other in self._store.accounts.values():
             other.forgetReader(record.accountId)
         self._store.formerAccounts[_key(address)] = account.uidValidity

@@ -239,6 +239,8 @@ def _orphans(connection: sqlite3.Connection) -> Iterator[Damage]:
         ("access", "rights of others"),
         ("published", "public names"),
         ("url_key", "keys of URLs"),
+        ("credential", "credentials"),
+        ("account_policy", "rules of who may log in"),
         ("annotation", "annotations"),
     ):
         for account, number in connection.execute(

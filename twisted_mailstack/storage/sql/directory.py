@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from zope.interface import implementer
 
@@ -19,21 +19,23 @@ from twisted_mailstack.model.address import Address, foldLocalPart
 from twisted_mailstack.model.records import AccountRecord, AliasRecord, DomainRecord
 from twisted_mailstack.storage.sql.account import newAccountMailboxes
 from twisted_mailstack.storage.sql.annotations import forgetReader
+from twisted_mailstack.storage.sql.credentials import (
+    SQLCredentials,
+    forgetCredentials,
+    setMainPassword,
+)
 from twisted_mailstack.storage.sql.sharing import forgetAccount
 from twisted_mailstack.storage.sql.writer import Transaction
 
-if TYPE_CHECKING:
-    from twisted_mailstack.storage.sql.store import SQLMailStore
-
 _ACCOUNT = (
-    "SELECT account, local_part, domain, password, enabled,"
+    "SELECT account, local_part, domain, enabled,"
     " octet_limit IS NOT NULL OR message_limit IS NOT NULL FROM account "
 )
 _ALIAS = "SELECT local_part, domain, targets FROM alias "
 
 
 def _account(row: Sequence[Any]) -> AccountRecord:
-    return AccountRecord(f"A{row[0]}", Address(row[1], row[2]), row[3], bool(row[4]), bool(row[5]))
+    return AccountRecord(f"A{row[0]}", Address(row[1], row[2]), bool(row[3]), bool(row[4]))
 
 
 def _alias(row: Sequence[Any]) -> AliasRecord:
@@ -46,13 +48,10 @@ def _key(address: Address) -> tuple[str, str]:
 
 
 @implementer(IDirectoryAdmin)
-class SQLDirectory:
+class SQLDirectory(SQLCredentials):
     """
     See L{IDirectoryAdmin}.
     """
-
-    def __init__(self, store: SQLMailStore) -> None:
-        self._store = store
 
     def _one(self, statement: str, parameters: Sequence[Any]) -> Any:
         return self._store.reader.execute(statement, parameters).fetchone()
@@ -127,7 +126,9 @@ class SQLDirectory:
 
         await self._change(change)
 
-    async def addAccount(self, address: Address, passwordHash: str | None) -> AccountRecord:
+    async def addAccount(
+        self, address: Address, secrets: Mapping[str, str] | str | None
+    ) -> AccountRecord:
         """See L{IDirectoryAdmin}."""
         octetLimit, messageLimit = self._store.quotaDefaults
 
@@ -145,17 +146,15 @@ class SQLDirectory:
             ).fetchone()
             uidValidity = max(int(self._store.now()), *(former or (0,)))
             number = transaction.execute(
-                "INSERT INTO account (domain, folded, local_part, password, uid_validity,"
-                " octet_limit, message_limit) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(*_key(address), address.localPart, passwordHash, uidValidity),
-                    *(octetLimit, messageLimit),
-                ),
+                "INSERT INTO account (domain, folded, local_part, uid_validity,"
+                " octet_limit, message_limit) VALUES (?, ?, ?, ?, ?, ?)",
+                (*_key(address), address.localPart, uidValidity, octetLimit, messageLimit),
             ).lastrowid
             assert number is not None
             newAccountMailboxes(transaction, number)
+            setMainPassword(transaction, number, secrets, int(self._store.now()))
             limited = octetLimit is not None or messageLimit is not None
-            return AccountRecord(f"A{number}", address, passwordHash, limited=limited)
+            return AccountRecord(f"A{number}", address, limited=limited)
 
         record: AccountRecord = await self._change(change)
         return record
@@ -170,10 +169,6 @@ class SQLDirectory:
                 raise NoSuchAccount(f"There is no account {address}")
 
         await self._change(change)
-
-    async def setPassword(self, address: Address, passwordHash: str | None) -> None:
-        """See L{IDirectoryAdmin}."""
-        await self._update(address, "password = ?", passwordHash)
 
     async def setEnabled(self, address: Address, enabled: bool) -> None:
         """See L{IDirectoryAdmin}."""
@@ -225,6 +220,7 @@ class SQLDirectory:
             transaction.unplaced = True
             forgetAccount(transaction, row[0])
             forgetReader(transaction, row[0])
+            forgetCredentials(transaction, row[0])
             # Its private entries of others' mailboxes; those of its own go with them below.
             transaction.execute("DELETE FROM metadata WHERE reader = ?", row)
             for table in (

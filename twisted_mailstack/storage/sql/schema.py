@@ -291,10 +291,43 @@ CREATE INDEX annotation_reader ON annotation (reader) WHERE reader <> account AN
 ALTER TABLE mailbox ADD COLUMN annotated INTEGER NOT NULL DEFAULT 0;
 """
 
+_CREDENTIALS = """
+CREATE TABLE credential (
+    account INTEGER NOT NULL,
+    credential INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    secrets TEXT NOT NULL,
+    services TEXT,
+    created INTEGER NOT NULL,
+    expires INTEGER,
+    last_used INTEGER,
+    PRIMARY KEY (account, credential)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX credential_name ON credential (account, kind, name);
+
+CREATE TABLE account_policy (
+    account INTEGER PRIMARY KEY,
+    expires INTEGER,
+    networks TEXT NOT NULL,
+    services TEXT,
+    master INTEGER NOT NULL,
+    totp TEXT
+);
+
+ALTER TABLE account ADD COLUMN credentials INTEGER NOT NULL DEFAULT 0;
+UPDATE account SET credentials = 1 WHERE password IS NOT NULL;
+INSERT INTO credential
+    SELECT account, 1, 'password', '', json_object('argon2id', password), NULL,
+        CAST(strftime('%s', 'now') AS INTEGER), NULL, NULL
+    FROM account WHERE password IS NOT NULL;
+ALTER TABLE account DROP COLUMN password;
+"""
+
 #: The n-th makes version n out of version n - 1.
 MIGRATIONS: tuple[str, ...] = (
     *(_FIRST, _SPOOL, _MEMORY, _SORTING, _VIA, _ACCESS, _METADATA),
-    *(_URL_KEYS, _ANNOTATIONS),
+    *(_URL_KEYS, _ANNOTATIONS, _CREDENTIALS),
 )
 
 

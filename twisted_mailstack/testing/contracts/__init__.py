@@ -27,6 +27,7 @@ from twisted_mailstack.testing.contracts.annotations import (
 )
 from twisted_mailstack.testing.contracts.base import CallQueue, StorageContract
 from twisted_mailstack.testing.contracts.content import ContentContract
+from twisted_mailstack.testing.contracts.credentials import CredentialsContract
 from twisted_mailstack.testing.contracts.directory import DirectoryContract
 from twisted_mailstack.testing.contracts.mailbox import (
     MailboxContract,
@@ -56,6 +57,7 @@ __all__ = [
     "AnnotatedMailboxContract",
     "CallQueue",
     "ContentContract",
+    "CredentialsContract",
     "DirectoryContract",
     "DurableSpoolContract",
     "DurableStoreContract",
