@@ -836,6 +836,34 @@ class OverdueTests(QueueTestCase):
         self.assertEqual(self.waiting(), [("Q2", "a@far.test")])
         self.assertEqual(self.network.connected("far.test"), [0])
 
+    def test_expiredAndSettled(self) -> None:
+        """
+        Who was told of the attempt that a message expired in isn't told again, even if that ended
+        while others' senders were told.
+        """
+        gate: Deferred[None] = Deferred()
+        notify = self.notifier.notify
+
+        async def slowly(message: QueuedMessage, *arguments: Any) -> None:
+            if message.queueId == "Q1":
+                await gate
+            await notify(message, *arguments)
+
+        self.patch(self.notifier, "notify", slowly)
+        self.network.connecting["far.test"] = 25.0
+        for domain in ("dead.test", "far.test"):
+            self.takeDown(domain)
+            self.queue(f"a@{domain}", lifetime=100)
+        self.start(delays=[75])
+        self.pass_(126)
+        self.assertEqual(self.notifier.told, [("Q2", "failed", "a@far.test")])
+        gate.callback(None)
+        self.pass_(10)
+        self.assertEqual(
+            self.notifier.told, [("Q2", "failed", "a@far.test"), ("Q1", "failed", "a@dead.test")]
+        )
+        self.assertEqual(self.waiting(), [])
+
     def test_expiredInLine(self) -> None:
         """
         What expires while its destination, which could not be reached lately, waits for its turn is

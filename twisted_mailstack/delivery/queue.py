@@ -1124,23 +1124,28 @@ class QueueRunner:
         claimed: list[tuple[Destination, QueuedMessage]] = []
         for recipient in message.recipients:
             key = (message.spoolId, recipient.number)
-            destination = self._known(recipient.destination)
-            if key not in self._taken:
-                # It isn't tried while its sender is told.
-                one = message._replace(recipients=(recipient,))
-                self._take(destination, one)
-                claimed.append((destination, one))
-                outcome, report = self._checkOne(message, recipient, destination, now)
-            else:
+            if key in self._taken:
                 # The attempt that is under way decides.
                 again = now + CHECK_AGAIN
                 if now < message.expires:
                     again = min(again, message.expires)
-                outcome, report = Outcome(*key, False, checkAt=again), None
-            outcomes.append(outcome)
-            if report is not None:
-                reports.append(report)
+                outcomes.append(Outcome(*key, False, checkAt=again))
+            else:
+                # It isn't tried while its sender is told.
+                destination = self._known(recipient.destination)
+                one = message._replace(recipients=(recipient,))
+                self._take(destination, one)
+                claimed.append((destination, one))
         try:
+            for destination, one in claimed:
+                # Since it was read it may have been settled, or an operator have held it.
+                waiting = await self._spool.waiting(message.spoolId, destination.name)
+                (recipient,) = one.recipients
+                if recipient.number in waiting:
+                    outcome, report = self._checkOne(message, recipient, destination, now)
+                    outcomes.append(outcome)
+                    if report is not None:
+                        reports.append(report)
             await self._write(message, reports, outcomes)
         finally:
             for destination, one in claimed:
