@@ -270,9 +270,12 @@ class LookupFailed(TemporaryFailure):
 
 
 class StoreDamaged(TemporaryFailure):
-    """Stored data does not check out. Details go to the log and to C{mailstack check}."""
+    """
+    Stored data does not check out (RFC 5530 CORRUPTION). Details go to the log and to C{mailstack
+    check}.
+    """
 
-    imapCode = "SERVERBUG"
+    imapCode = "CORRUPTION"
     pop3Code = "SYS/PERM"
     text = "The stored data is damaged"
 

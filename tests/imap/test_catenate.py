@@ -269,7 +269,7 @@ class CatenateTests(CatenateTestCase):
         patch = self.patch(MemoryContent, "read", damaged)
         answer = self.compose(b"URL /Drafts/;UID=1")
         patch.restore()
-        self.assertRegex(answer, rb"^A003 NO \[SERVERBUG\] ")
+        self.assertRegex(answer, rb"^A003 NO \[CORRUPTION\] ")
         self.assertEqual(self.stored(), [])
 
     def test_othersMailbox(self) -> None:

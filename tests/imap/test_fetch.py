@@ -1012,9 +1012,9 @@ class DamagedTests(FetchTestCase):
         self.assertEqual(
             sorted(number for number, items in found if "FLAGS" in items), [1, 2, 3, 4]
         )
-        self.assertTrue(responses[-1].startswith(b"a NO [SERVERBUG] "), responses[-1])
+        self.assertTrue(responses[-1].startswith(b"a NO [CORRUPTION] "), responses[-1])
         answer = self.session.send(b"b UID FETCH 2:3 BODY.PEEK[]\r\n")
-        self.assertTrue(answer.startswith(b"b NO [SERVERBUG] "), answer)
+        self.assertTrue(answer.startswith(b"b NO [CORRUPTION] "), answer)
 
     def test_whatIsKnown(self) -> None:
         """

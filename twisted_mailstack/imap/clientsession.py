@@ -631,7 +631,13 @@ def _isChatter(response: Response) -> bool:
 def _failedLogin(refused: Refused) -> MailError:
     code = refused.status.code
     # RFC 5530 §3: these say nothing of the password.
-    if code is not None and code.name in ("UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG"):
+    if code is not None and code.name in (
+        "UNAVAILABLE",
+        "INUSE",
+        "LIMIT",
+        "SERVERBUG",
+        "CORRUPTION",
+    ):
         return refused
     return AuthenticationFailed(refused.text, imapCode=refused.imapCode)
 
