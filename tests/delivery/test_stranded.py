@@ -78,9 +78,7 @@ class Steps(Clock):
         self._instant = 0.0
         self._calls = 0
 
-    def callLater(  # type: ignore[override]
-        self, delay: float, callable: Callable[..., Any], *args: Any, **kw: Any
-    ) -> Any:
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kw: Any) -> Any:
         """See L{Clock}."""
         if self.seconds() != self._instant:
             self._instant, self._calls = self.seconds(), 0
