@@ -69,6 +69,16 @@ class CompressTests(SynchronousTestCase):
         self.assertEqual(packed.send(b"f IDLE\r\n"), b"+ idling\r\n")
         self.assertEqual(packed.send(b"DONE\r\n"), b"f OK IDLE terminated\r\n")
 
+    def test_nothing(self) -> None:
+        """Where there is nothing to say nothing is sent, not even a flush of nothing."""
+        self.client.send(b"a NOTIFY SET (personal (MessageNew MessageExpunge))\r\n")
+        self.compress()
+        self.server.deliver()
+        self.assertIn(b"\xff\xff", self.client.wire.take())
+        self.client.stream.wake()
+        self.client.settle()
+        self.assertEqual(self.client.wire.take(), b"")
+
     def test_capability(self) -> None:
         """It is offered once somebody is logged in."""
         client = self.server.connect()

@@ -1,21 +1,35 @@
 """
 Whatever a client sends, in any state and in any chunks, a session answers in IMAP's grammar or says
 goodbye; it never fails, and how the octets were cut makes no difference.
+
+C{MAILSTACK_FUZZ=100000} sends so many commands, made of all that the registry knows
+(C{tests.imap.generated}), in each state.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import zlib
 from collections.abc import Sequence
 from itertools import pairwise
+from random import Random
+from typing import Any, cast
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.imap.support import MESSAGE, Server
+from tests.imap import generated
+from tests.imap.stepped import SteppedServer
+from tests.imap.support import MESSAGE, Server, now
+from twisted_mailstack.auth.urls import URLAuthority
 from twisted_mailstack.imap.commands import append
+from twisted_mailstack.imap.registry import makeRegistry
 from twisted_mailstack.testing.conversation import Conversation
+
+#: Commands of the long form.
+LONG = int(os.environ.get("MAILSTACK_FUZZ", "0"))
 
 MULTIPART = (
     b"From: a@b\r\nSubject: =?utf-8?q?gr=C3=BC=C3=9Fe?=\r\n"
@@ -240,3 +254,281 @@ class FuzzTests(SynchronousTestCase):
             ]
             if command not in (b"STARTTLS", b"AUTHENTICATE PLAIN\r\n*"):
                 self.assertTrue(any(b"a BAD" not in each for each in said), (command, said))
+
+
+class Peer:
+    """
+    A client in some state.
+
+    @ivar said: all that the server said, inflated.
+    """
+
+    def __init__(self, server: Server, state: str) -> None:
+        self.client = server.connect()
+        self.session = server.sessions[-1]
+        self.session.urls = URLAuthority(cast(Any, server.store), "imap.example.test", lambda: 0)
+        self.said = b""
+        self._deflater: Any = None
+        self._inflater: Any = None
+        for line in BEGINNINGS[state]:
+            self.send(line)
+        self.said = b""
+
+    def send(self, data: bytes) -> None:
+        """Send these octets, and hear what comes."""
+        if self._deflater is not None:
+            data = self._deflater.compress(data) + self._deflater.flush(zlib.Z_SYNC_FLUSH)
+        self.client.stream.received(data)
+        self.hear()
+
+    def hear(self) -> None:
+        """Hear what comes."""
+        self.client.settle()
+        data = self.client.wire.take()
+        if self._inflater is not None:
+            # UNAUTHENTICATE ends compression.
+            inflated = self._inflater.decompress(data)
+            data = inflated + self._inflater.unused_data
+            if self._inflater.eof:
+                self._deflater = self._inflater = None
+        if self.client.stream.compressed and self._inflater is None:
+            # Behind the answer to COMPRESS.
+            plain, end, data = data.partition(b" OK DEFLATE active\r\n")
+            assert end, plain
+            self.said += plain + end
+            self._deflater = zlib.compressobj(wbits=-15)
+            self._inflater = zlib.decompressobj(wbits=-15)
+            data = self._inflater.decompress(data)
+        self.said += data
+
+    def take(self) -> bytes:
+        """What was heard since the last time."""
+        said, self.said = self.said, b""
+        return said
+
+
+LOGIN = b"i LOGIN alice@example.test secret\r\n"
+SELECT = b"i SELECT INBOX\r\n"
+BEGINNINGS: dict[str, tuple[bytes, ...]] = {
+    "not authenticated": (),
+    "authenticating": (b"i AUTHENTICATE PLAIN\r\n",),
+    "authenticated": (LOGIN,),
+    "selected": (LOGIN, SELECT),
+    "idle": (LOGIN, SELECT, b"i IDLE\r\n"),
+    "notified": (
+        *(LOGIN, SELECT, b"i NOTIFY SET STATUS (SELECTED (MessageNew (UID BODY.PEEK[])"),
+        *(b" MessageExpunge FlagChange)) (PERSONAL (MessageNew MessageExpunge MailboxName))\r\n",),
+    ),
+    "uidonly": (LOGIN, b"i ENABLE UIDONLY\r\n", SELECT),
+    "qresync": (LOGIN, b"i ENABLE QRESYNC\r\n", SELECT),
+    "rev2": (LOGIN, b"i ENABLE IMAP4rev2 UTF8=ACCEPT METADATA QRESYNC\r\n", SELECT),
+    "compressed": (LOGIN, SELECT, b"i COMPRESS DEFLATE\r\n"),
+    "examined": (LOGIN, b"i EXAMINE INBOX\r\n"),
+}
+
+#: Commands that a server with TLS refuses to whoever isn't its administrator, or that need a search
+#: that is kept up to date.
+REFUSED = frozenset((b"STARTTLS", b"SETQUOTA", b"CANCELUPDATE"))
+
+_ANY = re.compile(
+    rb"\+ [\x01-\x7f]*"
+    rb"|\* [A-Z0-9][\x01-\xff]*"
+    rb'|[^\x00-\x20\x7f-\xff(){%*"\\+]+ (?:OK|NO|BAD) [\x01-\xff]+',
+    re.DOTALL,
+)
+
+
+class EveryCommandTests(SynchronousTestCase):
+    """
+    Commands made of all that the registry knows.
+    """
+
+    def setUp(self) -> None:
+        """The clock stands still."""
+        self.patch(append, "time", lambda: 1_000_000_000)
+
+    def furnish(self, server: Server) -> Server:
+        """
+        @return: the server, with something to look at.
+        """
+        server.addAccount("bob")
+        for name in ("foo/bar", "台北"):
+            now(server.account.createMailbox(name))
+        for data in (MESSAGE, MULTIPART, b"", b"x"):
+            server.deliver(data, flags=["kw"])
+        server.deliver(MESSAGE, "foo", ["\\Deleted"])
+        client = server.login()
+        for name, value in (("f", "SEEN"), ("loop", "OR FILTER loop FILTER loop")):
+            entry = f'a SETMETADATA "" (/private/filters/values/{name} "{value}")\r\n'
+            assert b"a OK" in client.send(entry.encode())
+        client.disconnect()
+        return server
+
+    def refill(self, server: Server) -> None:
+        """
+        There is something in INBOX again.
+        """
+        inbox = now(server.account.openMailbox("INBOX"))
+        if now(inbox.status()).messages < 4:
+            for data in (MESSAGE, MULTIPART, b"", b"x"):
+                server.deliver(data, flags=["kw"])
+
+    def check(self, peer: Peer, what: object) -> list[bytes]:
+        """
+        Hold what the server said to the grammar, and the server to its word.
+
+        @return: the responses.
+        """
+        client = peer.client
+        for failure in self.flushLoggedErrors():
+            raise AssertionError(f"{what!r}: {failure.getTraceback()}")
+        if client.failure is not None:
+            raise AssertionError(f"{what!r}: {client.failure.getTraceback()}")
+        # It waits for the client, or is gone.
+        if not client.finished and client.stream._waiter is None:
+            raise AssertionError(f"{what!r}: it hangs")
+        if client.stream.buffered > 2 * 64 * 1024:
+            raise AssertionError(f"{what!r}: {client.stream.buffered} octets wait")
+        found = responses(peer.take())
+        for response in found:
+            if not _ANY.fullmatch(response):
+                raise AssertionError(f"{what!r}: {response!r}")
+        return found
+
+    def fuzz(self, server: Server, state: str, seed: int) -> int:
+        """
+        Some commands, mutated, in pieces.
+
+        @return: how many.
+        """
+        random = Random(seed)
+        self.refill(server)
+        peer = Peer(server, state)
+        sent: list[bytes] = []
+        for _ in range(10):
+            if peer.client.finished:
+                break
+            tag = random.choices((b"a ", b"", b"+ "), (30, 1, 1))[0]
+            end = random.choices((b"\r\n", b"\n", b""), (30, 1, 1))[0]
+            line = tag + generated.mutated(random) + end
+            sent.append(line)
+            while line and not peer.client.finished:
+                size = random.choice((1, 5, 1 << 20, 1 << 20, 1 << 20))
+                peer.send(line[:size])
+                line = line[size:]
+            for _ in range(4):
+                # Failed logins are answered after a while.
+                peer.client.clock.advance(4)
+                peer.hear()
+            self.check(peer, (state, seed, sent))
+        peer.client.disconnect()
+        peer.client.settle()
+        if not peer.client.finished:
+            raise AssertionError(f"{state} {seed}: it goes on without a client")
+        self.check(peer, (state, seed, sent))
+        return len(sent)
+
+    def answers(
+        self, server: Server, state: str, seed: int, name: bytes | None = None
+    ) -> set[bytes]:
+        """
+        Valid commands, one by one: each gets one tagged response.
+
+        @param name: only these.
+        @return: the names of those that were answered with OK.
+        """
+        random = Random(seed)
+        self.refill(server)
+        peer = Peer(server, state)
+        done: set[bytes] = set()
+        if state in ("idle", "authenticating"):
+            peer.send(b"DONE\r\n" if state == "idle" else b"*\r\n")
+            peer.take()
+        for number in range(10):
+            if peer.client.finished:
+                break
+            text = generated.command(random, name)
+            tag = b"t%d" % number
+            peer.send(tag + b" " + text + b"\r\n")
+            if text == b"IDLE":
+                peer.send(b"DONE\r\n")
+            for _ in range(4):
+                peer.client.clock.advance(4)
+                peer.hear()
+            what = state, seed, text
+            found = self.check(peer, what)
+            mine = [each for each in found if each.startswith(tag + b" ")]
+            if len(mine) != 1 and not peer.client.finished:
+                raise AssertionError(f"{what!r}: {found!r}")
+            if any(each.startswith(tag + b" OK") for each in mine):
+                words = text.split(None, 2)
+                done.add(b" ".join(words[: 1 + (words[0] == b"UID")]))
+        peer.client.disconnect()
+        return done
+
+    def test_generators(self) -> None:
+        """There is a generator for each thing that the registry has."""
+        registry = makeRegistry()
+        for name, table in generated.TABLES.items():
+            known = getattr(registry, name)
+            self.assertEqual(
+                set(known) - set(table), set(), f"add a generator to tests.imap.generated ({name})"
+            )
+        tables = {name for name, value in vars(registry).items() if isinstance(value, dict)}
+        # By what it is that they are asked: names of others.
+        tables -= {"commands", "statusEnables", "whenEnabled"}
+        self.assertEqual(tables, set(generated.TABLES))
+
+    def test_valid(self) -> None:
+        """
+        What is generated is answered command by command, in each state, and every command succeeds
+        somewhere.
+        """
+        server = self.furnish(Server())
+        done: set[bytes] = set()
+        for seed in range(330):
+            states = sorted(BEGINNINGS)
+            done |= self.answers(server, states[seed % len(states)], seed)
+            if seed % 30 == 0:
+                server = self.furnish(Server())
+        for name in sorted(set(generated.COMMANDS) - done - REFUSED):
+            for seed in range(40):
+                state = ("not authenticated", "examined", "selected")[seed % 3]
+                if name in self.answers(server, state, seed, name):
+                    break
+            else:
+                self.fail(f"{name!r} never succeeds")
+
+    def test_mutated(self) -> None:
+        """Mutated ones, in each state."""
+        states = sorted(BEGINNINGS)
+        server = self.furnish(Server())
+        for seed in range(220):
+            if seed % 22 == 0:
+                server = self.furnish(Server())
+            self.fuzz(server, states[seed % len(states)], seed)
+
+    def test_mutatedOverSQL(self) -> None:
+        """Over the SQL store."""
+        states = sorted(BEGINNINGS)
+        server = self.furnish(SteppedServer(self.mktemp()))
+        for seed in range(1000, 1044):
+            self.fuzz(server, states[seed % len(states)], seed)
+        now(server.store.stop())
+
+    def test_long(self) -> None:
+        """As many as C{MAILSTACK_FUZZ} says."""
+        states = sorted(BEGINNINGS)
+        count = 0
+        seed = 10_000
+        server = self.furnish(Server())
+        while count < LONG:
+            seed += 1
+            if seed % 50 == 0:
+                server = self.furnish(Server())
+            count += self.fuzz(server, states[seed % len(states)], seed)
+            if seed % 3 == 0:
+                self.answers(server, states[seed % len(states)], seed)
+
+    if not LONG:
+        test_long.skip = "MAILSTACK_FUZZ=100000 sends so many"  # type: ignore[attr-defined]

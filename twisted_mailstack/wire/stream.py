@@ -451,7 +451,7 @@ class Stream:
         """
         Send octets. They leave when the session next waits, or when much has gathered.
         """
-        if self._closed:
+        if self._closed or not data:
             return
         self._output.append(data)
         self._pending += len(data)
