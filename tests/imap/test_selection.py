@@ -57,6 +57,7 @@ class SelectTests(SelectionTestCase):
             S: * OK [UIDVALIDITY 1] UIDs valid
             S: * OK [UIDNEXT 4] Predicted next UID
             S: * OK [MAILBOXID (M1-1)] Ok
+            S: * OK [ANNOTATIONS 16384] Annotations of messages
             S: * OK [HIGHESTMODSEQ 10] Highest mailbox mod-sequence
             S: A142 OK [READ-WRITE] selected
             """
@@ -73,6 +74,7 @@ class SelectTests(SelectionTestCase):
             S: * OK [UIDVALIDITY 3] UIDs valid
             S: * OK [UIDNEXT 1] Predicted next UID
             S: * OK [MAILBOXID (M1-3)] Ok
+            S: * OK [ANNOTATIONS 16384] Annotations of messages
             S: * OK [HIGHESTMODSEQ 4] Highest mailbox mod-sequence
             S: a OK [READ-WRITE] selected
             """
@@ -219,6 +221,7 @@ class ExamineTests(SelectionTestCase):
                 S: * OK [UIDVALIDITY 1] UIDs valid
                 S: * OK [UIDNEXT 3] Predicted next UID
                 S: * OK [MAILBOXID (M1-1)] Ok
+                S: * OK [ANNOTATIONS READ-ONLY] Annotations of messages
                 S: * OK [HIGHESTMODSEQ 9] Highest mailbox mod-sequence
                 S: A932 OK [READ-ONLY] examined
                 """,

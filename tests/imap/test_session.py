@@ -68,6 +68,7 @@ class ConversationTests(SynchronousTestCase):
             S: * OK [UIDVALIDITY 1] UIDs valid
             S: * OK [UIDNEXT 5] Predicted next UID
             S: * OK [MAILBOXID (M1-1)] Ok
+            S: * OK [ANNOTATIONS 16384] Annotations of messages
             S: * OK [HIGHESTMODSEQ 11] Highest mailbox mod-sequence
             S: a002 OK [READ-WRITE] selected
             C: a003 fetch 4 (flags rfc822.size)

@@ -21,6 +21,7 @@ from twisted_mailstack.imap.commands import (
 from twisted_mailstack.imap.extension import Command, Extension
 from twisted_mailstack.imap.extensions import (
     acl,
+    annotate,
     appendlimit,
     binary,
     catenate,
@@ -135,6 +136,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     inprogress.EXTENSION,
     uidbatches.EXTENSION,
     messagelimit.EXTENSION,
+    annotate.EXTENSION,
     condstore.EXTENSION,
     qresync.EXTENSION,
     uidonly.EXTENSION,

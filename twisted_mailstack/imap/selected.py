@@ -32,8 +32,8 @@ class Selected:
     @ivar readOnly: by EXAMINE.
     @ivar rights: what may be done in it; C{None} for a mailbox of one's own: everything.
     @ivar uidValidity: of the mailbox.
-    @ivar updates: who tells more of what changed, by tags of commands (RFC 5267): each is given the
-        UIDs of L{View.touched}, and gives untagged responses.
+    @ivar updates: who tells more of what changed, by tags of commands (RFC 5267), or what can't be
+        a tag: each is given the UIDs of L{View.touched}, and gives untagged responses.
     @ivar tellsFlags: whether flags that others changed are told; C{withUIDs}: with UIDs.
     @ivar toldModSeq: up to where the client was told everything: below the modSeq of any EXPUNGE
         that is held back, and of flags that it didn't want to be told (RFC 5465 §5.1).

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -20,6 +20,7 @@ from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.selected import uidsOf
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.model.flags import NO_FLAGS, FlagOperation, Flags, KeywordSpelling
+from twisted_mailstack.model.records import StoreResult
 from twisted_mailstack.model.sequence import NumberSet, SequenceSet
 
 _OPERATIONS = {
@@ -35,12 +36,75 @@ SLICE = 1000
 MANY = 10_000
 
 
-class _Store:
+class StoreOutcome:
     """
-    One STORE command under way.
+    What a STORE command has done so far.
 
-    @ivar done: how many messages have the flags now.
+    @ivar done: how many messages have now what they were to have.
     @ivar modified: UIDs of messages that failed UNCHANGEDSINCE.
+    @ivar withFlags: indexes of messages whose flags are to be told; C{withoutFlags}: of those whose
+        modSeq is.
+    """
+
+    def __init__(self, session: IMAPSession, byUID: bool, unchangedSince: int | None) -> None:
+        self.session = session
+        self.selected = session.theSelected()
+        self.byUID = byUID
+        self.unchangedSince = unchangedSince
+        self.done = 0
+        self.modified: list[int] = []
+        self.withFlags: set[int] = set()
+        self.withoutFlags: set[int] = set()
+
+    async def take(
+        self, result: StoreResult, expected: Callable[[Flags], Flags], silent: bool
+    ) -> None:
+        """
+        Take over what the storage says.
+
+        @param expected: given the flags that the client knew, those that it takes a message to have
+            now.
+        @param silent: whether it needn't be told if it is right.
+        """
+        selected = self.selected
+        view = selected.view
+        for found, hasChanged in ((result.changed, True), (result.unchanged, False)):
+            for number, (uid, after, modSeq) in enumerate(found):
+                if number % MANY == MANY - 1:
+                    await self.session.stream.breathe()
+                self.done += 1
+                at = view.index(uid)
+                if at is None:
+                    continue
+                known = expected(view.flags[at])
+                view.update(uid, after, modSeq)
+                # What another session changed meanwhile is told although this STORE is silent.
+                if not silent or known != after:
+                    self.withFlags.add(at)
+                elif self.unchangedSince is not None or (hasChanged and selected.tellsModSeqs):
+                    # "An untagged FETCH response MUST be sent, even if the .SILENT suffix is
+                    # specified, and the response MUST include the MODSEQ" (RFC 7162 §3.1.3).
+                    self.withoutFlags.add(at)
+
+    async def tell(self) -> None:
+        """
+        Write the FETCH responses, at the pace of the peer.
+        """
+        selected = self.selected
+        stream = self.session.stream
+        indexes = sorted(self.withFlags | self.withoutFlags)
+        for start in range(0, len(indexes), SLICE):
+            if start:
+                await stream.breathe()
+            some = indexes[start : start + SLICE]
+            for withFlags, group in groupby(some, self.withFlags.__contains__):
+                stream.write(b"".join(selected.flagResponses(list(group), self.byUID, withFlags)))
+            await stream.drain()
+
+
+class _Store(StoreOutcome):
+    """
+    One STORE of flags under way.
     """
 
     def __init__(
@@ -52,17 +116,10 @@ class _Store:
         byUID: bool,
         unchangedSince: int | None,
     ) -> None:
-        self.session = session
-        self.selected = session.theSelected()
+        super().__init__(session, byUID, unchangedSince)
         self.operation = operation
         self.flags = flags
         self.silent = silent
-        self.byUID = byUID
-        self.unchangedSince = unchangedSince
-        self.done = 0
-        self.modified: list[int] = []
-        self._withFlags: set[int] = set()
-        self._withoutFlags: set[int] = set()
 
     async def run(self, indexes: Sequence[int]) -> None:
         """
@@ -74,28 +131,12 @@ class _Store:
             await self._tryAgain()
 
     async def _change(self, uids: Sequence[int], unchangedSince: int | None) -> list[int]:
-        selected = self.selected
-        view = selected.view
-        result = await selected.mailbox.storeFlags(
+        result = await self.selected.mailbox.storeFlags(
             NumberSet.of(uids), self.operation, self.flags, unchangedSince
         )
-        for found, hasChanged in ((result.changed, True), (result.unchanged, False)):
-            for number, (uid, after, modSeq) in enumerate(found):
-                if number % MANY == MANY - 1:
-                    await self.session.stream.breathe()
-                self.done += 1
-                at = view.index(uid)
-                if at is None:
-                    continue
-                expected = self.operation.apply(view.flags[at], self.flags)
-                view.update(uid, after, modSeq)
-                # What another session changed meanwhile is told although this STORE is silent.
-                if not self.silent or expected != after:
-                    self._withFlags.add(at)
-                elif self.unchangedSince is not None or (hasChanged and selected.tellsModSeqs):
-                    # "An untagged FETCH response MUST be sent, even if the .SILENT suffix is
-                    # specified, and the response MUST include the MODSEQ" (RFC 7162 §3.1.3).
-                    self._withoutFlags.add(at)
+        await self.take(
+            result, lambda before: self.operation.apply(before, self.flags), self.silent
+        )
         return list(result.modified)
 
     async def _tryAgain(self) -> None:
@@ -125,7 +166,7 @@ class _Store:
         for uid in self.modified:
             at = view.index(uid)
             if at is not None and uid in known and view.modSeqs[at] == known[uid][1]:
-                self._withFlags.add(at)
+                self.withFlags.add(at)
 
     def _spurious(self, before: Flags, modSeq: int, after: Flags) -> bool:
         """
@@ -140,21 +181,6 @@ class _Store:
             # "0 always fails if the metadata item exists", as system flags always do.
             return not any(flag[0] == "\\" or flag in after for flag in self.flags)
         return self.unchangedSince >= modSeq and before & self.flags == after & self.flags
-
-    async def tell(self) -> None:
-        """
-        Write the FETCH responses, at the pace of the peer.
-        """
-        selected = self.selected
-        stream = self.session.stream
-        indexes = sorted(self._withFlags | self._withoutFlags)
-        for start in range(0, len(indexes), SLICE):
-            if start:
-                await stream.breathe()
-            some = indexes[start : start + SLICE]
-            for withFlags, group in groupby(some, self._withFlags.__contains__):
-                stream.write(b"".join(selected.flagResponses(list(group), self.byUID, withFlags)))
-            await stream.drain()
 
 
 async def _literal(session: IMAPSession, cursor: Cursor, size: int) -> None:
