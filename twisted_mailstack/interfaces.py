@@ -1553,7 +1553,8 @@ class IClientMechanism(Interface):
 
         @param credentials: what the server's half ends in for the same exchange; with a password
             L{PasswordCredentials<twisted_mailstack.sasl.credentials.PasswordCredentials>}.
-        @raise SyntaxProblem: if the mechanism has no way of saying that.
+        @raise SyntaxProblem: if the mechanism has no way of saying that; as L{WrongCredentials
+            <twisted_mailstack.sasl.credentials.WrongCredentials>} if it is for others.
         """
 
 
