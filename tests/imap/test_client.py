@@ -653,7 +653,7 @@ class LoginTests(SynchronousTestCase):
 
     def logIn(self, pair: Pair) -> None:
         """What C{connect} does once it is connected."""
-        pair.do(pair.client._logIn(pair.session, "alice@example.test"))
+        pair.do(pair.client._logIn(pair.session, pair.client._credentials))
 
     def test_mechanism(self) -> None:
         """By AUTHENTICATE where a mechanism is known, with its initial response or without."""

@@ -302,6 +302,7 @@ class IMAPClient:
         username: str | None = None,
         password: str | None = None,
         authorizationIdentity: str | None = None,
+        credentials: Any = None,
         mechanisms: Sequence[IClientMechanism] = CLIENT_MECHANISMS,
         allowPlaintextAuth: bool = False,
         timeout: float = 300.0,
@@ -319,6 +320,8 @@ class IMAPClient:
         @param username: to log in with C{password}, by the first of C{mechanisms} that the server
             offers, or LOGIN.
         @param authorizationIdentity: whom to act as, C{None} for the same.
+        @param credentials: instead of a username and a password: what other mechanisms log in with,
+            such as L{TokenCredentials<twisted_mailstack.sasl.credentials.TokenCredentials>}.
         @param allowPlaintextAuth: the password may be sent without TLS.
         @param timeout: seconds that the server may be silent; C{connectTimeout}: for the
             connection.
@@ -326,6 +329,14 @@ class IMAPClient:
         """
         if (username is None) != (password is None):
             raise ValueError("a username and a password go together")
+        if username is not None:
+            if credentials is not None:
+                raise ValueError("either a username and a password or other credentials")
+            credentials = PasswordCredentials(
+                username.encode("utf-8"),
+                (password or "").encode("utf-8"),
+                None if authorizationIdentity is None else authorizationIdentity.encode("utf-8"),
+            )
         if tls is None:
             tls = "none" if not host else "verified" if port == _PORT_IMAP else "implicit"
         self._destination = Destination(
@@ -338,8 +349,7 @@ class IMAPClient:
             trustRoot=trustRoot,
             connectTimeout=connectTimeout,
         )
-        self._username, self._password = username, password or ""
-        self._authorizationIdentity = authorizationIdentity
+        self._credentials = credentials
         self._mechanisms = tuple(mechanisms)
         self._allowPlaintextAuth = allowPlaintextAuth
         self._timeout = timeout
@@ -387,8 +397,8 @@ class IMAPClient:
         await session.greet()
         if self._destination.level in ("required", "verified"):
             await self._secure(session)
-        if self._username is not None and not session.authenticated:
-            await self._logIn(session, self._username)
+        if self._credentials is not None and not session.authenticated:
+            await self._logIn(session, self._credentials)
         await session.learnCapabilities()
 
     async def _secure(self, session: IMAPClientSession) -> None:
@@ -400,18 +410,12 @@ class IMAPClient:
         except Refused as refused:
             raise TLSUnavailable(f"{session.remote}: {refused.text}") from None
 
-    async def _logIn(self, session: IMAPClientSession, username: str) -> None:
+    async def _logIn(self, session: IMAPClientSession, credentials: Any) -> None:
         names = {
             each.removeprefix("AUTH=").encode("ascii", "replace")
             for each in await session.learnCapabilities()
             if each.startswith("AUTH=")
         }
-        identity = self._authorizationIdentity
-        credentials = PasswordCredentials(
-            username.encode("utf-8"),
-            self._password.encode("utf-8"),
-            None if identity is None else identity.encode("utf-8"),
-        )
         info = session.stream.info
         for mechanism in usable(self._mechanisms, names, info, self._allowPlaintextAuth):
             try:
@@ -422,7 +426,11 @@ class IMAPClient:
             return
         if not (info.secure or self._allowPlaintextAuth):
             raise EncryptionRequired("No password is sent without TLS")
-        if "LOGINDISABLED" in session.capabilities or identity is not None:
+        if (
+            "LOGINDISABLED" in session.capabilities
+            or not isinstance(credentials, PasswordCredentials)
+            or credentials.authorizationIdentity is not None
+        ):
             raise AuthenticationFailed("The server offers no way to log in that is known here")
         await session.logIn(credentials.username, credentials.password)
 

@@ -6,6 +6,8 @@ two messages. Only under TLS. Both halves.
 
 from __future__ import annotations
 
+from typing import Any
+
 from zope.interface import implementer
 
 from twisted_mailstack.errors import AuthenticationFailed, SyntaxProblem
@@ -16,7 +18,7 @@ from twisted_mailstack.interfaces import (
     IServerMechanism,
 )
 from twisted_mailstack.model.records import ConnectionInfo
-from twisted_mailstack.sasl.credentials import PasswordCredentials
+from twisted_mailstack.sasl.credentials import PasswordCredentials, WrongCredentials
 
 
 @implementer(ISASLExchange)
@@ -82,8 +84,10 @@ class LoginClient:
     name = b"LOGIN"
     needsTLS = True
 
-    def begin(self, credentials: PasswordCredentials, info: ConnectionInfo) -> ISASLClientExchange:
+    def begin(self, credentials: Any, info: ConnectionInfo) -> ISASLClientExchange:
         """See L{IClientMechanism}."""
+        if not isinstance(credentials, PasswordCredentials):
+            raise WrongCredentials("LOGIN needs a password")
         if not credentials.username or not credentials.password:
             raise SyntaxProblem("LOGIN has no empty name or password")
         if credentials.authorizationIdentity:

@@ -5,6 +5,8 @@ PLAIN (RFC 4616): a password in one message. Only under TLS. Both halves.
 
 from __future__ import annotations
 
+from typing import Any
+
 from zope.interface import implementer
 
 from twisted_mailstack.errors import AuthenticationFailed, SyntaxProblem
@@ -15,7 +17,7 @@ from twisted_mailstack.interfaces import (
     IServerMechanism,
 )
 from twisted_mailstack.model.records import ConnectionInfo
-from twisted_mailstack.sasl.credentials import PasswordCredentials
+from twisted_mailstack.sasl.credentials import PasswordCredentials, WrongCredentials
 
 
 @implementer(ISASLExchange)
@@ -77,8 +79,10 @@ class PlainClient:
     name = b"PLAIN"
     needsTLS = True
 
-    def begin(self, credentials: PasswordCredentials, info: ConnectionInfo) -> ISASLClientExchange:
+    def begin(self, credentials: Any, info: ConnectionInfo) -> ISASLClientExchange:
         """See L{IClientMechanism}."""
+        if not isinstance(credentials, PasswordCredentials):
+            raise WrongCredentials("PLAIN needs a password")
         name, password = credentials.username, credentials.password
         parts = (credentials.authorizationIdentity or b"", name, password)
         # RFC 4616 §2: SAFE, which NUL is not.

@@ -124,6 +124,7 @@ class SMTPClient:
         username: str | None = None,
         password: str | None = None,
         authorizationIdentity: str | None = None,
+        credentials: Any = None,
         mechanisms: Sequence[IClientMechanism] = CLIENT_MECHANISMS,
         allowPlaintextAuth: bool = False,
         extensions: Sequence[Extension] = EXTENSIONS,
@@ -146,6 +147,8 @@ class SMTPClient:
         @param username: to log in with C{password}, by the first of C{mechanisms} that the server
             offers.
         @param authorizationIdentity: whom to act as, C{None} for the same.
+        @param credentials: instead of a username and a password: what other mechanisms log in with,
+            such as L{TokenCredentials<twisted_mailstack.sasl.credentials.TokenCredentials>}.
         @param allowPlaintextAuth: the password may be sent without TLS, or to whoever interferes.
         @param extensions: whose client's halves take part.
         @param timeouts: while it talks; C{connectTimeout}: seconds for the connection, and for TLS
@@ -158,19 +161,23 @@ class SMTPClient:
             raise ValueError("either a host or a path is needed")
         if (username is None) != (password is None):
             raise ValueError("a username and a password go together")
+        if username is not None and credentials is not None:
+            raise ValueError("either a username and a password or other credentials")
+        known = username is not None or credentials is not None
         self._reactor = reactor
         self._host = host if not host or isAddress(host) else parseDomain(host)
         self._path = path
         self._endpoint = endpoint
         self._lmtp = lmtp
         if tls is None:
-            tls = self._usualTLS(port, username is not None)
-        self._checkTLS(tls, username is not None and not allowPlaintextAuth)
+            tls = self._usualTLS(port, known)
+        self._checkTLS(tls, known and not allowPlaintextAuth)
         self._level = tls
-        self._port = port or self._usualPort(username is not None)
+        self._port = port or self._usualPort(known)
         self._tls = ClientTLS(trustRoot)
         self._name = None if name is None else parseDomain(name)
         self._username, self._password = username, password or ""
+        self._credentials = credentials
         self._authorizationIdentity = authorizationIdentity
         self._mechanisms = tuple(mechanisms)
         self._allowPlaintextAuth = allowPlaintextAuth
@@ -277,11 +284,12 @@ class SMTPClient:
         await session.greet()
         if attempt is not None and level != "implicit":
             await self._secure(session, level)
-        if self._username is not None:
+        if self._username is not None or self._credentials is not None:
             await authenticate(
                 session,
-                self._username,
+                self._username or "",
                 self._password,
+                credentials=self._credentials,
                 authorizationIdentity=self._authorizationIdentity,
                 mechanisms=self._mechanisms,
                 allowPlaintext=self._allowPlaintextAuth,

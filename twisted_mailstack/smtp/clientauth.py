@@ -12,6 +12,7 @@ from __future__ import annotations
 from base64 import b64encode
 from binascii import a2b_base64
 from collections.abc import Sequence
+from typing import Any
 
 from twisted_mailstack.errors import (
     AuthenticationFailed,
@@ -20,7 +21,7 @@ from twisted_mailstack.errors import (
     SyntaxProblem,
 )
 from twisted_mailstack.interfaces import IClientMechanism, ISASLClientExchange
-from twisted_mailstack.sasl.credentials import PasswordCredentials
+from twisted_mailstack.sasl.credentials import PasswordCredentials, WrongCredentials
 from twisted_mailstack.sasl.registry import CLIENT_MECHANISMS, usable
 from twisted_mailstack.smtp.clientsession import SMTPClientSession
 from twisted_mailstack.smtp.framing import MalformedReply, Reply
@@ -35,9 +36,10 @@ _ANOTHER = frozenset({432, 504, 534, 538})
 
 async def authenticate(
     session: SMTPClientSession,
-    username: str,
-    password: str,
+    username: str = "",
+    password: str = "",
     *,
+    credentials: Any = None,
     authorizationIdentity: str | None = None,
     mechanisms: Sequence[IClientMechanism] = CLIENT_MECHANISMS,
     allowPlaintext: bool = False,
@@ -46,6 +48,8 @@ async def authenticate(
     Log in, with the first mechanism that both sides have. The session then is C{authenticated}.
 
     @param session: that has said EHLO.
+    @param credentials: instead of a username and a password: what other mechanisms begin with (see
+        C{sasl.credentials}).
     @param authorizationIdentity: whom to act as, C{None} for the same.
     @param mechanisms: the preferred ones first.
     @param allowPlaintext: the password may be sent without TLS.
@@ -56,15 +60,18 @@ async def authenticate(
     @raise ConnectionClosed: as L{SMTPClientSession.command}; L{SessionEnded
         <twisted_mailstack.errors.SessionEnded>} and L{MalformedReply} too.
     """
-    credentials = PasswordCredentials(
-        username.encode("utf-8"),
-        password.encode("utf-8"),
-        None if authorizationIdentity is None else authorizationIdentity.encode("utf-8"),
-    )
+    if credentials is None:
+        credentials = PasswordCredentials(
+            username.encode("utf-8"),
+            password.encode("utf-8"),
+            None if authorizationIdentity is None else authorizationIdentity.encode("utf-8"),
+        )
     problem: MailError | None = None
     for mechanism in _candidates(session, mechanisms, allowPlaintext):
         try:
             exchange = mechanism.begin(credentials, session.stream.info)
+        except WrongCredentials:
+            continue
         except SyntaxProblem as error:
             problem = problem or error
             continue
@@ -75,8 +82,25 @@ async def authenticate(
         problem = _refused(session, reply)
         if reply.code not in _ANOTHER:
             break
-    assert problem is not None
-    raise problem
+    if problem is not None:
+        raise problem
+    if not allowPlaintext and not session.stream.info.secure:
+        for mechanism in _candidates(session, mechanisms, True):
+            if mechanism.needsTLS and _takes(mechanism, credentials, session):
+                raise EncryptionRequired("No password is sent without TLS")
+    raise AuthenticationFailed(
+        "The server offers no way to log in that is known here",
+        smtpCode=504,
+        enhancedStatus="5.7.4",
+    )
+
+
+def _takes(mechanism: IClientMechanism, credentials: Any, session: SMTPClientSession) -> bool:
+    try:
+        mechanism.begin(credentials, session.stream.info)
+    except SyntaxProblem:
+        return False
+    return True
 
 
 def _candidates(
@@ -88,17 +112,7 @@ def _candidates(
             # Some old servers say AUTH=PLAIN, for clients that are older still.
             words = f"{keyword.removeprefix('AUTH').removeprefix('=')} {value}"
             names.update(words.upper().encode("utf-8").split())
-    info = session.stream.info
-    found = usable(mechanisms, names, info, allowPlaintext)
-    if found:
-        return found
-    if usable(mechanisms, names, info, True):
-        raise EncryptionRequired("No password is sent without TLS")
-    raise AuthenticationFailed(
-        "The server offers no way to log in that is known here",
-        smtpCode=504,
-        enhancedStatus="5.7.4",
-    )
+    return usable(mechanisms, names, session.stream.info, allowPlaintext)
 
 
 def _accepted(session: SMTPClientSession, exchange: ISASLClientExchange) -> None:

@@ -18,7 +18,8 @@ from twisted_mailstack.imap.extension import Command, State
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.sasl.credentials import PasswordCredentials
-from twisted_mailstack.sasl.registry import offered
+from twisted_mailstack.sasl.exchange import claimed, respond
+from twisted_mailstack.sasl.registry import choose
 
 #: Octets of a line of an exchange (RFC 4954 §4 asks this of SMTP).
 MAX_RESPONSE = 12288
@@ -49,25 +50,22 @@ async def authenticate(session: IMAPSession, cursor: Cursor) -> bytes:
             raise SyntaxProblem("Initial response expected")
         response = b"" if given == b"=" else _decode(given)
     cursor.end()
-    known = {mechanism.name: mechanism for mechanism in session.mechanisms}
-    mechanism = known.get(name)
+    settings, info = session.settings, session.stream.info
+    mechanism = choose(session.mechanisms, name, info, settings.allowPlaintextAuth)
     if mechanism is None:
         raise MailError("Unknown mechanism")
-    settings, info = session.settings, session.stream.info
-    if name not in offered(session.mechanisms, info, settings.allowPlaintextAuth):
-        raise EncryptionRequired()
     exchange = mechanism.begin(info)
     try:
-        step = exchange.respond(response)
+        step = await respond(exchange, response)
         while isinstance(step, bytes):
             session.stream.write(b"+ %b\r\n" % b64encode(step))
             line = await session.stream.readLine(MAX_RESPONSE)
             if line == b"*":
                 raise SyntaxProblem("Authentication cancelled")
-            step = exchange.respond(_decode(line))
-    except AuthenticationFailed:
+            step = await respond(exchange, _decode(line))
+    except AuthenticationFailed as error:
         # The mechanism found it out by itself; it is a failed attempt like any other.
-        await session.login.refuse("?", name.decode("ascii"), info)
+        await session.login.refuse(claimed(error), name.decode("ascii"), info)
     await session.logIn(step, name.decode("ascii"))
     return b"[CAPABILITY %b] authenticated" % session.capabilities()
 

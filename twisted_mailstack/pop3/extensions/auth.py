@@ -16,7 +16,8 @@ from twisted_mailstack.errors import (
 )
 from twisted_mailstack.pop3.extension import Command, Extension, State
 from twisted_mailstack.pop3.session import POP3Session
-from twisted_mailstack.sasl.registry import offered
+from twisted_mailstack.sasl.exchange import claimed, respond
+from twisted_mailstack.sasl.registry import choose, offered
 
 #: Of the client's responses (RFC 4954's figure; RFC 5034 §4 names none for POP3).
 # Deviation: and of the command itself, since clients send long initial responses.
@@ -39,26 +40,27 @@ async def auth(session: POP3Session, name: bytes = b"", initial: bytes | None = 
         lines = b"".join(each + b"\r\n" for each in _names(session))
         session.stream.write(b"+OK mechanisms follow\r\n%b.\r\n" % lines)
         return
-    known = {mechanism.name: mechanism for mechanism in session.mechanisms}
-    mechanism = known.get(name.upper())
+    info, allowPlaintext = session.stream.info, session.settings.allowPlaintextAuth
+    try:
+        mechanism = choose(session.mechanisms, name, info, allowPlaintext)
+    except EncryptionRequired:
+        raise EncryptionRequired("Encryption required: use STLS first") from None
     if mechanism is None:
         raise MailError("Unknown mechanism")
-    if mechanism.name not in _names(session):
-        raise EncryptionRequired("Encryption required: use STLS first")
-    exchange = mechanism.begin(session.stream.info)
+    exchange = mechanism.begin(info)
     mechanismName = mechanism.name.decode("ascii")
     #   initial-response = base64 / "="
     response = b"" if initial == b"=" else None if initial is None else _decode(initial)
     try:
-        step = exchange.respond(response)
+        step = await respond(exchange, response)
         while isinstance(step, bytes):
             session.stream.write(b"+ %b\r\n" % b64encode(step))
             line = await session.stream.readLine(MAX_LINE)
             if line == b"*":
                 raise SyntaxProblem("Authentication cancelled")
-            step = exchange.respond(_decode(line))
-    except AuthenticationFailed:
-        await session.login.refuse("?", mechanismName, session.stream.info)
+            step = await respond(exchange, _decode(line))
+    except AuthenticationFailed as error:
+        await session.login.refuse(claimed(error), mechanismName, info)
     await session.logIn(step, mechanismName)
 
 

@@ -14,14 +14,14 @@ from typing import Any
 
 from twisted_mailstack.errors import (
     AuthenticationFailed,
-    EncryptionRequired,
     LimitExceeded,
     MailError,
     SyntaxProblem,
     TemporaryFailure,
 )
 from twisted_mailstack.interfaces import ISASLExchange
-from twisted_mailstack.sasl.registry import offered
+from twisted_mailstack.sasl.exchange import claimed, respond
+from twisted_mailstack.sasl.registry import choose, offered
 from twisted_mailstack.smtp.clientsession import OutgoingMessage, SMTPClientSession
 from twisted_mailstack.smtp.extension import Command, Extension
 from twisted_mailstack.smtp.reply import reply
@@ -60,12 +60,9 @@ async def auth(session: SMTPSession, argument: bytes) -> None:
     if not name:
         raise SyntaxProblem("A mechanism is needed")
     settings, info = session.settings, session.info
-    known = {mechanism.name: mechanism for mechanism in session.mechanisms}
-    mechanism = known.get(name.upper())
+    mechanism = choose(session.mechanisms, name, info, settings.allowPlaintextAuth)
     if mechanism is None:
         raise MailError("Unknown mechanism", smtpCode=504, enhancedStatus="5.5.4")
-    if mechanism.needsTLS and not info.secure and not settings.allowPlaintextAuth:
-        raise EncryptionRequired()
     mechanismName = mechanism.name.decode("ascii")
     initial = initial.strip()
     #   initial-response = base64 / "="
@@ -73,9 +70,9 @@ async def auth(session: SMTPSession, argument: bytes) -> None:
     try:
         try:
             credentials = await _exchange(session, mechanism.begin(info), response)
-        except AuthenticationFailed:
+        except AuthenticationFailed as error:
             # The mechanism found it out by itself; it is a failed attempt like any other.
-            await login.refuse("?", mechanismName, info)
+            await login.refuse(claimed(error), mechanismName, info)
         account = await login.attempt(credentials, mechanismName, info)
     except AuthenticationFailed:
         if login.exhausted:
@@ -91,7 +88,7 @@ async def auth(session: SMTPSession, argument: bytes) -> None:
 
 
 async def _exchange(session: SMTPSession, exchange: ISASLExchange, response: bytes | None) -> Any:
-    step = exchange.respond(response)
+    step = await respond(exchange, response)
     while isinstance(step, bytes):
         session.stream.write(reply(334, b64encode(step).decode("ascii")))
         try:
@@ -101,7 +98,7 @@ async def _exchange(session: SMTPSession, exchange: ISASLExchange, response: byt
             raise LimitExceeded("Line too long", enhancedStatus="5.5.6") from None
         if line == b"*":
             raise SyntaxProblem("Authentication cancelled", enhancedStatus="5.7.0")
-        step = exchange.respond(_decode(line))
+        step = await respond(exchange, _decode(line))
     return step
 
 

@@ -7,10 +7,13 @@ clients L{IClientMechanism} and L{ISASLClientExchange}.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import isawaitable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from twisted.cred.credentials import ICredentials
+from twisted.internet.defer import ensureDeferred
+from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from twisted_mailstack.errors import AuthenticationFailed, SyntaxProblem
@@ -35,14 +38,32 @@ INFO = ConnectionInfo("192.0.2.1", 50000, "imaps", True, "TLSv1.3", "TLS_AES_256
 LONGEST = 10
 
 
+def settled(result: Any) -> Any:
+    """
+    @param result: of L{ISASLExchange.respond}, of an exchange whose secrets are at hand.
+    @return: the challenge or the credentials.
+    """
+    if not isawaitable(result):
+        return result
+    found: list[Any] = []
+    ensureDeferred(result).addBoth(found.append)
+    if not found:
+        raise AssertionError("the exchange waits")
+    if isinstance(found[0], Failure):
+        found[0].raiseException()
+    return found[0]
+
+
 class MechanismContract(Base):
     """
     Mix into a test case.
 
+    @ivar info: of the connection.
     @ivar client: the client's messages of an exchange that succeeds, without an initial response.
     @ivar secrets: what must not be seen of it where something might be logged.
     """
 
+    info: ConnectionInfo = INFO
     client: Sequence[bytes]
     secrets: Sequence[bytes]
 
@@ -56,14 +77,14 @@ class MechanismContract(Base):
         """
         @return: a new exchange.
         """
-        return self.makeMechanism().begin(INFO)
+        return self.makeMechanism().begin(self.info)
 
     def exchange(self, *messages: bytes | None) -> list[Any]:
         """
         @return: what the mechanism answers to each message.
         """
         exchange = self.begin()
-        return [exchange.respond(message) for message in messages]
+        return [settled(exchange.respond(message)) for message in messages]
 
     def test_mechanism(self) -> None:
         """It is a mechanism, with a name as RFC 4422 §3.1 has them."""
@@ -71,7 +92,7 @@ class MechanismContract(Base):
         verifyObject(IServerMechanism, mechanism)
         self.assertRegex(mechanism.name, rb"\A[A-Z0-9_-]{1,20}\Z")
         self.assertIsInstance(mechanism.needsTLS, bool)
-        verifyObject(ISASLExchange, mechanism.begin(INFO))
+        verifyObject(ISASLExchange, mechanism.begin(self.info))
 
     def test_exchange(self) -> None:
         """Each message is answered by a challenge, the last by credentials for a portal."""
@@ -83,9 +104,9 @@ class MechanismContract(Base):
     def test_independent(self) -> None:
         """Exchanges that go on at the same time have nothing to do with one another."""
         mechanism = self.makeMechanism()
-        first, second = mechanism.begin(INFO), mechanism.begin(INFO)
+        first, second = mechanism.begin(self.info), mechanism.begin(self.info)
         for message in (None, *self.client):
-            answers = first.respond(message), second.respond(message)
+            answers = [settled(each.respond(message)) for each in (first, second)]
             self.assertEqual(type(answers[0]), type(answers[1]))
         self.assertTrue(ICredentials.providedBy(answers[0]))
 
@@ -93,7 +114,7 @@ class MechanismContract(Base):
         """What is shown of credentials or exchanges in a log or a traceback isn't secret."""
         exchange = self.begin()
         for message in (None, *self.client):
-            answer = exchange.respond(message)
+            answer = settled(exchange.respond(message))
         for secret in self.secrets:
             for shown in (repr(answer), str(answer), repr(exchange)):
                 self.assertNotIn(secret.decode("utf-8", "replace"), shown)
@@ -125,7 +146,7 @@ class MechanismContract(Base):
             )
             for _ in range(LONGEST):
                 try:
-                    answer = exchange.respond(message)
+                    answer = settled(exchange.respond(message))
                 except (SyntaxProblem, AuthenticationFailed):
                     break
                 if ICredentials.providedBy(answer):
@@ -140,9 +161,10 @@ class ClientMechanismContract(Base):
     """
     Mix into a test case, for a client's half whose server's half is there too.
 
-    @ivar secrets: as of L{MechanismContract}.
+    @ivar info: as of L{MechanismContract}; C{secrets} too.
     """
 
+    info: ConnectionInfo = INFO
     secrets: Sequence[bytes]
 
     def makeClient(self) -> IClientMechanism:
@@ -161,29 +183,35 @@ class ClientMechanismContract(Base):
         """
         Implement this.
 
-        @return: what the client begins with and the server's half ends in.
+        @return: what the client begins with.
         """
         raise NotImplementedError("makeCredentials")
+
+    def makeFound(self) -> Any:
+        """
+        @return: what the server's half ends in then, the same if it isn't overridden.
+        """
+        return self.makeCredentials()
 
     def begin(self) -> ISASLClientExchange:
         """
         @return: a new exchange.
         """
-        return self.makeClient().begin(self.makeCredentials(), INFO)
+        return self.makeClient().begin(self.makeCredentials(), self.info)
 
     def converse(self, client: ISASLClientExchange) -> tuple[Any, list[bytes]]:
         """
         @return: what the server's half ends in, and its challenges.
         """
-        server = self.makeServer().begin(INFO)
+        server = self.makeServer().begin(self.info)
         challenges = []
-        answer = server.respond(client.respond(None))
+        answer = settled(server.respond(client.respond(None)))
         while isinstance(answer, bytes):
             challenges.append(answer)
             self.assertLess(len(challenges), LONGEST, "the exchange doesn't end")
             response = client.respond(answer)
             self.assertIsInstance(response, bytes)
-            answer = server.respond(response)
+            answer = settled(server.respond(response))
         return answer, challenges
 
     def test_client(self) -> None:
@@ -197,7 +225,7 @@ class ClientMechanismContract(Base):
         """The server ends in what the client began with, and the client takes that for success."""
         client = self.begin()
         found, _ = self.converse(client)
-        self.assertEqual(vars(found), vars(self.makeCredentials()))
+        self.assertEqual(vars(found), vars(self.makeFound()))
         client.accepted()
 
     def test_withoutInitialResponse(self) -> None:
@@ -205,25 +233,25 @@ class ClientMechanismContract(Base):
         A protocol without initial responses sends that behind the first challenge, which then is
         empty (RFC 4422 §5.1 3).
         """
-        client, server = self.begin(), self.makeServer().begin(INFO)
+        client, server = self.begin(), self.makeServer().begin(self.info)
         initial = client.respond(None)
-        answer = server.respond(None)
+        answer = settled(server.respond(None))
         self.assertIsInstance(answer, bytes)
         if initial is not None:
             self.assertEqual(answer, b"")
-            answer = server.respond(initial)
+            answer = settled(server.respond(initial))
         while isinstance(answer, bytes):
-            answer = server.respond(client.respond(answer))
-        self.assertEqual(vars(answer), vars(self.makeCredentials()))
+            answer = settled(server.respond(client.respond(answer)))
+        self.assertEqual(vars(answer), vars(self.makeFound()))
 
     def test_clientsIndependent(self) -> None:
         """Attempts that go on at the same time have nothing to do with one another."""
         mechanism = self.makeClient()
-        first = mechanism.begin(self.makeCredentials(), INFO)
-        second = mechanism.begin(self.makeCredentials(), INFO)
+        first = mechanism.begin(self.makeCredentials(), self.info)
+        second = mechanism.begin(self.makeCredentials(), self.info)
         first.respond(None)
-        for client in (second, mechanism.begin(self.makeCredentials(), INFO)):
-            self.assertEqual(vars(self.converse(client)[0]), vars(self.makeCredentials()))
+        for client in (second, mechanism.begin(self.makeCredentials(), self.info)):
+            self.assertEqual(vars(self.converse(client)[0]), vars(self.makeFound()))
 
     def test_clientNothingSecret(self) -> None:
         """What is shown of an attempt in a log or a traceback isn't secret."""
