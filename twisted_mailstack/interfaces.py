@@ -58,6 +58,7 @@ from twisted_mailstack.model.records import (
     Envelope,
     MailboxInfo,
     MailboxStatus,
+    MaildropSettings,
     MetadataChange,
     Placement,
     Quota,
@@ -601,6 +602,63 @@ class IMetadataAccount(IAccount):
         What was changed after a modSeq, removed entries among it unless very many were.
 
         @return: where to go on, and the changes in their order.
+        """
+
+
+class IMaildropAccount(IAccount):
+    """
+    Optional: an account that keeps what POP3 wants to know of it. Without it POP3 shows INBOX,
+    expunges what is deleted, and the unique-ids of messages are their MESSAGE_IDs.
+
+    After the account was removed every method raises
+    L{NoSuchAccount<twisted_mailstack.errors.NoSuchAccount>}.
+    """
+
+    def maildropSettings() -> Awaitable[MaildropSettings]:
+        """
+        @return: the defaults, if they were never set.
+        """
+
+    def setMaildropSettings(settings: MaildropSettings) -> Awaitable[None]:
+        """
+        Durable. Names in them needn't be those of mailboxes.
+        """
+
+    def uniqueIds(messageIds: Collection[str]) -> Awaitable[Mapping[str, str]]:
+        """
+        The unique-ids (RFC 1939 §7) of messages, by their MESSAGE_IDs. They never change, whatever
+        mailboxes a message goes through, and no other message of the account ever gets one of them,
+        in no other process and after no restart. Copies of a message have the same.
+
+        @return: for all that are asked for.
+        """
+
+    def assignUniqueIds(values: Mapping[str, str]) -> Awaitable[Collection[str]]:
+        """
+        Give messages, by their MESSAGE_IDs, unique-ids that they had on another server: 1 to 70
+        characters of C{!} to C{~} (RFC 1939 §7). Durable, in one step. What another message has or
+        had isn't given; nor are messages given one that have one already which was given to them.
+
+        @return: the MESSAGE_IDs of those that have them now.
+        """
+
+    def knownUniqueIds(values: Collection[str]) -> Awaitable[Collection[str]]:
+        """
+        @return: those of these unique-ids that were ever given to a message by L{assignUniqueIds},
+            whether or not it is there any more.
+        """
+
+    def removeMessages(
+        messages: Sequence[tuple[IMailbox, NumberSet]], destination: IMailbox | None
+    ) -> Awaitable[int]:
+        """
+        In one durable step, all or none: move messages of mailboxes of this account to another one
+        of its mailboxes, as C{moveMessages}; what is there already is expunged. Without a
+        destination all are. What isn't there (any more), mailboxes too, is passed over.
+
+        @return: how many messages are gone from their mailboxes.
+        @raise NoSuchMailbox: if the destination isn't there.
+        @raise CannotDoThat: if it has no UIDs left.
         """
 
 

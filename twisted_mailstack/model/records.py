@@ -233,6 +233,21 @@ class Quota(NamedTuple):
     messageLimit: int | None
 
 
+class MaildropSettings(NamedTuple):
+    """
+    What POP3 shows of an account, and what it does there.
+
+    @ivar unseenOnly: only messages that aren't C{\\Seen}.
+    @ivar mailboxes: names of mailboxes whose messages are shown behind those of INBOX.
+    @ivar toTrash: what a client deletes is moved to the mailbox with the special use C{\\Trash};
+        else it is expunged.
+    """
+
+    unseenOnly: bool = False
+    mailboxes: tuple[str, ...] = ()
+    toTrash: bool = False
+
+
 class DomainRecord(NamedTuple):
     """A domain whose mail we take."""
 

@@ -40,6 +40,7 @@ from twisted_mailstack.interfaces import (
     IKeyedMemory,
     ILimitedAccount,
     IMailbox,
+    IMaildropAccount,
     IMessageContent,
     IMetadataAccount,
     IMovableMailbox,
@@ -82,6 +83,7 @@ from twisted_mailstack.model.records import (
     DomainRecord,
     MailboxInfo,
     MailboxStatus,
+    MaildropSettings,
     MetadataChange,
     Placement,
     Quota,
@@ -91,6 +93,7 @@ from twisted_mailstack.model.rights import Rights
 from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet
 from twisted_mailstack.storage.memoryannotations import Annotations
 from twisted_mailstack.storage.memorycredentials import MemoryCredentials
+from twisted_mailstack.storage.memorymaildrop import MemoryMaildrop
 from twisted_mailstack.storage.memorymetadata import MemoryMetadata
 from twisted_mailstack.storage.memorysharing import MemoryAccessControl
 from twisted_mailstack.storage.memoryspool import MemorySpool
@@ -247,7 +250,15 @@ class MemoryMailbox:
             raise NoSuchMailbox()
         return self._stored
 
-    def _select(self, uids: NumberSet | None) -> list[Entry]:
+    @property
+    def isThere(self) -> bool:
+        """Whether the mailbox wasn't deleted."""
+        return not self._stored.deleted
+
+    def select(self, uids: NumberSet | None) -> list[Entry]:
+        """
+        @return: entries; C{None} for all.
+        """
         return [e for e in self._box.entries if uids is None or e.uid in uids]
 
     async def status(self) -> MailboxStatus:
@@ -293,7 +304,7 @@ class MemoryMailbox:
         """See L{IMailbox}."""
         return [
             (entry.uid, *(_ATTRIBUTES[attribute](entry) for attribute in attributes))
-            for entry in self._select(uids)
+            for entry in self.select(uids)
         ]
 
     async def openMessage(self, uid: int) -> MemoryContent:
@@ -313,7 +324,7 @@ class MemoryMailbox:
     ) -> StoreResult:
         """See L{IMailbox}."""
         box = self._box
-        entries = self._select(uids)
+        entries = self.select(uids)
         spelling = KeywordSpelling(box.spelling.keywords())
         flags, _ = spelling.apply(flags)
         changed, unchanged, modified = [], [], []
@@ -340,7 +351,7 @@ class MemoryMailbox:
 
     async def expunge(self, uids: NumberSet | None, onlyDeleted: bool = True) -> Sequence[int]:
         """See L{IMailbox}."""
-        gone = [e for e in self._select(uids) if not onlyDeleted or DELETED in e.flags]
+        gone = [e for e in self.select(uids) if not onlyDeleted or DELETED in e.flags]
         if gone:
             self._remove(gone, self.account.nextModSeq())
             self.account.store.tell()
@@ -403,7 +414,7 @@ class MemoryMailbox:
         """See L{IAnnotatedMailbox}."""
         return [
             Annotation(entry.uid, name, bool(whose), value)
-            for entry in self._select(uids)
+            for entry in self.select(uids)
             for (name, whose), value in entry.annotations.visible(self._reader(reader)).items()
             if entries is None or name in entries
         ]
@@ -411,7 +422,7 @@ class MemoryMailbox:
     async def annotatedMessages(self, uids: NumberSet, reader: str | None = None) -> Sequence[int]:
         """See L{IAnnotatedMailbox}."""
         whose = self._reader(reader)
-        return [entry.uid for entry in self._select(uids) if entry.annotations.visible(whose)]
+        return [entry.uid for entry in self.select(uids) if entry.annotations.visible(whose)]
 
     async def annotationChangesSince(
         self, modSeq: int, reader: str | None = None
@@ -435,7 +446,7 @@ class MemoryMailbox:
         """See L{IAnnotatedMailbox}."""
         box, whose = self._box, self._reader(reader)
         changes, unchanged, modified = [], [], []
-        for entry in self._select(uids):
+        for entry in self.select(uids):
             noted = entry.annotations
             if unchangedSince is not None and noted.youngest(values, whose) > unchangedSince:
                 modified.append(entry.uid)
@@ -538,7 +549,7 @@ class MemoryMailbox:
         if not isinstance(destination, MemoryMailbox):
             raise CannotDoThat("The mailboxes are not in the same store")
         target: MemoryMailbox = destination
-        gone = self._select(NumberSet.of([uid]))
+        gone = self.select(NumberSet.of([uid]))
         staged, flags, date, zone = message
         box = target._box
         if not gone:
@@ -579,7 +590,7 @@ class MemoryMailbox:
         if not isinstance(destination, MemoryMailbox):
             raise CannotDoThat("The mailboxes are not in the same store")
         target: MemoryMailbox = destination
-        entries, box = self._select(uids), target._box
+        entries, box = self.select(uids), target._box
         if not entries:
             return CopyResult(box.uidValidity, [], [])
         within = target.account is self.account
@@ -615,7 +626,12 @@ class MemoryMailbox:
 
 
 @implementer(
-    IAnnotatedAccount, ILimitedAccount, IMetadataAccount, ISpecialUseAccount, ISurveyableAccount
+    IAnnotatedAccount,
+    ILimitedAccount,
+    IMaildropAccount,
+    IMetadataAccount,
+    ISpecialUseAccount,
+    ISurveyableAccount,
 )
 class MemoryAccount:
     """See L{IAccount}."""
@@ -639,6 +655,7 @@ class MemoryAccount:
         self._modSeq = 1
         self._threads: dict[bytes, str] = {}
         self._locked = False
+        self._maildrop = MemoryMaildrop()
         self._watchers: dict[object, Callable[[str], None]] = {}
         self._metadata = MemoryMetadata(accountId, self._idOf, self.nextModSeq)
         for name, specialUse in ((INBOX, None), *DEFAULT_MAILBOXES):
@@ -938,6 +955,51 @@ class MemoryAccount:
         """See L{ILimitedAccount}."""
         self._require()
         return len(self.boxes), self.mailboxLimit
+
+    async def maildropSettings(self) -> MaildropSettings:
+        """See L{IMaildropAccount}."""
+        self._require()
+        return self._maildrop.settings
+
+    async def setMaildropSettings(self, settings: MaildropSettings) -> None:
+        """See L{IMaildropAccount}."""
+        self._require()
+        self._maildrop.settings = settings
+
+    async def uniqueIds(self, messageIds: Collection[str]) -> Mapping[str, str]:
+        """See L{IMaildropAccount}."""
+        self._require()
+        return self._maildrop.uniqueIds(messageIds)
+
+    async def assignUniqueIds(self, values: Mapping[str, str]) -> Collection[str]:
+        """See L{IMaildropAccount}."""
+        self._require()
+        there = {e.message.messageId for box in self.boxes.values() for e in box.entries}
+        return self._maildrop.assign({each: values[each] for each in values if each in there})
+
+    async def knownUniqueIds(self, values: Collection[str]) -> Collection[str]:
+        """See L{IMaildropAccount}."""
+        self._require()
+        return self._maildrop.known(values)
+
+    async def removeMessages(
+        self, messages: Sequence[tuple[IMailbox, NumberSet]], destination: IMailbox | None
+    ) -> int:
+        """See L{IMaildropAccount}."""
+        self._require()
+        target = None if destination is None else cast(MemoryMailbox, destination)
+        given = [(cast(MemoryMailbox, each), uids) for each, uids in messages]
+        there = [(each, uids) for each, uids in given if each.isThere]
+        if target is not None:
+            others = [each for each in there if each[0].mailboxId != target.mailboxId]
+            target.requireUids(sum(len(mailbox.select(uids)) for mailbox, uids in others))
+        removed = 0
+        for mailbox, uids in there:
+            if target is None or mailbox.mailboxId == target.mailboxId:
+                removed += len(await mailbox.expunge(uids, onlyDeleted=False))
+            else:
+                removed += len(mailbox.transfer(uids, target, True).sources)
+        return removed
 
     async def lockMaildrop(self) -> Callable[[], None]:
         """See L{IAccount}."""

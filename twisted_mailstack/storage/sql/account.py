@@ -27,6 +27,8 @@ from twisted_mailstack.interfaces import (
     IAnnotatedAccount,
     IContentWriter,
     ILimitedAccount,
+    IMailbox,
+    IMaildropAccount,
     IMetadataAccount,
     ISpecialUseAccount,
     ISurveyableAccount,
@@ -37,9 +39,12 @@ from twisted_mailstack.model.records import (
     DEFAULT_MAILBOXES,
     MailboxInfo,
     MailboxStatus,
+    MaildropSettings,
     MetadataChange,
     Quota,
 )
+from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.storage.sql import maildrop
 from twisted_mailstack.storage.sql.annotations import copyAnnotations
 from twisted_mailstack.storage.sql.mailbox import (
     Box,
@@ -114,7 +119,12 @@ def newAccountMailboxes(transaction: Transaction, account: int) -> None:
 
 
 @implementer(
-    IAnnotatedAccount, ILimitedAccount, IMetadataAccount, ISpecialUseAccount, ISurveyableAccount
+    IAnnotatedAccount,
+    ILimitedAccount,
+    IMaildropAccount,
+    IMetadataAccount,
+    ISpecialUseAccount,
+    ISurveyableAccount,
 )
 class SQLAccount:
     """
@@ -521,6 +531,45 @@ class SQLAccount:
         if row is None:
             raise NoSuchAccount()
         return row[0], self._metadata.changesSince(read, modSeq, reader)
+
+    async def maildropSettings(self) -> MaildropSettings:
+        """See L{IMaildropAccount}."""
+        self._require(self.store.reader)
+        return maildrop.settings(self.store.reader, self.number)
+
+    async def setMaildropSettings(self, settings: MaildropSettings) -> None:
+        """See L{IMaildropAccount}."""
+        await self._change(lambda each: maildrop.setSettings(each, self.number, settings))
+
+    async def uniqueIds(self, messageIds: Collection[str]) -> Mapping[str, str]:
+        """See L{IMaildropAccount}."""
+        self._require(self.store.reader)
+        token = maildrop.token(self.store.reader, self.number)
+        if token is None:
+            token = await self._change(lambda each: maildrop.makeToken(each, self.number))
+        return maildrop.uniqueIds(self.store.reader, self.number, token, messageIds)
+
+    async def assignUniqueIds(self, values: Mapping[str, str]) -> Collection[str]:
+        """See L{IMaildropAccount}."""
+        return await self._change(lambda each: maildrop.assign(each, self.number, values))
+
+    async def knownUniqueIds(self, values: Collection[str]) -> Collection[str]:
+        """See L{IMaildropAccount}."""
+        self._require(self.store.reader)
+        return maildrop.known(self.store.reader, self.number, values)
+
+    async def removeMessages(
+        self, messages: Sequence[tuple[IMailbox, NumberSet]], destination: IMailbox | None
+    ) -> int:
+        """See L{IMaildropAccount}."""
+        now = int(self.store.now())
+        target = None if destination is None else cast(SQLMailbox, destination)
+        return await self._change(
+            lambda each: maildrop.removeMessages(
+                each, [(cast(SQLMailbox, box), uids) for box, uids in messages], target, now
+            ),
+            long=True,
+        )
 
     async def lockMaildrop(self) -> Callable[[], None]:
         """See L{IAccount}."""

@@ -242,6 +242,8 @@ def _orphans(connection: sqlite3.Connection) -> Iterator[Damage]:
         ("credential", "credentials"),
         ("account_policy", "rules of who may log in"),
         ("annotation", "annotations"),
+        ("maildrop", "POP3 settings"),
+        ("unique_id", "unique-ids of POP3"),
     ):
         for account, number in connection.execute(
             f"SELECT account, count(*) FROM {table}"

@@ -226,7 +226,7 @@ class SQLDirectory(SQLCredentials):
             for table in (
                 *("entry", "vanished", "message", "reference"),
                 *("mailbox", "former_name", "subscription", "metadata", "access", "published"),
-                *("url_key", "annotation", "account"),
+                *("url_key", "annotation", "maildrop", "unique_id", "account"),
             ):
                 transaction.execute(f"DELETE FROM {table} WHERE account = ?", row)
 

@@ -467,7 +467,10 @@ class SQLMailbox:
             *(row[7], tuple(row[8].split())),
         )
 
-    def _requireMailbox(self, connection: Any) -> None:
+    def requireMailbox(self, connection: Any) -> None:
+        """
+        @raise NoSuchMailbox: if it isn't there any more.
+        """
         if not connection.execute(
             "SELECT 1 FROM mailbox WHERE account = ? AND mailbox = ? AND selectable",
             (self._account, self._mailbox),
@@ -547,7 +550,7 @@ class SQLMailbox:
                     statement, (self._account, self._mailbox, first, last)
                 ).fetchall()
             if not rows:
-                self._requireMailbox(connection)
+                self.requireMailbox(connection)
         finally:
             if several:
                 connection.execute("COMMIT")
@@ -566,7 +569,7 @@ class SQLMailbox:
             (self._account, self._mailbox, uid),
         ).fetchone()
         if row is None:
-            self._requireMailbox(connection)
+            self.requireMailbox(connection)
             raise MessageExpunged()
         return MessageContent(connection, row)
 
@@ -575,7 +578,7 @@ class SQLMailbox:
     ) -> NumberSet | None:
         """See L{ISearchableMailbox}."""
         store = self._store
-        self._requireMailbox(store.reader)
+        self.requireMailbox(store.reader)
         if store.indexer is None:
             return None
         index = AccountIndex(store.path, self._account)
@@ -617,7 +620,7 @@ class SQLMailbox:
 
     async def _sorting(self, uids: NumberSet, read: Callable[..., Any]) -> Any:
         if not uids:
-            self._requireMailbox(self._store.reader)
+            self.requireMailbox(self._store.reader)
             return []
         for known in (True, False):
             if len(uids) <= sorting.FEW:
@@ -629,7 +632,7 @@ class SQLMailbox:
             # The second time there are no rows for contents that aren't there, or are damaged.
             await self._fillSorting()
         if not found:
-            self._requireMailbox(self._store.reader)
+            self.requireMailbox(self._store.reader)
         return found
 
     async def _fillSorting(self) -> None:
@@ -773,7 +776,7 @@ class SQLMailbox:
         connection, place = self._store.reader, (self._account, self._mailbox)
         connection.execute("BEGIN")
         try:
-            self._requireMailbox(connection)
+            self.requireMailbox(connection)
             return noted.readAnnotations(
                 connection, place, uids, entries, readerNumber(self._account, reader)
             )
@@ -783,7 +786,7 @@ class SQLMailbox:
     async def annotatedMessages(self, uids: NumberSet, reader: str | None = None) -> Sequence[int]:
         """See L{IAnnotatedMailbox}."""
         connection = self._store.reader
-        self._requireMailbox(connection)
+        self.requireMailbox(connection)
         place = (self._account, self._mailbox)
         return noted.annotatedMessages(connection, place, uids, readerNumber(place[0], reader))
 
@@ -792,7 +795,7 @@ class SQLMailbox:
     ) -> Sequence[AnnotationChange]:
         """See L{IAnnotatedMailbox}."""
         connection = self._store.reader
-        self._requireMailbox(connection)
+        self.requireMailbox(connection)
         place = (self._account, self._mailbox)
         return noted.changesSince(connection, place, modSeq, readerNumber(place[0], reader))
 
@@ -825,13 +828,7 @@ class SQLMailbox:
         wanted = _DELETED if onlyDeleted else ""
 
         def change(transaction: Transaction) -> list[int]:
-            box = Box(transaction, self._account, self._mailbox)
-            rows = self._rows(transaction, uids, "e.message, e.flags, m.octets", wanted)
-            if rows:
-                box.remove(cast("list[tuple[int, int, str, int]]", rows))
-                dropCopies(transaction, self._account, [row[1] for row in rows])
-            box.write()
-            return [row[0] for row in rows]
+            return self.expungeWithin(transaction, uids, wanted)
 
         if uids is not None:
             return cast("list[int]", await self._change(change, _size(uids)))
@@ -840,6 +837,23 @@ class SQLMailbox:
             # As with nearly every CLOSE: nobody has to look through the mailbox for it.
             return []
         return cast("list[int]", await self._change(change, status.messages))
+
+    def expungeWithin(
+        self, transaction: Transaction, uids: NumberSet | None, wanted: str = ""
+    ) -> list[int]:
+        """
+        Remove entries, as part of a change.
+
+        @param wanted: a condition for them.
+        @return: the UIDs that are gone.
+        """
+        box = Box(transaction, self._account, self._mailbox)
+        rows = self._rows(transaction, uids, "e.message, e.flags, m.octets", wanted)
+        if rows:
+            box.remove(cast("list[tuple[int, int, str, int]]", rows))
+            dropCopies(transaction, self._account, [row[1] for row in rows])
+        box.write()
+        return [row[0] for row in rows]
 
     async def append(
         self,
@@ -921,57 +935,74 @@ class SQLMailbox:
         if not isinstance(destination, SQLMailbox) or destination._store is not self._store:
             raise CannotDoThat("The mailboxes are not in the same store")
         target: SQLMailbox = destination
-        same = target._mailbox == self._mailbox and target._account == self._account
         now = int(self._store.now())
 
         def change(transaction: Transaction) -> CopyResult:
-            source = Box(transaction, self._account, self._mailbox)
-            box = source if same else Box(transaction, target._account, target._mailbox)
-            rows = self._rows(
-                transaction,
-                uids,
-                "e.message, e.flags, m.octets, e.internal_date, e.zone, m.content, m.prefix",
-            )
-            if not move or target._account != self._account:
-                checkQuota(transaction, target._account, len(rows), sum(row[3] for row in rows))
-            box.requireUids(len(rows))
-            made: list[int] = []
-            if rows:
-                box.takeModSeq()
-                if move and target._account == self._account:
-                    source.modSeq = box.modSeq
-            spelled: dict[str, Flags] = {}
-            for _, message, text, octets, date, zone, content, prefix in rows:
-                flags = spelled.get(text)
-                if flags is None:
-                    flags = flagsFromText(text)
-                    if scope is not None:
-                        flags = scope.within(flags)
-                    flags = spelled[text] = box.spell(flags)
-                if target._account == self._account:
-                    transaction.execute(
-                        "UPDATE message SET copies = copies + 1 WHERE account = ? AND message = ?",
-                        (self._account, message),
-                    )
-                else:
-                    size = octets - len(prefix)
-                    message = shareMessage(transaction, target._account, content, prefix, size)
-                made.append(box.insert(message, flags, octets, date, zone, now))
-            if source.annotated and rows:
-                copyAnnotations(
-                    *(transaction, (self._account, self._mailbox), (box.account, box.mailbox)),
-                    *([(row[0], new) for row, new in zip(rows, made, strict=True)], along),
-                    box.modSeq,
-                )
-            if move and rows:
-                source.remove([(row[0], row[1], row[2], row[3]) for row in rows])
-                dropCopies(transaction, self._account, [row[1] for row in rows])
-            box.write()
-            if move and not same:
-                source.write()
-            return CopyResult(box.uidValidity, [row[0] for row in rows], made)
+            return self.copyWithin(transaction, uids, target, move, now, scope, along)
 
         return cast(CopyResult, await self._change(change, _size(uids)))
+
+    def copyWithin(
+        self,
+        transaction: Transaction,
+        uids: NumberSet,
+        target: SQLMailbox,
+        move: bool,
+        now: int,
+        scope: FlagScope | None,
+        along: AnnotationScope,
+    ) -> CopyResult:
+        """
+        Copy or move entries to a mailbox of this store, as part of a change.
+
+        @param now: the save date.
+        """
+        same = target._mailbox == self._mailbox and target._account == self._account
+        source = Box(transaction, self._account, self._mailbox)
+        box = source if same else Box(transaction, target._account, target._mailbox)
+        rows = self._rows(
+            transaction,
+            uids,
+            "e.message, e.flags, m.octets, e.internal_date, e.zone, m.content, m.prefix",
+        )
+        if not move or target._account != self._account:
+            checkQuota(transaction, target._account, len(rows), sum(row[3] for row in rows))
+        box.requireUids(len(rows))
+        made: list[int] = []
+        if rows:
+            box.takeModSeq()
+            if move and target._account == self._account:
+                source.modSeq = box.modSeq
+        spelled: dict[str, Flags] = {}
+        for _, message, text, octets, date, zone, content, prefix in rows:
+            flags = spelled.get(text)
+            if flags is None:
+                flags = flagsFromText(text)
+                if scope is not None:
+                    flags = scope.within(flags)
+                flags = spelled[text] = box.spell(flags)
+            if target._account == self._account:
+                transaction.execute(
+                    "UPDATE message SET copies = copies + 1 WHERE account = ? AND message = ?",
+                    (self._account, message),
+                )
+            else:
+                size = octets - len(prefix)
+                message = shareMessage(transaction, target._account, content, prefix, size)
+            made.append(box.insert(message, flags, octets, date, zone, now))
+        if source.annotated and rows:
+            copyAnnotations(
+                *(transaction, (self._account, self._mailbox), (box.account, box.mailbox)),
+                *([(row[0], new) for row, new in zip(rows, made, strict=True)], along),
+                box.modSeq,
+            )
+        if move and rows:
+            source.remove([(row[0], row[1], row[2], row[3]) for row in rows])
+            dropCopies(transaction, self._account, [row[1] for row in rows])
+        box.write()
+        if move and not same:
+            source.write()
+        return CopyResult(box.uidValidity, [row[0] for row in rows], made)
 
     async def replaceMessage(
         self,

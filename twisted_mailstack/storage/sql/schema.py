@@ -324,10 +324,34 @@ INSERT INTO credential
 ALTER TABLE account DROP COLUMN password;
 """
 
+# What was shown as unique-ids before is kept: the UIDs of INBOX with its UIDVALIDITY.
+_MAILDROP = """
+CREATE TABLE maildrop (
+    account INTEGER PRIMARY KEY,
+    token TEXT NOT NULL,
+    unseen_only INTEGER NOT NULL DEFAULT 0,
+    mailboxes TEXT NOT NULL DEFAULT '[]',
+    to_trash INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE TABLE unique_id (
+    account INTEGER NOT NULL,
+    message INTEGER NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (account, message)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX unique_id_value ON unique_id (account, value);
+
+INSERT OR IGNORE INTO unique_id
+SELECT e.account, e.message, b.uid_validity || '.' || e.uid
+FROM mailbox b JOIN entry e ON e.account = b.account AND e.mailbox = b.mailbox
+WHERE b.name = 'INBOX';
+"""
+
 #: The n-th makes version n out of version n - 1.
 MIGRATIONS: tuple[str, ...] = (
     *(_FIRST, _SPOOL, _MEMORY, _SORTING, _VIA, _ACCESS, _METADATA),
-    *(_URL_KEYS, _ANNOTATIONS, _CREDENTIALS),
+    *(_URL_KEYS, _ANNOTATIONS, _CREDENTIALS, _MAILDROP),
 )
 
 

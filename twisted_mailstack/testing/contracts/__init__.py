@@ -34,6 +34,7 @@ from twisted_mailstack.testing.contracts.mailbox import (
     MovableMailboxContract,
     SearchableMailboxContract,
 )
+from twisted_mailstack.testing.contracts.maildrop import MaildropAccountContract
 from twisted_mailstack.testing.contracts.memory import KeyedMemoryContract
 from twisted_mailstack.testing.contracts.messageannotations import AnnotatedMailboxContract
 from twisted_mailstack.testing.contracts.replacing import ReplacingMailboxContract
@@ -63,6 +64,7 @@ __all__ = [
     "DurableStoreContract",
     "KeyedMemoryContract",
     "MailboxContract",
+    "MaildropAccountContract",
     "MetadataAccountContract",
     "MovableMailboxContract",
     "ReplacingMailboxContract",

@@ -1,0 +1,49 @@
+# -*- test-case-name: tests.storage.test_maildrop -*-
+"""
+What the memory store keeps for POP3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from secrets import token_hex
+
+from twisted_mailstack.model.records import MaildropSettings
+
+
+class MemoryMaildrop:
+    """
+    Of one account.
+
+    @ivar settings: what POP3 shows and does.
+    """
+
+    def __init__(self) -> None:
+        self.settings = MaildropSettings()
+        self._prefix = token_hex(6) + "."
+        self._given: dict[str, str] = {}
+
+    def uniqueIds(self, messageIds: Collection[str]) -> dict[str, str]:
+        """
+        @return: by MESSAGE_ID.
+        """
+        return {each: self._given.get(each) or self._prefix + each for each in messageIds}
+
+    def assign(self, values: Mapping[str, str]) -> list[str]:
+        """
+        @return: the MESSAGE_IDs of those that have them now.
+        """
+        taken = set(self._given.values())
+        for messageId, value in values.items():
+            if messageId not in self._given and value not in taken:
+                if not value.startswith(self._prefix):
+                    self._given[messageId] = value
+                    taken.add(value)
+        now = self.uniqueIds(values)
+        return [each for each, value in values.items() if now[each] == value]
+
+    def known(self, values: Collection[str]) -> set[str]:
+        """
+        @return: those of them that were ever given.
+        """
+        return set(self._given.values()).intersection(values)
