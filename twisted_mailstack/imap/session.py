@@ -272,6 +272,11 @@ class IMAPSession:
         """Whether a password may be sent now."""
         return self.stream.info.secure or self.settings.allowPlaintextAuth
 
+    @property
+    def utf8(self) -> bool:
+        """Whether names and strings are in UTF-8 (RFC 6855 §3, RFC 9051 §5.1)."""
+        return b"IMAP4REV2" in self.enabled or b"UTF8=ACCEPT" in self.enabled
+
     def capabilities(self) -> bytes:
         """
         @return: what holds now (RFC 9051 §7.2.2).
@@ -532,7 +537,7 @@ class IMAPSession:
         if tag is None:
             raise SyntaxProblem("A command begins with its tag")
         cursor = Cursor(text, sinks, tag.end())
-        cursor.utf8 = b"IMAP4REV2" in self.enabled or b"UTF8=ACCEPT" in self.enabled
+        cursor.utf8 = self.utf8
         cursor.space()
         name = cursor.atom().upper()
         if name == b"UID":

@@ -25,7 +25,7 @@ from twisted_mailstack.imap.extension import LOGGED_IN, Command, Extension, List
 from twisted_mailstack.imap.extensions.createspecialuse import assignable
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
-from twisted_mailstack.interfaces import IMetadataAccount, ISpecialUseAccount
+from twisted_mailstack.interfaces import IMetadataAccount, ISharingAccount, ISpecialUseAccount
 from twisted_mailstack.model.mailboxname import decodeName, normaliseName
 
 #: Octets of a value; RFC 5464 §4.1: at least 1,024.
@@ -267,7 +267,7 @@ async def setMetadata(session: IMAPSession, cursor: Cursor) -> None:
     listeners = [each for each in session.listeners if isinstance(each, MetadataListener)]
     if values:
         modSeq = await account.setMetadata(name, values, MAX_ENTRIES)
-        for listener in listeners:
+        for listener in listeners if _isOwn(account, name) else ():
             listener.own.add(modSeq)
     else:
         for listener in listeners:
@@ -275,6 +275,13 @@ async def setMetadata(session: IMAPSession, cursor: Cursor) -> None:
     for other in lost:
         use = await _specialUse(session, other)
         session.stream.write(_response(other, {SPECIAL_USE: use}, cursor.utf8))
+
+
+def _isOwn(account: Any, name: str) -> bool:
+    # The modSeqs of others' mailboxes are those of other accounts.
+    return not ISharingAccount.providedBy(account) or not name.startswith(
+        (account.othersPrefix, account.publicPrefix)
+    )
 
 
 def _parseValue(cursor: Cursor) -> bytes | None:
@@ -344,7 +351,7 @@ class MetadataListener:
             if change.modSeq not in self.own:
                 entries.setdefault(change.mailboxName, []).append(change.entry)
         self.own = {each for each in self.own if each > modSeq}
-        utf8 = not {b"IMAP4REV2", b"UTF8=ACCEPT"}.isdisjoint(self._session.enabled)
+        utf8 = self._session.utf8
         return b"".join(
             b"* METADATA %b %b\r\n"
             % (_toldMailbox(name, utf8), b" ".join(_told(entry) for entry in dict.fromkeys(names)))

@@ -78,10 +78,9 @@ class Watch:
     L{Pusher<twisted_mailstack.imap.session.Pusher>}.
     """
 
-    def __init__(self, session: IMAPSession, groups: Sequence[Group], utf8: bool) -> None:
+    def __init__(self, session: IMAPSession, groups: Sequence[Group]) -> None:
         self._session = session
         self._account = session.theAccount()
-        self._utf8 = utf8
         selected = [group for group in groups if group.matches is None]
         self._selected = selected[0] if selected and selected[0].events else None
         self._groups = [group for group in groups if group.matches is not None]
@@ -127,8 +126,10 @@ class Watch:
             # §3.2.4).
             modSeq = session.registry.fetchItems[b"MODSEQ"]
             items = (*(item for item in items if item != modSeq), modSeq)
+        # RFC 9051 §7.5.2: unsolicited ones have the UID; RFC 7162 §3.2.4 asks for it likewise.
+        withUID = selected.tellsModSeqs or selected.isRev2
         try:
-            await fetch(session, fresh, items, byUID=selected.tellsModSeqs)
+            await fetch(session, fresh, items, withUID)
         except MessageExpunged:
             # That is told, too.
             pass
@@ -167,7 +168,7 @@ class Watch:
             status = await opened.status()
         except AccessDenied:
             self._known[info.mailboxId] = None
-            name = mailbox(info.name, self._utf8)
+            name = mailbox(info.name, self._session.utf8)
             session.stream.write(b'* LIST (\\NoAccess) "/" %b\r\n' % name)
             return
         except MailError:
@@ -185,7 +186,9 @@ class Watch:
     ) -> bytes:
         session = self._session
         enabled = set(session.enabled)
-        line = await statusResponse(session, mailbox(info.name, self._utf8), items, opened, status)
+        line = await statusResponse(
+            session, mailbox(info.name, self._session.utf8), items, opened, status
+        )
         # Asking for HIGHESTMODSEQ enables CONDSTORE; being told of it doesn't.
         session.enabled.intersection_update(enabled)
         return line
@@ -213,15 +216,16 @@ class Watch:
 
     async def _mailboxNews(self, mailboxId: str) -> bytes:
         info = self._infos.get(mailboxId)
-        before = self._known.get(mailboxId)
-        if info is None or before is None:
+        if info is None or mailboxId not in self._known:
             return b""
         try:
             opened = await self._account.openMailbox(info.name)
             status = await opened.status()
         except MailError:
-            # Gone, or not ours any more: the list tells.
+            # Gone, or not ours any more: the list tells. Or not ours yet.
             return b""
+        # Who may read it only now has been told nothing of it.
+        before = self._known[mailboxId] or _NEW
         self._known[mailboxId] = status
         if opened.mailboxId != mailboxId or self._isSelected(mailboxId):
             return b""
@@ -267,7 +271,7 @@ class Watch:
             if now.subscribed != subscribed.get(name, False):
                 if b"SUBSCRIPTIONCHANGE" in self._events(now):
                     affected.setdefault(name, None)
-        parts = [self._listLine(name, old, infos, names) for name, old in sorted(affected.items())]
+        parts = self._listLines(affected, infos, names)
         for key in [key for key in self._known if key not in self._infos]:
             del self._known[key]
         for key, info in self._infos.items():
@@ -284,27 +288,39 @@ class Watch:
         if above and b"MAILBOXNAME" in self._events(MailboxInfo(above, "", True, False)):
             affected.setdefault(above, None)
 
-    def _listLine(
+    def _listLines(
         self,
-        name: str,
-        old: str | None,
+        affected: dict[str, str | None],
         infos: Sequence[MailboxInfo],
         names: dict[str, MailboxInfo],
-    ) -> bytes:
-        request = ListRequest([name], {}, {}, True, self._utf8)
-        # A name may look like a pattern.
-        listed = next(
-            (each for each in selectNames(self._session, request, infos) if each.info.name == name),
-            None,
-        )
-        if listed is None:
-            info = names.get(name) or MailboxInfo(name, "", False, False)
-            listed = Listed(info, True, [b"\\NonExistent"])
-        if listed.info.subscribed:
-            listed.attributes.append(b"\\Subscribed")
-        if old is not None:
-            listed.items.append(b'"OLDNAME" (%b)' % mailbox(old, self._utf8))
-        return listLine(listed, self._utf8)
+    ) -> list[bytes]:
+        """
+        @param affected: names, each with the one that it had before it was renamed.
+        @return: a LIST response for each.
+        """
+        session = self._session
+        # A name may look like a pattern, and find others.
+        request = ListRequest(tuple(affected), {}, {}, True, session.utf8)
+        found = {each.info.name: each for each in selectNames(session, request, infos)}
+        lines = []
+        for name, old in sorted(affected.items()):
+            listed = found.get(name) or self._absent(name, infos, names)
+            if listed.info.subscribed:
+                listed.attributes.append(b"\\Subscribed")
+            if old is not None:
+                listed.items.append(b'"OLDNAME" (%b)' % mailbox(old, session.utf8))
+            lines.append(listLine(listed, session.utf8))
+        return lines
+
+    def _absent(
+        self, name: str, infos: Sequence[MailboxInfo], names: dict[str, MailboxInfo]
+    ) -> Listed:
+        info = names.get(name) or MailboxInfo(name, "", False, False)
+        attributes = [b"\\NonExistent"]
+        if any(each.mailboxId and each.name.startswith(name + DELIMITER) for each in infos):
+            for attributesOf in self._session.registry.listAttributes:
+                attributes += attributesOf(info, True)
+        return Listed(info, True, attributes)
 
 
 def _with(info: MailboxInfo, old: MailboxInfo, before: dict[str, MailboxInfo]) -> bool:
@@ -426,7 +442,7 @@ async def notify(session: IMAPSession, cursor: Cursor) -> None:
     word = cursor.atom().upper()
     if word == b"NONE":
         cursor.end()
-        _replace(session, Watch(session, (), False))
+        _replace(session, Watch(session, ()))
         return
     if word != b"SET":
         raise SyntaxProblem("SET or NONE expected")
@@ -439,7 +455,7 @@ async def notify(session: IMAPSession, cursor: Cursor) -> None:
         # "MUST cause the server to immediately return any accumulated changes": by the rules that
         # were there until now, for which the client knows what to expect.
         await session.tellNews()
-    watch = Watch(session, groups, cursor.utf8)
+    watch = Watch(session, groups)
     try:
         await watch.begin(withStatus)
     except BaseException:
