@@ -1638,7 +1638,11 @@ class IPasswordHasher(Interface):
         @return: a PHC string.
         """
 
-    def verify(hashed: str | None, password: bytes) -> Awaitable[bool]:
+    def verify(hashed: str | None, password: bytes, origin: str = "") -> Awaitable[bool]:
         """
-        @param hashed: C{None} for an unknown name: takes as long as a wrong password, and fails.
+        @param hashed: a PHC string, or C{{SCHEME}} and a text of that scheme; C{None} for an
+            unknown name: takes as long as a wrong password, and fails.
+        @param origin: the network from which it is asked, for those of one network to wait for one
+            another rather than others for them; empty if that isn't known.
+        @raise TemporaryFailure: if too many wait.
         """

@@ -42,7 +42,7 @@ class Hasher:
         """See L{IPasswordHasher}."""
         return "hash:" + password.decode()
 
-    async def verify(self, hashed: str | None, password: bytes) -> bool:
+    async def verify(self, hashed: str | None, password: bytes, origin: str = "") -> bool:
         """See L{IPasswordHasher}."""
         self.asked.append(hashed)
         if self.busy:

@@ -8,17 +8,20 @@ from collections.abc import Callable
 from typing import Any
 
 from argon2 import PasswordHasher as Argon2
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from twisted_mailstack.auth import passwords
+from twisted_mailstack.auth import passwords, schemes
 from twisted_mailstack.auth.passwords import (
     CACHE_ENTRIES,
     CACHE_SECONDS,
     MAX_WAITING,
+    MAX_WAITING_OF_ONE,
+    SUSPECT_SECONDS,
+    WORKERS,
     PasswordHasher,
     hashPassword,
     verifyPassword,
@@ -55,7 +58,7 @@ class Cheap(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make hashing cheap."""
-        self.patch(passwords, "_argon2", Argon2(time_cost=1, memory_cost=8, parallelism=1))
+        self.patch(schemes, "argon2", Argon2(time_cost=1, memory_cost=8, parallelism=1))
 
 
 class PreparationTests(Cheap):
@@ -269,13 +272,87 @@ class LoadTests(HasherTestCase):
             self.failureResultOf(
                 ensureDeferred(self.hasher.verify(hashed, b"other")), TemporaryFailure
             )
-        self.assertEqual(len(self.pending), MAX_WAITING)
+        self.assertEqual(len(self.pending), WORKERS)
         self.pending.pop(0)()
         self.assertFalse(self.successResultOf(waiting[0]))
         last = ensureDeferred(self.hasher.verify(self.hashed, b"secret"))
         while self.pending:
             self.pending.pop()()
         self.assertTrue(self.successResultOf(last))
+
+    def begin(self, origin: str, password: bytes) -> Deferred[bool]:
+        """
+        @return: a verification that was asked for.
+        """
+        return ensureDeferred(self.hasher.verify(self.hashed, password, origin))
+
+    def finish(self) -> None:
+        """Let the thread that began first be done."""
+        assert self.pending is not None
+        self.pending.pop(0)()
+
+    def test_turns(self) -> None:
+        """Networks take turns: who comes from another one waits for one of each, not for all."""
+        storm = [self.begin("192.0.2.0/24", b"%d" % number) for number in range(50)]
+        others = [self.begin(f"198.51.{n}.0/24", b"secret") for n in range(3)]
+        for _ in range(WORKERS + 6):
+            self.finish()
+        self.assertTrue(all(self.successResultOf(each) for each in others))
+        self.assertLess(sum(each.called for each in storm), 10)
+
+    def test_guessing(self) -> None:
+        """
+        Of a network that has shown a wrong password one is computed at a time, so that there is
+        always a thread for the others; after a while it is like any other.
+        """
+        assert self.pending is not None
+        first = self.begin("192.0.2.0/24", b"wrong")
+        self.finish()
+        self.assertFalse(self.successResultOf(first))
+        storm = [self.begin("192.0.2.0/24", b"%d" % number) for number in range(20)]
+        self.assertEqual(len(self.pending), 1)
+        other = self.begin("2001:db8::/64", b"secret")
+        self.assertEqual(len(self.pending), 2)
+        self.pending.pop()()
+        self.assertTrue(self.successResultOf(other))
+        while self.pending:
+            self.finish()
+            self.assertLessEqual(len(self.pending), 1)
+        self.assertTrue(all(each.called for each in storm))
+        self.clock.advance(SUSPECT_SECONDS)
+        for password in (b"x", b"y"):
+            self.begin("192.0.2.0/24", password)
+        self.assertEqual(len(self.pending), 2)
+
+    def test_boundedOfOne(self) -> None:
+        """One network can't take all the places; others get in, and it does when one is free."""
+        self.assertLess(MAX_WAITING_OF_ONE + WORKERS, MAX_WAITING)
+        for number in range(MAX_WAITING_OF_ONE + WORKERS):
+            self.assertNoResult(self.begin("192.0.2.0/24", b"%d" % number))
+        self.failureResultOf(self.begin("192.0.2.0/24", b"x"), TemporaryFailure)
+        self.assertNoResult(self.begin("198.51.100.0/24", b"x"))
+        self.finish()
+        self.finish()
+        self.assertNoResult(self.begin("192.0.2.0/24", b"x"))
+
+    def test_leaves(self) -> None:
+        """Who goes while he waits gives his place to the next, and nothing is computed for him."""
+        assert self.pending is not None
+        waiting = [self.begin("192.0.2.0/24", b"secret%d" % number) for number in range(4)]
+        waiting[2].cancel()
+        self.failureResultOf(waiting[2], CancelledError)
+        while self.pending:
+            self.finish()
+        self.assertEqual(len(self.computed), 3)
+        self.assertTrue(waiting[3].called)
+
+    def test_suspectsBounded(self) -> None:
+        """However many networks guess, only so many are known for it."""
+        self.patch(passwords, "SUSPECTS", 10)
+        self.pending = None
+        for number in range(50):
+            self.begin(f"198.51.{number}.0/24", b"wrong")
+        self.assertLessEqual(len(self.hasher._suspects), 10)
 
     def test_failure(self) -> None:
         """Computations that fail give their place back."""

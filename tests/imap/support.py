@@ -83,7 +83,7 @@ class ClearPasswords:
         """See L{IPasswordHasher}."""
         return password.decode("utf-8")
 
-    async def verify(self, hashed: str | None, password: bytes) -> bool:
+    async def verify(self, hashed: str | None, password: bytes, origin: str = "") -> bool:
         """See L{IPasswordHasher}."""
         return hashed is not None and hashed.encode("utf-8") == password
 

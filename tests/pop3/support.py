@@ -72,7 +72,7 @@ class PlainHasher:
         """See L{IPasswordHasher}."""
         return password.decode("utf-8")
 
-    async def verify(self, hashed: str | None, password: bytes) -> bool:
+    async def verify(self, hashed: str | None, password: bytes, origin: str = "") -> bool:
         """See L{IPasswordHasher}."""
         self.asked += 1
         if self.busy:

@@ -468,7 +468,9 @@ class FailureTests(SMTPTestCase):
         """While a password is being checked the next command waits."""
         checked: Deferred[bool] = Deferred()
 
-        async def verify(self: ClearPasswords, hashed: str | None, password: bytes) -> bool:
+        async def verify(
+            self: ClearPasswords, hashed: str | None, password: bytes, origin: str = ""
+        ) -> bool:
             return await checked
 
         self.patch(ClearPasswords, "verify", verify)

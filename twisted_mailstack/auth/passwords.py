@@ -1,42 +1,43 @@
 # -*- test-case-name: tests.auth.test_passwords -*-
 """
-Password hashes: argon2id (RFC 9106), computed off the reactor's thread.
+Passwords are hashed off the reactor's thread, and only so many at a time.
 
 At most L{WORKERS} hashes are computed at a time and L{MAX_WAITING} wait, so a storm of logins costs
-neither memory nor the event loop. A password that was verified is remembered for L{CACHE_SECONDS}
-under a keyed digest together with the hash it was verified against: a changed password is another
-hash, so it is forgotten at once.
+neither memory nor the event loop; a login beyond them is told to come back. Those that wait take
+turns by the network they come from, and of a network that has just shown wrong passwords only one
+is computed at a time: who guesses waits for himself.
 
-Passwords are prepared by SASLprep before they are hashed (RFC 4616 §2, RFC 6856 §2.2).
+A password that was verified is remembered for L{CACHE_SECONDS} under a keyed digest together with
+the hash it was verified against: a changed password is another hash, so it is forgotten at once.
 """
 
 from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from argon2 import PasswordHasher as Argon2
-from argon2 import Type
-from argon2.exceptions import Argon2Error
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from twisted_mailstack.auth import schemes
+from twisted_mailstack.auth.schemes import OURS, makeSecrets, parseSecret, prepare, verifySecret
 from twisted_mailstack.errors import SyntaxProblem, TemporaryFailure
 from twisted_mailstack.interfaces import IPasswordHasher
-from twisted_mailstack.sasl.saslprep import saslprep
 
 #: Threads that hash. argon2 releases the GIL, so this is also the number of cores it may take.
 WORKERS = 2
-#: Verifications that may wait; a login beyond them is told to come back.
+#: Verifications that may be under way or wait, of all networks and of one.
 MAX_WAITING = 500
+MAX_WAITING_OF_ONE = 100
 CACHE_SECONDS = 60.0
 CACHE_ENTRIES = 10_000
-
-#: OWASP's recommendation: 19 MiB, two passes, one lane: 20 ms here, and 38 MiB for two workers.
-_argon2 = Argon2(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
+#: How long a network is known for a wrong password, and how many networks are.
+SUSPECT_SECONDS = 60.0
+SUSPECTS = 10_000
 
 RunInThread = Callable[..., Deferred[Any]]
 
@@ -48,30 +49,26 @@ def hashPassword(password: bytes) -> str:
     @raise SyntaxProblem: if it can't be a password: it is empty, isn't UTF-8 or has characters
         that SASLprep forbids.
     """
-    return _argon2.hash(_prepare(password))
+    return schemes.argon2.hash(prepare(password))
 
 
 def verifyPassword(hashed: str, password: bytes) -> bool:
     """
-    @param hashed: a PHC string; one that is none, or of a kind that isn't known, is nobody's.
+    @param hashed: a PHC string, or any other form of L{schemes.parseSecret}; one that is none is
+        nobody's.
     @return: whether the password is the hash's. Takes 20 ms of CPU where it is called.
     """
     try:
-        prepared = _prepare(password)
+        scheme, text = parseSecret(hashed)
     except SyntaxProblem:
-        # As much work as for any other wrong password.
-        prepared = ""
-    try:
-        return _argon2.verify(hashed, prepared) and prepared != ""
-    except (Argon2Error, ValueError):
         return False
+    return verifySecret(scheme, text, password)
 
 
-def _prepare(password: bytes) -> str:
-    try:
-        return saslprep(password.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise SyntaxProblem("It is not UTF-8") from None
+class _Job:
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self.turn: Deferred[None] = Deferred()
 
 
 @implementer(IPasswordHasher)
@@ -80,15 +77,21 @@ class PasswordHasher:
     Hashes in the threads it is given.
     """
 
-    def __init__(self, runInThread: RunInThread, clock: IReactorTime) -> None:
+    def __init__(
+        self, runInThread: RunInThread, clock: IReactorTime, workers: int = WORKERS
+    ) -> None:
         """
-        @param runInThread: C{runInThread(function, *arguments)} gives a Deferred; bounded to
-            L{WORKERS} threads by whoever made it.
+        @param runInThread: C{runInThread(function, *arguments)} gives a Deferred.
         @param clock: for the cache.
+        @param workers: how many run at a time.
         """
         self._run = runInThread
         self._clock = clock
-        self._waiting = 0
+        self._workers = workers
+        self._count = 0
+        self._running: dict[str, int] = {}
+        self._queues: OrderedDict[str, deque[_Job]] = OrderedDict()
+        self._suspects: dict[str, float] = {}
         self._key = os.urandom(32)
         self._verified: dict[bytes, float] = {}
         # Verified against for unknown names, so that they take as long as known ones.
@@ -96,31 +99,92 @@ class PasswordHasher:
 
     async def hash(self, password: bytes) -> str:
         """See L{IPasswordHasher}."""
-        hashed: str = await self._limited(hashPassword, password)
+        hashed: str = await self._limited("", hashPassword, password)
         return hashed
 
-    async def verify(self, hashed: str | None, password: bytes) -> bool:
+    async def makeSecrets(self, password: bytes, kinds: Sequence[str] = (OURS,)) -> dict[str, str]:
+        """
+        As L{schemes.makeSecrets}.
+        """
+        made: dict[str, str] = await self._limited("", makeSecrets, password, kinds)
+        return made
+
+    async def verify(self, hashed: str | None, password: bytes, origin: str = "") -> bool:
         """See L{IPasswordHasher}."""
         if hashed is None:
-            await self._limited(verifyPassword, self._decoy, password)
+            await self._limited(origin, verifyPassword, self._decoy, password)
+            self._suspect(origin)
             return False
         digest = hmac.digest(self._key, hashed.encode() + b"\0" + password, "sha256")
-        now = self._clock.seconds()
         until = self._verified.get(digest)
-        if until is not None and now < until:
+        if until is not None and self._clock.seconds() < until:
             return True
-        if not await self._limited(verifyPassword, hashed, password):
+        if not await self._limited(origin, verifyPassword, hashed, password):
+            self._suspect(origin)
             return False
         if len(self._verified) >= CACHE_ENTRIES:
             self._verified.clear()
-        self._verified[digest] = now + CACHE_SECONDS
+        self._verified[digest] = self._clock.seconds() + CACHE_SECONDS
         return True
 
-    async def _limited(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        if self._waiting >= MAX_WAITING:
+    def _suspect(self, origin: str) -> None:
+        if not origin:
+            return
+        if len(self._suspects) >= SUSPECTS:
+            self._suspects.clear()
+        self._suspects[origin] = self._clock.seconds() + SUSPECT_SECONDS
+
+    async def _limited(self, origin: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        waiting = self._queues.get(origin, ())
+        if self._count >= MAX_WAITING or (origin and len(waiting) >= MAX_WAITING_OF_ONE):
             raise TemporaryFailure("Too many logins at once, try again later")
-        self._waiting += 1
+        job = _Job(origin)
+        self._count += 1
         try:
-            return await self._run(function, *arguments)
+            self._queues.setdefault(origin, deque()).append(job)
+            self._next()
+            try:
+                await job.turn
+            except BaseException:
+                # Whoever waited for it is gone.
+                self._leave(job)
+                raise
+            try:
+                return await self._run(function, *arguments)
+            finally:
+                self._done(job)
         finally:
-            self._waiting -= 1
+            self._count -= 1
+
+    def _leave(self, job: _Job) -> None:
+        jobs = self._queues.get(job.origin)
+        if jobs is not None and job in jobs:
+            jobs.remove(job)
+            if not jobs:
+                del self._queues[job.origin]
+
+    def _done(self, job: _Job) -> None:
+        self._running[job.origin] -= 1
+        if not self._running[job.origin]:
+            del self._running[job.origin]
+        self._next()
+
+    def _next(self) -> None:
+        # The one whose turn it is, of those that may.
+        while sum(self._running.values()) < self._workers:
+            origin = next((each for each in self._queues if self._may(each)), None)
+            if origin is None:
+                return
+            jobs = self._queues[origin]
+            job = jobs.popleft()
+            if jobs:
+                self._queues.move_to_end(origin)
+            else:
+                del self._queues[origin]
+            self._running[origin] = self._running.get(origin, 0) + 1
+            job.turn.callback(None)
+
+    def _may(self, origin: str) -> bool:
+        if self._suspects.get(origin, 0.0) <= self._clock.seconds():
+            return True
+        return self._running.get(origin, 0) < max(1, self._workers - 1)
