@@ -41,9 +41,7 @@ class SQLMovableMailboxTests(SQLStore, contracts.MovableMailboxContract, Synchro
     """MOVE."""
 
 
-class SQLReplacingMailboxTests(
-    SQLStore, contracts.ReplacingMailboxContract, SynchronousTestCase
-):
+class SQLReplacingMailboxTests(SQLStore, contracts.ReplacingMailboxContract, SynchronousTestCase):
     """REPLACE."""
 
 
@@ -53,10 +51,10 @@ class SQLURLKeysTests(SQLStore, contracts.URLKeysContract, SynchronousTestCase):
 
 class SQLAccountTests(SQLStore, contracts.AccountContract, SynchronousTestCase):
     """Accounts."""
+
+
 class SQLAccessControlTests(SQLStore, contracts.AccessControlContract, SynchronousTestCase):
     """Sharing."""
-
-
 
 
 class SQLDirectoryTests(SQLStore, contracts.DirectoryContract, SynchronousTestCase):
