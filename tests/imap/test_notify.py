@@ -4,12 +4,16 @@ NOTIFY (RFC 5465).
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.stepped import SteppedServer
 from tests.imap.support import Server, now
+from tests.imap.test_capabilities import PlainStore
 from twisted_mailstack.model.flags import FlagOperation
 from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.storage.memory import MemoryMailStore
 from twisted_mailstack.testing.conversation import Conversation
 
 TEXT = b"From: alice@example.org\r\nSubject: Re: good morning\r\n\r\ntext\r\n"
@@ -40,6 +44,12 @@ class NotifyTestCase(SynchronousTestCase):
         numbers = NumberSet.parse(uids.encode())
         opened = now(self.account.openMailbox(mailbox))
         now(opened.storeFlags(numbers, FlagOperation.ADD, frozenset((flag,))))
+
+    def annotate(self, uids: str, entry: str, mailbox: str = "INBOX") -> None:
+        """Set an annotation from outside."""
+        opened: Any = now(self.account.openMailbox(mailbox))
+        values = {(entry, True): b"x"}
+        now(opened.storeAnnotations(NumberSet.parse(uids.encode()), values, 10))
 
     def expunge(self, uids: str, mailbox: str = "INBOX") -> None:
         """Expunge from outside."""
@@ -130,6 +140,24 @@ class SelectedTests(NotifyTestCase):
                 self.told(client),
             )
             client.disconnect()
+
+    def test_annotations(self) -> None:
+        """Changed annotations are told with UIDs, if AnnotationChange is wanted (§5.1)."""
+        client = self.notified("(selected (MessageNew MessageExpunge AnnotationChange))")
+        self.annotate("2", "/comment")
+        self.store("1", "\\Seen")
+        self.assertEqual(self.told(client), [b"* 2 FETCH (UID 2 ANNOTATION (/comment))"])
+        client.send(b"n NOTIFY SET (selected (MessageNew MessageExpunge FlagChange))\r\n")
+        self.told(client)
+        self.annotate("2", "/altsubject")
+        self.assertEqual(self.told(client), [])
+        client.send(b"n NOTIFY SET (selected (MessageNew MessageExpunge AnnotationChange))\r\n")
+        self.annotate("3", "/altsubject")
+        self.assertEqual(self.told(client), [b"* 3 FETCH (UID 3 ANNOTATION (/altsubject))"])
+        client.send(b"s SELECT INBOX (ANNOTATE)\r\n")
+        client.send(b"n NOTIFY SET (selected (MessageNew MessageExpunge))\r\n")
+        self.annotate("3", "/comment")
+        self.assertEqual(self.told(client), [])
 
     def test_flagChangeWantedAgain(self) -> None:
         """
@@ -317,6 +345,29 @@ class OtherMailboxTests(NotifyTestCase):
         # Being told of modSeqs enables nothing.
         self.assertNotIn(b"CONDSTORE", self.server.sessions[0].enabled)
 
+    def test_annotations(self) -> None:
+        """Changes of annotations are told to who has enabled CONDSTORE, by HIGHESTMODSEQ (§5.1)."""
+        self.server.deliver(mailbox="Sent")
+        events = "(mailboxes Sent (MessageNew MessageExpunge AnnotationChange))"
+        client = self.notified(events)
+        aware = self.notified(f"STATUS {events}", enable="CONDSTORE")
+        self.store("1", "\\Seen", "Sent")
+        self.assertEqual(self.told(client) + self.told(aware), [])
+        self.annotate("1", "/comment", "Sent")
+        self.assertEqual(self.told(client), [])
+        (line,) = self.told(aware)
+        self.assertRegex(line, rb"\* STATUS Sent \(UIDVALIDITY 3 HIGHESTMODSEQ \d+\)\Z")
+
+    def test_annotationsAtFirst(self) -> None:
+        """With STATUS, HIGHESTMODSEQ and UIDVALIDITY are told at once (§3.1)."""
+        client = self.server.login()
+        answer = client.send(
+            b"n NOTIFY SET STATUS (mailboxes Sent (MessageNew MessageExpunge AnnotationChange))\r\n"
+        )
+        self.assertRegex(
+            answer, rb"\* STATUS Sent \(UIDVALIDITY 3 UIDNEXT 1 MESSAGES 0 HIGHESTMODSEQ \d+\)"
+        )
+
     def test_selectedOverrides(self) -> None:
         """Of the selected mailbox is told what SELECTED says, even if it is among others (§3.1)."""
         client = self.notified("(personal (MessageNew MessageExpunge))")
@@ -441,11 +492,19 @@ class CommandTests(NotifyTestCase):
 
     def test_badEvent(self) -> None:
         """An event that isn't known is NO, with those that are (§3.1)."""
-        answer = self.refused("SET (personal (AnnotationChange MessageNew MessageExpunge))")
+        answer = self.refused("SET (personal (MessageRead MessageNew MessageExpunge))")
         self.assertTrue(
-            answer.startswith("n NO [BADEVENT (MessageNew MessageExpunge FlagChange MailboxName"),
+            answer.startswith(
+                "n NO [BADEVENT (MessageNew MessageExpunge FlagChange AnnotationChange MailboxName"
+            ),
             answer,
         )
+
+    def test_noAnnotations(self) -> None:
+        """Where the storage has no annotations, AnnotationChange isn't known."""
+        self.server = Server(store=PlainStore(MemoryMailStore()))
+        answer = self.refused("SET (personal (AnnotationChange MessageNew MessageExpunge))")
+        self.assertIn("n NO [BADEVENT (MessageNew MessageExpunge FlagChange MailboxName", answer)
 
     def test_bad(self) -> None:
         """What doesn't follow the grammar, or belongs together and isn't (§5, §6.1)."""
@@ -460,6 +519,7 @@ class CommandTests(NotifyTestCase):
             "SET (personal (MessageNew))",
             "SET (personal (MessageExpunge))",
             "SET (personal (FlagChange))",
+            "SET (personal (AnnotationChange))",
             "SET (personal (MessageNew (uid) MessageExpunge))",
             "SET (selected (MailboxName))",
             "SET (selected NONE) (selected-delayed NONE)",

@@ -25,11 +25,17 @@ from twisted_mailstack.imap.commands.listing import ListRequest, listLine, selec
 from twisted_mailstack.imap.commands.mailboxes import statusResponse
 from twisted_mailstack.imap.encode import mailbox
 from twisted_mailstack.imap.extension import LOGGED_IN, Command, Extension, Listed
+from twisted_mailstack.imap.extensions.annotate import tellAnnotations
 from twisted_mailstack.imap.extensions.metadata import MetadataListener
 from twisted_mailstack.imap.fetch import Item, fetch, parseItems
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
-from twisted_mailstack.interfaces import IMetadataAccount
+from twisted_mailstack.interfaces import (
+    IAnnotatedAccount,
+    IAnnotatedMailbox,
+    IMailbox,
+    IMetadataAccount,
+)
 from twisted_mailstack.model.mailboxname import DELIMITER, parents
 from twisted_mailstack.model.records import MailboxInfo, MailboxStatus
 
@@ -39,12 +45,14 @@ MAX_NAMES = 1000
 #: Mailboxes that are looked at before others have their turn.
 SLICE = 100
 
-_MESSAGE_EVENTS = (b"MESSAGENEW", b"MESSAGEEXPUNGE", b"FLAGCHANGE")
+_MESSAGE_EVENTS = (b"MESSAGENEW", b"MESSAGEEXPUNGE", b"FLAGCHANGE", b"ANNOTATIONCHANGE")
+#: Of an account whose storage keeps annotations.
+_ANNOTATION_EVENTS = (b"ANNOTATIONCHANGE",)
 _MAILBOX_EVENTS = (b"MAILBOXNAME", b"SUBSCRIPTIONCHANGE")
 _METADATA_EVENTS = (b"MAILBOXMETADATACHANGE", b"SERVERMETADATACHANGE")
 _SPELLED = (
-    *("MessageNew", "MessageExpunge", "FlagChange", "MailboxName", "SubscriptionChange"),
-    *("MailboxMetadataChange", "ServerMetadataChange"),
+    *("MessageNew", "MessageExpunge", "FlagChange", "AnnotationChange", "MailboxName"),
+    *("SubscriptionChange", "MailboxMetadataChange", "ServerMetadataChange"),
 )
 #: Commands that tell what they did to the selected mailbox, whatever else is wanted of it.
 _OWN = frozenset((b"EXPUNGE", b"UID EXPUNGE", b"MOVE", b"UID MOVE", b"REPLACE", b"UID REPLACE"))
@@ -111,6 +119,7 @@ class Watch:
             return b""
         selected.withUIDs = True
         selected.tellsFlags = own or (group is not None and b"FLAGCHANGE" in group.events)
+        tellAnnotations(selected, group is not None and b"ANNOTATIONCHANGE" in group.events)
         if command is None and group is not None:
             mayExpunge = group.immediate
         view = selected.view
@@ -177,7 +186,8 @@ class Watch:
         self._known[info.mailboxId] = status
         if tell and not self._isSelected(info.mailboxId):
             items = [b"UIDVALIDITY", b"UIDNEXT", b"MESSAGES"]
-            if b"FLAGCHANGE" in events and b"HIGHESTMODSEQ" in session.registry.statusItems:
+            changes = not events.isdisjoint((b"FLAGCHANGE", *_ANNOTATION_EVENTS))
+            if changes and b"HIGHESTMODSEQ" in session.registry.statusItems:
                 items.append(b"HIGHESTMODSEQ")
             session.stream.write(await self._statusLine(info, items, opened, status))
 
@@ -232,14 +242,17 @@ class Watch:
         items: list[bytes] = []
         withModSeq = b"CONDSTORE" in self._session.enabled
         events = self._events(info)
-        flags = b"FLAGCHANGE" in events and status.highestModSeq != before.highestModSeq
+        flags = status.highestModSeq != before.highestModSeq and (
+            b"FLAGCHANGE" in events
+            or (b"ANNOTATIONCHANGE" in events and await _annotated(opened, before.highestModSeq))
+        )
         messages = (status.uidNext, status.messages) != (before.uidNext, before.messages)
         other = before.uidValidity and status.uidValidity != before.uidValidity
         if other or (flags and withModSeq):
             items.append(b"UIDVALIDITY")
         if messages:
             items += (b"UIDNEXT", b"MESSAGES")
-        if flags and status.unseen != before.unseen:
+        if flags and b"FLAGCHANGE" in events and status.unseen != before.unseen:
             items.append(b"UNSEEN")
         if withModSeq and (messages or flags):
             items.append(b"HIGHESTMODSEQ")
@@ -323,6 +336,15 @@ class Watch:
         return Listed(info, True, attributes)
 
 
+async def _annotated(mailbox: IMailbox, modSeq: int) -> bool:
+    """
+    @return: whether an annotation was changed since.
+    """
+    if not IAnnotatedMailbox.providedBy(mailbox):
+        return False
+    return bool(await IAnnotatedMailbox(mailbox).annotationChangesSince(modSeq))
+
+
 def _with(info: MailboxInfo, old: MailboxInfo, before: dict[str, MailboxInfo]) -> bool:
     """
     @return: whether it was renamed with a mailbox above it.
@@ -382,6 +404,8 @@ def _readEvents(
     if cursor.skipWord(b"NONE"):
         return frozenset(), ()
     known = {*_MESSAGE_EVENTS, *_MAILBOX_EVENTS}
+    if not IAnnotatedAccount.providedBy(session.theAccount()):
+        known.difference_update(_ANNOTATION_EVENTS)
     if IMetadataAccount.providedBy(session.theAccount()):
         known.update(_METADATA_EVENTS)
     events: set[bytes] = set()
@@ -404,10 +428,13 @@ def _readEvents(
         cursor.space()
     if enclosed:
         cursor.expect(b")")
+    changes = events.intersection((b"FLAGCHANGE", *_ANNOTATION_EVENTS))
     if (b"MESSAGENEW" in events) != (b"MESSAGEEXPUNGE" in events) or (
-        b"FLAGCHANGE" in events and b"MESSAGENEW" not in events
+        changes and b"MESSAGENEW" not in events
     ):
-        raise SyntaxProblem("MessageNew and MessageExpunge belong together, and to FlagChange")
+        raise SyntaxProblem(
+            "MessageNew and MessageExpunge belong together, and to FlagChange and AnnotationChange"
+        )
     if ofSelected and not events <= set(_MESSAGE_EVENTS):
         raise SyntaxProblem("Only message events of the selected mailbox")
     return frozenset(events), items
