@@ -177,8 +177,8 @@ def _annotations(random: Random) -> bytes:
 
 
 def _annotation(random: Random) -> bytes:
-    value = random.choice((b'"x"', b"NIL", b"{3+}\r\nabc"))
-    entry = random.choice((b"/comment", b"/altsubject", b"/vendor/x"))
+    value = random.choice((b'"x"', b"NIL", b"{3+}\r\nabc", b"~{3+}\r\na\0c"))
+    entry = random.choice((b"/comment", b"/altsubject", b"/vendor/x", b"/1/comment"))
     return b" (%b (value.%b %b))" % (entry, random.choice((b"priv", b"shared")), value)
 
 
@@ -393,6 +393,7 @@ def _create(random: Random) -> bytes:
 
 
 SELECT_PARAMETERS: dict[bytes, Make] = {
+    b"ANNOTATE": nothing,
     b"CONDSTORE": nothing,
     b"QRESYNC": _one(
         *(b" (1 1)", b" (1 5 1:9)", b" (1 3 1:9 (1,2 1,2))", b" (9 9)", b" (1 2 (1 1))"),

@@ -303,6 +303,9 @@ SELECTED: dict[str, tuple[Case, str]] = {
     "STORE deleted": (command(r"UID STORE 1 +FLAGS (\Deleted)"), "|t"),
     "STORE keyword": (command("STORE 1 FLAGS ($Forwarded)"), "|w"),
     "STORE flagged": (command(r"STORE 1 -FLAGS.SILENT (\Flagged)"), "|w"),
+    "STORE shared": (command('STORE 1 ANNOTATION (/comment (value.shared "x"))'), "|n"),
+    "STORE private": (command('STORE 1 ANNOTATION (/comment (value.priv "x"))'), ""),
+    "FETCH ANNOTATION": (command("FETCH 1 (ANNOTATION (/* value))"), ""),
     "EXPUNGE": (command("EXPUNGE"), "|e"),
     "UID EXPUNGE": (command("UID EXPUNGE 1"), "|e"),
     "MOVE": (command("MOVE 1 INBOX"), "|te"),
@@ -399,14 +402,17 @@ class MatrixTests(SharingTestCase):
             self.assertEqual("\\Seen" in self.flags()[0], "s" in rights, rights)
 
     def test_readWrite(self) -> None:
-        """SELECT says READ-WRITE if anything may be changed: i, e, s, w or t (§5.2)."""
+        """
+        SELECT says READ-WRITE if anything may be changed: i, e, s, w or t (§5.2), or n (RFC 5257
+        §3.4).
+        """
         for rights in self.sets:
             if "r" not in rights:
                 continue
             self.share(rights)
             client = self.server.login("bob")
             answer = client.send(f's SELECT "{ROOT}/Work"\r\n'.encode())
-            writing = bool(set(rights) & set("ieswt"))
+            writing = bool(set(rights) & set("ieswtn"))
             self.assertEqual(b"s OK [READ-WRITE]" in answer, writing, rights)
             self.assertEqual(b"s OK [READ-ONLY]" in answer, not writing, rights)
             permanent = re.search(rb"PERMANENTFLAGS \(([^)]*)\)", answer)

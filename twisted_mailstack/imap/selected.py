@@ -20,8 +20,8 @@ from twisted_mailstack.sharing.mailbox import scopeOf
 #: Ranges of UIDs in one VANISHED response.
 MAX_RANGES = 1000
 
-#: One of these rights, and SELECT says READ-WRITE (RFC 4314 §5.2).
-WRITING: Rights = frozenset("ieswt")
+#: One of these rights, and SELECT says READ-WRITE (RFC 4314 §5.2, RFC 5257 §3.4).
+WRITING: Rights = frozenset("ieswtn")
 
 
 class Selected:
