@@ -95,6 +95,12 @@ class NameServer:
             dns.Record_MX(preference, name or b"", TTL) for preference, name in exchangers
         ]
 
+    def txt(self, name: str, text: str) -> None:
+        """
+        A name with this text and nothing else.
+        """
+        self._records[name] = [dns.Record_TXT(text.encode("ascii"), ttl=TTL)]
+
     def alias(self, name: str, target: str) -> None:
         """
         A CNAME record.

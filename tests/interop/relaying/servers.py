@@ -18,6 +18,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from functools import cache
 from itertools import count
@@ -30,6 +31,9 @@ from twisted_mailstack.auth.passwords import hashPassword
 from twisted_mailstack.cli.context import Context
 from twisted_mailstack.config import load
 from twisted_mailstack.model.address import Address
+from twisted_mailstack.relay.records import RelayRecords
+from twisted_mailstack.relay.security import RECORDS_FILE
+from twisted_mailstack.relay.tlsrpt import reportPolicies
 
 #: Seconds to wait for what must happen.
 PATIENCE = 60.0
@@ -119,13 +123,15 @@ class MailHost(Server):
     @ivar address: where it listens for other servers.
     """
 
-    # It looks every half second for what is overdue, and mail may expire after seconds.
+    # It looks every half second for what is overdue, writes counters as often, and mail may expire
+    # after seconds.
     program = """
 from dataclasses import fields
 from twisted.scripts.twistd import run
 from twisted_mailstack.config import Configuration
 from twisted_mailstack.delivery import queue
-queue.LOOK = 0.5
+from twisted_mailstack.relay import tlsrpt
+queue.LOOK = tlsrpt.GATHER = 0.5
 for each in fields(Configuration):
     if each.name == "queueLifetime":
         each.metadata = {**each.metadata, "least": 1}
@@ -287,6 +293,32 @@ run()
         Wait until nothing waits any more.
         """
         waitFor(lambda: not self.count(), f"the queue of {self.name} is empty")
+
+    def tlsReport(self, domain: str) -> dict[str, tuple[int, int, list[str]]]:
+        """
+        Wait until it is noted how the TLS of a domain's servers was.
+
+        @return: by the type of policy (RFC 8460 §4.4): how many sessions kept to it, how many did
+            not, and why.
+        """
+
+        def look() -> list[dict[str, Any]]:
+            records = RelayRecords(self.data / RECORDS_FILE)
+            try:
+                sessions = records.sessions(str(datetime.now(UTC).date()))
+                found: list[dict[str, Any]] = reportPolicies(sessions).get(domain, [])
+                return found
+            finally:
+                records.close()
+
+        return {
+            each["policy"]["policy-type"]: (
+                each["summary"]["total-successful-session-count"],
+                each["summary"]["total-failure-session-count"],
+                sorted(it["result-type"] for it in each.get("failure-details", ())),
+            )
+            for each in waitFor(look, f"the TLS of {domain} is noted")
+        }
 
     def lines(self, *words: str) -> list[str]:
         """

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import hashlib
-import json
 import ssl
 from functools import cache
 from pathlib import Path
@@ -98,25 +97,6 @@ class DANETests(SynchronousTestCase):
         self.places = shared()
         self.a: MailHost = self.places.sender
 
-    def counted(self, domain: str) -> tuple[str, int, int]:
-        """
-        Wait until the counters of a domain are written.
-
-        @return: the type of policy, and how many sessions kept to it and how many did not.
-        """
-
-        def look() -> str:
-            return self.a.tool("tls-report", "--domain", domain, "today", status=None)
-
-        found = json.loads(waitFor(lambda: (out := look()).startswith("{") and out, "counters"))
-        (policy,) = found[domain]
-        summary = policy["summary"]
-        return (
-            policy["policy"]["policy-type"],
-            summary["total-successful-session-count"],
-            summary["total-failure-session-count"],
-        )
-
     def failed(self, domain: str, times: int = 2) -> str:
         """
         Wait until it was tried so often and in vain.
@@ -141,7 +121,7 @@ class DANETests(SynchronousTestCase):
         self.a.submit("alice@good.test", text("right"))
         (octets,) = self.places.taker.mail(1)
         self.assertIn(b" with ESMTPS ", b" ".join(octets.split()))
-        self.assertEqual(self.counted("good.test"), ("tlsa", 1, 0))
+        self.assertEqual(self.a.tlsReport("good.test"), {"tlsa": (1, 0, [])})
 
     def test_wrong(self) -> None:
         """
