@@ -100,6 +100,18 @@ def makeVerifier(scheme: str, password: bytes, iterations: int, salt: bytes) -> 
     return Verifier(iterations, salt, hashlib.new(algorithm, clientKey).digest(), serverKey)
 
 
+def saltFor(scheme: str, name: str) -> bytes:
+    """
+    A client is told one salt for its name, before it has shown which of the account's passwords it
+    has: so all of an account have the same. And so that it can't be told from that of a name that
+    isn't known, it is made of the name. That is no secret: everybody can ask for it.
+
+    @param name: the account's address.
+    """
+    text = f"{scheme}\0{name.casefold()}".encode("utf-8", "replace")
+    return hashlib.sha256(b"salt\0" + text).digest()[:SALT_OCTETS]
+
+
 def _keys(algorithm: str, salted: bytes) -> tuple[bytes, bytes]:
     return (
         hmac.digest(salted, b"Client Key", algorithm),
