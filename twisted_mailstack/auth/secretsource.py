@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from zope.interface import implementer
 
-from twisted_mailstack.auth.names import accountAddress
+from twisted_mailstack.auth.names import nameKey, parseLogin
 from twisted_mailstack.interfaces import IDirectory, ISecretSource
 from twisted_mailstack.model.records import StoredSecret
 from twisted_mailstack.sasl.scram import SCHEMES, Verifier, saltFor
@@ -44,7 +44,7 @@ class DirectorySecrets:
 
     async def secretsFor(self, name: bytes, scheme: str) -> Sequence[StoredSecret]:
         """See L{ISecretSource}."""
-        address = accountAddress(name, self._defaultDomain)
+        address = parseLogin(name, self._defaultDomain).actor
         record = None if address is None else await self._directory.findAccount(address)
         usable = record is not None and record.enabled
         # Asked for in any case, so that it takes as long.
@@ -57,8 +57,7 @@ class DirectorySecrets:
         ]
         if found:
             return found
-        text = str(address) if address is not None else name.decode("utf-8", "replace")
-        return [StoredSecret("", self._decoy(scheme, text))]
+        return [StoredSecret("", self._decoy(scheme, nameKey(name, self._defaultDomain)))]
 
     def _decoy(self, scheme: str, name: str) -> str:
         if scheme not in SCHEMES:
