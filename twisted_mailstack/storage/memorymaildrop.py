@@ -6,7 +6,6 @@ What the memory store keeps for POP3.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from secrets import token_hex
 
 from twisted_mailstack.model.records import MaildropSettings
 
@@ -18,9 +17,12 @@ class MemoryMaildrop:
     @ivar settings: what POP3 shows and does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str) -> None:
+        """
+        @param prefix: with what unique-ids begin, another in each account of an address.
+        """
         self.settings = MaildropSettings()
-        self._prefix = token_hex(6) + "."
+        self._prefix = prefix
         self._given: dict[str, str] = {}
 
     def uniqueIds(self, messageIds: Collection[str]) -> dict[str, str]:
