@@ -69,7 +69,7 @@ class LimitTests(SynchronousTestCase):
         """A response has one code: the other is in an untagged one."""
         client = self.server.select()
         *_, told, done = self.lines(client, b"STORE 1:* (UNCHANGEDSINCE 1) +FLAGS.SILENT (\\Seen)")
-        self.assertEqual(told, b"* OK [MESSAGELIMIT 1000 6] done in part")
+        self.assertEqual(told, b"* NO [MESSAGELIMIT 1000 6] done in part")
         self.assertTrue(done.startswith(b"a OK [MODIFIED 6:1005] "), done)
 
     def test_uidExpunge(self) -> None:
@@ -80,6 +80,29 @@ class LimitTests(SynchronousTestCase):
         *_, done = self.lines(client, b"UID EXPUNGE 1:*")
         self.assertEqual(done, b"a OK [MESSAGELIMIT 1000 6] UID EXPUNGE completed")
         self.assertEqual(self.lines(client, b"SEARCH ALL")[0], b"* SEARCH 1 2 3 4 5")
+
+    def test_searchKeys(self) -> None:
+        """
+        §3.2: UIDAFTER and UIDBEFORE go on from a UID, which needn't be there; they take no set.
+        """
+        client = self.server.login()
+        client.send(b"e ENABLE UIDONLY\r\ns SELECT INBOX\r\n")
+        for keys, found in (
+            (b"UIDAFTER 1003", b" ALL 1004:1005"),
+            (b"UIDBEFORE 3", b" ALL 1:2"),
+            (b"UIDBEFORE 1", b""),
+            (b"UIDAFTER 1005", b""),
+            (b"UIDAFTER 4294967295", b""),
+            (b"UIDAFTER 5 UIDBEFORE 8", b" ALL 6:7"),
+            (b"NOT UIDAFTER 1", b" ALL 1"),
+        ):
+            answer = self.lines(client, b"UID SEARCH RETURN (ALL) " + keys)
+            self.assertEqual(answer[0], b'* ESEARCH (TAG "a") UID' + found, keys)
+        for keys in (b"UIDAFTER", b"UIDAFTER 0", b"UIDBEFORE 1:2", b"UIDAFTER *", b"UIDBEFORE $"):
+            (done,) = self.lines(client, b"UID SEARCH " + keys)
+            self.assertTrue(done.startswith(b"a BAD "), keys)
+        (done,) = self.lines(client, b"UID SEARCH UIDBEFORE 4294967296")
+        self.assertTrue(done.startswith(b"a BAD "), done)
 
     def test_allOrNothing(self) -> None:
         """COPY and MOVE of too many do nothing."""

@@ -60,6 +60,7 @@ GIVEN: dict[str, tuple[list[str], str]] = {
     "BADCOMPARATOR": (['COMPARATOR "i;octet"'], "t NO"),
     "UNDEFINED-FILTER": (["SEARCH FILTER none"], "t NO"),
     "TOOSMALL": (["UIDBATCHES 10"], "t NO"),
+    "CLIENTBUG": (["UIDBATCHES 500 3:2"], "t BAD"),
     "ANNOTATIONS": (["SELECT INBOX"], "* OK"),
     "ANNOTATE TOOBIG": (
         [f"STORE 1 ANNOTATION (/comment (value.priv {{20000+}}\r\n{'x' * 20000}))"],

@@ -40,8 +40,8 @@ class BatchTests(SynchronousTestCase):
         assert match is not None, answer
         found = []
         for each in (match.group(1) or b"").split(b",") if match.group(1) else []:
-            first, _, last = each.partition(b":")
-            found.append((int(first), int(last or first)))
+            first, last = each.split(b":")
+            found.append((int(first), int(last)))
         return found
 
     def test_capability(self) -> None:
@@ -69,6 +69,12 @@ class BatchTests(SynchronousTestCase):
         self.assertEqual(self.batches("500 3:99"), whole[2:])
         self.assertEqual(self.batches("500 7:9"), [])
 
+    def test_single(self) -> None:
+        """A batch of one UID is a range as well: uid-range = (uniqueid ":" uniqueid)."""
+        self.server.deliver(mailbox="Sent")
+        self.client.send(b"s SELECT Sent\r\n")
+        self.assertEqual(self.batches("500"), [(1, 1)])
+
     def test_empty(self) -> None:
         """An empty mailbox has none."""
         self.client.send(b"s SELECT Sent\r\n")
@@ -78,7 +84,11 @@ class BatchTests(SynchronousTestCase):
         """Batches that are too small, and what doesn't follow the grammar."""
         answer = self.client.send(b"a UIDBATCHES 499\r\n")
         self.assertTrue(answer.startswith(b"a NO [TOOSMALL] "), answer)
-        for arguments in (b"", b" x", b" 500 ", b" 500 0:1", b" 500 1:2 3", b" 500 1,2", b" 500 *"):
+        answer = self.client.send(b"a UIDBATCHES 500 3:2\r\n")
+        self.assertTrue(answer.startswith(b"a BAD [CLIENTBUG] "), answer)
+        for arguments in (
+            *(b"", b" x", b" 500 ", b" 500 0:1", b" 500 1:2 3", b" 500 1,2", b" 500 *", b" 500 2"),
+        ):
             answer = self.client.send(b"a UIDBATCHES%b\r\n" % arguments)
             self.assertTrue(answer.startswith(b"a BAD "), answer)
 

@@ -13,6 +13,7 @@ from tests.imap.test_catenate import DRAFT
 from twisted_mailstack.auth.urls import URLAuthority
 from twisted_mailstack.imap.extensions import urlauth
 from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.flags import FlagOperation
 from twisted_mailstack.model.records import SMALL_MESSAGE
 from twisted_mailstack.testing.conversation import Conversation
 
@@ -173,6 +174,27 @@ class URLAuthTests(SynchronousTestCase):
         self.assertEqual(self.alice.send(b"a33 RESETKEY\r\n"), b"a33 OK All keys removed\r\n")
         self.assertIdentical(self.fetch(self.bob, urls[1]), None)
         self.assertRegex(self.alice.send(b"a RESETKEY missing\r\n"), rb"^a NO \[NONEXISTENT\] ")
+
+    def test_selected(self) -> None:
+        """§8: SELECT and EXAMINE tell the mechanisms that there are, where they are of use."""
+        for command in (b"SELECT INBOX", b"EXAMINE Sent"):
+            answer = self.alice.send(b"a %b\r\n" % command)
+            self.assertRegex(answer, rb"(?m)^\* OK \[URLMECH INTERNAL\] ")
+        self.assertNotIn(b"URLMECH", self.unauthorised())
+
+    def unauthorised(self) -> bytes:
+        """
+        @return: the answer to SELECT where nobody authorises URLs, and of another's mailbox.
+        """
+        inbox = now(self.server.account.openMailbox("INBOX"))
+        now(
+            self.server.store.sharing.change(
+                inbox.mailboxId, "bob@example.test", FlagOperation.REPLACE, frozenset("lr")
+            )
+        )
+        others = self.bob.send(b'a SELECT "Other Users/alice@example.test/INBOX"\r\n')
+        self.assertIn(b"a OK ", others)
+        return others + self.server.login().send(b"a SELECT INBOX\r\n")
 
     def test_notYours(self) -> None:
         """GENURLAUTH is for one's own mailboxes on this server, and for those that are there."""

@@ -579,7 +579,7 @@ class IMAPSession:
             limited, self._limited = self._limited, b""
             if limited and done.startswith(b"["):
                 # There is room for one response code only.
-                self.stream.write(b"* OK %bdone in part\r\n" % limited)
+                self.stream.write(b"* NO %bdone in part\r\n" % limited)
                 limited = b""
             self.stream.write(b"%b OK %b%b\r\n" % (_tag(text), limited, done))
             after, self.afterResponse = self.afterResponse, None

@@ -28,13 +28,14 @@ async def uidBatches(session: IMAPSession, cursor: Cursor) -> None:
     size = cursor.number()
     first, last = 1, 1 << 32
     if cursor.skip(b" "):
-        first = last = cursor.number()
-        if cursor.skip(b":"):
-            last = cursor.number()
-        first, last = min(first, last), max(first, last)
+        first = cursor.number()
+        cursor.expect(b":")
+        last = cursor.number()
         if not first:
             raise SyntaxProblem("Batches are counted from 1")
     cursor.end()
+    if first > last:
+        raise SyntaxProblem("The first batch comes first", imapCode="CLIENTBUG")
     if size < MIN_BATCH:
         raise MailError(f"A batch has at least {MIN_BATCH} messages", imapCode="TOOSMALL")
     uids = session.theSelected().view.uids
@@ -45,7 +46,7 @@ async def uidBatches(session: IMAPSession, cursor: Cursor) -> None:
         above = count - number * size
         high = uids[above - 1] if not number else uids[above] - 1
         low = uids[above - size] if above > size else 1
-        ranges.append(b"%d:%d" % (high, low) if high != low else b"%d" % high)
+        ranges.append(b"%d:%d" % (high, low))
     shown = b" " + b",".join(ranges) if ranges else b""
     session.stream.write(b"* UIDBATCHES (TAG %b)%b\r\n" % (string(tagOf(cursor)), shown))
 

@@ -13,6 +13,7 @@ from twisted_mailstack.errors import ConnectionClosed, MailError, SyntaxProblem
 from twisted_mailstack.imap.encode import string
 from twisted_mailstack.imap.extension import LOGGED_IN, Command, Extension
 from twisted_mailstack.imap.grammar import Cursor
+from twisted_mailstack.imap.selected import Selected
 from twisted_mailstack.imap.session import IMAPSession
 
 #: URLs of one command.
@@ -34,6 +35,13 @@ def _mechanism(cursor: Cursor) -> None:
     #   mechanism = "INTERNAL" / 1*(ALPHA / DIGIT / "-" / ".")
     if cursor.atom().upper() != b"INTERNAL":
         raise MailError("INTERNAL is the only mechanism", imapCode="URLMECH INTERNAL")
+
+
+def mechanisms(session: IMAPSession, selected: Selected) -> bytes:
+    """RFC 4467 §8, for SELECT and EXAMINE: only one's own mailboxes have keys."""
+    if session.urls is None or selected.rights is not None:
+        return b""
+    return b"* OK [URLMECH INTERNAL] Mechanisms for URLs\r\n"
 
 
 async def generate(session: IMAPSession, cursor: Cursor) -> None:
@@ -119,5 +127,6 @@ EXTENSION = Extension(
         Command(b"RESETKEY", LOGGED_IN, reset),
         Command(b"URLFETCH", LOGGED_IN, fetch),
     ),
+    selectResponse=mechanisms,
 )
 URL_PARTIAL = Extension(b"URL-PARTIAL", 5550)
