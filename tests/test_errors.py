@@ -20,7 +20,7 @@ IMAP_CODES = {
     *("PRIVACYREQUIRED", "TOOBIG", "UNAVAILABLE"),
 }
 #: RFC 2449 §8, RFC 3206.
-POP3_CODES = {"AUTH", "IN-USE", "SYS/TEMP", "SYS/PERM"}
+POP3_CODES = {"AUTH", "IN-USE", "LOGIN-DELAY", "SYS/TEMP", "SYS/PERM"}
 
 
 def kinds() -> Iterator[type[MailError]]:

@@ -50,7 +50,13 @@ LAYERS: tuple[tuple[str, float, str], ...] = (
                 ("results", 4),
                 ("sources", 4),
             ),
-            *(("maildrop", 4), ("commands", 5), ("extensions", 5), ("registry", 5.5)),
+            *(
+                ("maildrop", 4),
+                ("surrogate", 4),
+                ("commands", 5),
+                ("extensions", 5),
+                ("registry", 5.5),
+            ),
             *(("client", 6), ("server", 6), ("lmtp", 6)),
         )
     ),

@@ -177,6 +177,16 @@ class MaildropLocked(MailError):
     text = "The maildrop is in use"
 
 
+class LoginTooSoon(MailError):
+    """The account has to wait between two logins (RFC 2449 §8.1.1 LOGIN-DELAY)."""
+
+    smtpCode = 450
+    enhancedStatus = "4.7.0"
+    imapCode = "LIMIT"
+    pop3Code = "LOGIN-DELAY"
+    text = "Too soon after the last login, wait a while"
+
+
 class AuthenticationFailed(MailError):
     """Unknown name or wrong password; never says which."""
 

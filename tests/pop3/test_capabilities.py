@@ -7,7 +7,10 @@ from __future__ import annotations
 from tests.pop3.support import POP3TestCase, Server, multiLine
 from twisted_mailstack.testing.conversation import Conversation
 
-ALWAYS = ["TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "EXPIRE NEVER"]
+ALWAYS = [
+    *("TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "EXPIRE NEVER"),
+    *("UTF8 USER", "LANG"),
+]
 PASSWORDS = ["USER", "SASL PLAIN LOGIN"]
 
 
@@ -69,10 +72,27 @@ class CAPATests(POP3TestCase):
         self.assertCapabilities(self.server.connect(), "USER")
 
     def test_noTwoWays(self) -> None:
-        """APOP isn't offered: no timestamp in the greeting, no command (RFC 2449 §6)."""
+        """APOP isn't offered by itself: no timestamp in the greeting (RFC 2449 §6)."""
         client = self.server.connect()
         self.assertNotIn(b"<", client.wire.take())
-        self.assertEqual(client.send(b"APOP alice 0\r\n"), b"-ERR Unknown command\r\n")
+        self.assertEqual(client.send(b"APOP alice 0\r\n"), b"-ERR APOP is not available\r\n")
+
+    def test_loginDelay(self) -> None:
+        """Announced where it is enforced, in both states (RFC 2449 §6.5)."""
+        server = Server(loginDelay=30)
+        self.assertNotIn("LOGIN-DELAY 30", self.capabilities(server.connect()))
+        server.options["memory"] = server.store.memory
+        self.assertIn("LOGIN-DELAY 30", self.capabilities(server.connect()))
+        server.options["now"] = server.store.now
+        self.assertIn("LOGIN-DELAY 30", self.capabilities(server.login()))
+
+    def test_expire(self) -> None:
+        """What the operator says of the policy (RFC 2449 §6.7)."""
+        for days in (0, 1, 30):
+            server = Server(expireDays=days)
+            for client in (server.connect(), server.login()):
+                self.assertIn(f"EXPIRE {days}", self.capabilities(client))
+                client.disconnect()
 
     def test_form(self) -> None:
         """Each line is at most 512 octets of visible ASCII and single spaces (RFC 2449 §3)."""

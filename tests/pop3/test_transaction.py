@@ -9,8 +9,8 @@ from twisted_mailstack.errors import OverQuota, SessionEnded, StoreDamaged, Temp
 from twisted_mailstack.model.flags import SEEN
 from twisted_mailstack.model.records import Attribute
 from twisted_mailstack.model.sequence import NumberSet
-from twisted_mailstack.pop3.commands import transaction
-from twisted_mailstack.pop3.commands.transaction import WINDOW
+from twisted_mailstack.pop3 import surrogate
+from twisted_mailstack.pop3.surrogate import WINDOW
 from twisted_mailstack.storage.memory import MemoryContent
 from twisted_mailstack.testing.conversation import Conversation
 
@@ -180,20 +180,22 @@ class CommandTests(TransactionTestCase):
 
     def test_uidl(self) -> None:
         """A unique-id for each message that isn't deleted, or for one (§7)."""
-        validity = now(self.server.inbox().status()).uidValidity
+        rows = now(self.server.inbox().fetch(NumberSet.of([1, 2]), (Attribute.MESSAGE_ID,)))
+        found = now(self.server.inbox().account.uniqueIds([row[1] for row in rows]))
+        first, second = found.values()
         self.check(f"""
             C: UIDL
             S: +OK unique-ids follow
-            S: 1 {validity}.1
-            S: 2 {validity}.2
+            S: 1 {first}
+            S: 2 {second}
             S: .
             C: UIDL 2
-            S: +OK 2 {validity}.2
+            S: +OK 2 {second}
             C: DELE 1
             S: +OK message 1 deleted
             C: UIDL
             S: +OK unique-ids follow
-            S: 2 {validity}.2
+            S: 2 {second}
             S: .
             C: UIDL 3
             S: -ERR No such message
@@ -276,7 +278,7 @@ class RETRTests(TransactionTestCase):
         """However a message is cut while it is sent, the same octets come."""
         self.again(*self.MESSAGES)
         for window in (1, 2, 3, 5, 4096):
-            self.patch(transaction, "WINDOW", window)
+            self.patch(surrogate, "WINDOW", window)
             for number, message in enumerate(self.MESSAGES, 1):
                 ending = b"" if message.endswith(b"\r\n") or not message else b"\r\n"
                 self.assertEqual(self.retrieve(number), message + ending)
@@ -411,7 +413,7 @@ class TOPTests(TransactionTestCase):
         header = b"Subject: x\r\nTo: y\r\n\r\n"
         self.again(header + b"".join(body))
         for window in (*range(1, 9), len(header) - 1, len(header), len(header) + 1):
-            self.patch(transaction, "WINDOW", window)
+            self.patch(surrogate, "WINDOW", window)
             for lines in range(7):
                 self.assertEqual(self.top(lines), header + b"".join(body[:lines]), (window, lines))
 
@@ -509,7 +511,7 @@ class FailureTests(TransactionTestCase):
         response half sent ends the connection; only a QUIT that said +OK has deleted.
         """
         script = b"LIST\r\nUIDL\r\nRETR 1\r\nTOP 2 0\r\nDELE 1\r\nDELE 2\r\nQUIT\r\n"
-        self.patch(transaction, "WINDOW", 10)
+        self.patch(surrogate, "WINDOW", 10)
         defects = 0
         for error in (TemporaryFailure, lambda: RuntimeError("defect")):
             for at in range(100):
@@ -560,7 +562,7 @@ class FailureTests(TransactionTestCase):
         """
         for error, logged in ((StoreDamaged, 0), (lambda: OSError(5, "I/O"), 1)):
             self.again(HEADER + b"abc\r\ndef\r\n")
-            self.patch(transaction, "WINDOW", 19)
+            self.patch(surrogate, "WINDOW", 19)
             self.server.gate.error, self.server.gate.failAt = error, 2
             said = self.client.send(b"RETR 1\r\nNOOP\r\nQUIT\r\n")
             self.server.gate.failAt = None

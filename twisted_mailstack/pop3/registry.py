@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted_mailstack.pop3.commands import authorization, transaction
 from twisted_mailstack.pop3.extension import Command, Extension
-from twisted_mailstack.pop3.extensions import auth, capabilities, stls
+from twisted_mailstack.pop3.extensions import auth, capabilities, language, stls, utf8
 
 COMMANDS: tuple[Command, ...] = (
     *authorization.COMMANDS,
@@ -23,6 +23,9 @@ EXTENSIONS: tuple[Extension, ...] = (
     capabilities.PIPELINING,
     capabilities.RESP_CODES,
     capabilities.AUTH_RESP_CODE,
+    capabilities.LOGIN_DELAY,
     capabilities.EXPIRE,
+    utf8.EXTENSION,
+    language.EXTENSION,
     capabilities.IMPLEMENTATION,
 )

@@ -5,13 +5,14 @@ The POP3 server's factory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import time
 from typing import Any
 
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
-from twisted_mailstack.interfaces import IServerMechanism
+from twisted_mailstack.interfaces import IKeyedMemory, ISecretSource, IServerMechanism
 from twisted_mailstack.net.protocol import MailFactory
 from twisted_mailstack.pop3.extension import Extension
 from twisted_mailstack.pop3.registry import COMMANDS, EXTENSIONS
@@ -35,18 +36,32 @@ class POP3Factory(MailFactory):
         extensions: Sequence[Extension] = EXTENSIONS,
         tls: IOpenSSLServerConnectionCreator | None = None,
         service: str = "pop3",
+        secrets: ISecretSource | None = None,
+        memory: IKeyedMemory | None = None,
+        now: Callable[[], float] = time,
         **limits: Any,
     ) -> None:
         """
         @param portal: its realm gives L{IAccount<twisted_mailstack.interfaces.IAccount>} avatars.
         @param tls: for STLS; C{None}: it isn't offered.
         @param service: its name, for logs.
+        @param secrets: for APOP (RFC 1939 §7), which needs passwords that are stored in plain;
+            C{None}: it isn't offered.
+        @param memory: where the time of logins is kept, for C{settings.loginDelay}; C{None}: nobody
+            has to wait.
+        @param now: seconds since 1970, as C{memory} has them.
         @param limits: as of L{MailFactory}.
         """
         registry = Registry(COMMANDS, extensions)
 
         async def serve(stream: Stream) -> None:
-            await POP3Session(stream, settings, registry, portal, mechanisms, tls is not None).run()
+            session = POP3Session(
+                *(stream, settings, registry, portal, mechanisms, tls is not None),
+                secrets=secrets,
+                memory=memory,
+                now=now,
+            )
+            await session.run()
 
         super().__init__(
             serve,

@@ -6,8 +6,10 @@ tables of L{Registry}; errors become C{-ERR} here and only here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from secrets import randbits
+from time import time
 
 from twisted.cred.portal import Portal
 from twisted.logger import Logger
@@ -16,13 +18,19 @@ from twisted_mailstack.auth.login import Login
 from twisted_mailstack.errors import (
     ConnectionClosed,
     LimitExceeded,
+    LoginTooSoon,
     MailError,
     PlaintextInjected,
     SessionEnded,
     SyntaxProblem,
     TemporaryFailure,
 )
-from twisted_mailstack.interfaces import IServerMechanism
+from twisted_mailstack.interfaces import (
+    IAccount,
+    IKeyedMemory,
+    ISecretSource,
+    IServerMechanism,
+)
 from twisted_mailstack.pop3.extension import Command, Extension, State
 from twisted_mailstack.pop3.maildrop import Maildrop
 from twisted_mailstack.wire.stream import Stream
@@ -38,6 +46,10 @@ class POP3Settings:
     @ivar maxErrors: commands that may be wrong before the session is closed.
     @ivar maxLoginFailures: before the session is closed.
     @ivar allowPlaintextAuth: passwords without TLS, for loopback only.
+    @ivar loginDelay: seconds that an account has to wait between two logins (RFC 2449 §6.5); 0 for
+        none.
+    @ivar expireDays: after how many days the operator's policy may delete messages (RFC 2449 §6.7);
+        C{None} for never. It is only announced.
     """
 
     hostname: str
@@ -46,10 +58,14 @@ class POP3Settings:
     maxErrors: int = 20
     maxLoginFailures: int = 3
     allowPlaintextAuth: bool = False
+    loginDelay: int = 0
+    expireDays: int | None = None
 
     def __post_init__(self) -> None:
         if self.timeout < 600:
             raise ValueError("timeout must be at least 600 seconds (RFC 1939 §3)")
+        if self.loginDelay < 0 or (self.expireDays or 0) < 0:
+            raise ValueError("neither loginDelay nor expireDays is negative (RFC 2449 §6)")
 
 
 class Registry:
@@ -86,6 +102,8 @@ class POP3Session:
     @ivar state: which commands may be given.
     @ivar user: what USER said.
     @ivar maildrop: once logged in.
+    @ivar timestamp: that of the greeting, C{b""} where no APOP is possible (RFC 1939 §7).
+    @ivar utf8: whether the client said UTF8 (RFC 6856 §2.1).
     @ivar closing: set to end the session after this command.
     @ivar retrieved: messages sent whole; C{removed}: deleted at the end.
     """
@@ -100,7 +118,16 @@ class POP3Session:
         portal: Portal,
         mechanisms: Sequence[IServerMechanism],
         hasTLS: bool,
+        *,
+        secrets: ISecretSource | None = None,
+        memory: IKeyedMemory | None = None,
+        now: Callable[[], float] = time,
     ) -> None:
+        """
+        @param secrets: for APOP; C{None}: it isn't there.
+        @param memory: knows of earlier logins; C{None}: there is no delay between them.
+        @param now: seconds since 1970, as C{memory} has them.
+        """
         self.stream = stream
         self.settings = settings
         self.registry = registry
@@ -110,6 +137,14 @@ class POP3Session:
         self.state = State.AUTHORIZATION
         self.user: bytes | None = None
         self.maildrop: Maildrop | None = None
+        self.secrets = secrets
+        self.timestamp = b""
+        if secrets is not None:
+            #   "in the form of a msg-id", another for each connection
+            self.timestamp = b"<%d.%d@%b>" % (randbits(64), now(), settings.hostname.encode())
+        self.utf8 = False
+        self._memory = memory
+        self._now = now
         self.closing = False
         self.retrieved = 0
         self.removed = 0
@@ -122,6 +157,11 @@ class POP3Session:
         """Whether a password may be sent now."""
         return self.stream.info.secure or self.settings.allowPlaintextAuth
 
+    @property
+    def loginDelay(self) -> int:
+        """Seconds between two logins of an account."""
+        return 0 if self._memory is None else self.settings.loginDelay
+
     async def run(self) -> None:
         """
         Serve the connection to its end.
@@ -129,7 +169,8 @@ class POP3Session:
         stream = self.stream
         stream.timeout = self.settings.loginTimeout
         # The host's name comes last: a text that began with its bracket were a response code.
-        self.ok(b"POP3 ready at %b" % self.settings.hostname.encode())
+        hostname = self.settings.hostname.encode()
+        self.ok(b"POP3 ready %b" % (self.timestamp or b"at " + hostname))
         try:
             while not self.closing:
                 await self._command()
@@ -205,18 +246,34 @@ class POP3Session:
 
         @raise AuthenticationFailed: after a delay.
         @raise MaildropLocked: if another session has the maildrop.
+        @raise LoginTooSoon: if the account has to wait.
         """
         self.user = None
         account = await self.login.attempt(credentials, mechanism, self.stream.info)
         try:
-            self.maildrop = await Maildrop.open(account)
+            maildrop = await Maildrop.open(account)
+            try:
+                await self._noteLogin(account)
+            except BaseException:
+                maildrop.release()
+                raise
         except BaseException:
             self.login.logOut()
             raise
+        self.maildrop = maildrop
         self.state = State.TRANSACTION
         self._who = str(account.address)
         self.stream.timeout = self.settings.timeout
         self.ok(b"%d messages, %d octets" % (self.maildrop.count, self.maildrop.size))
+
+    async def _noteLogin(self, account: IAccount) -> None:
+        # One step, so that of two at the same time one is refused, in whatever processes they are.
+        if not self.loginDelay or self._memory is None:
+            return
+        key, ours = f"pop3:{account.accountId}", randbits(52)
+        entry = (key, ours, int(self._now()) + self.loginDelay)
+        if (await self._memory.introduce([entry]))[key] != ours:
+            raise LoginTooSoon()
 
     def forget(self) -> None:
         """

@@ -9,17 +9,13 @@ from twisted_mailstack.errors import (
     ConnectionClosed,
     MailError,
     SessionEnded,
-    StoreDamaged,
     SyntaxProblem,
 )
-from twisted_mailstack.interfaces import IMessageContent
 from twisted_mailstack.pop3.encode import MultiLine
 from twisted_mailstack.pop3.extension import Command, State
 from twisted_mailstack.pop3.maildrop import Maildrop
 from twisted_mailstack.pop3.session import POP3Session
-
-#: Octets of a message held in memory while it is sent.
-WINDOW = 128 * 1024
+from twisted_mailstack.pop3.surrogate import Text, textOf
 
 
 def _maildrop(session: POP3Session) -> Maildrop:
@@ -50,18 +46,19 @@ async def uidl(session: POP3Session, message: bytes | None = None) -> None:
     maildrop = _maildrop(session)
     if message is not None:
         number = maildrop.number(message)
-        session.ok(b"%d %b" % (number, maildrop.uniqueId(number)))
+        session.ok(b"%d %b" % (number, (await maildrop.uniqueIds())[number - 1]))
         return
+    uniqueIds = await maildrop.uniqueIds()
     session.ok(b"unique-ids follow")
-    lines = [b"%d %b\r\n" % (n, maildrop.uniqueId(n)) for n in maildrop.numbers()]
+    lines = [b"%d %b\r\n" % (n, uniqueIds[n - 1]) for n in maildrop.numbers()]
     session.stream.write(b"".join(lines) + b".\r\n")
 
 
 async def retr(session: POP3Session, message: bytes) -> None:
     """RFC 1939 §5."""
     maildrop = _maildrop(session)
-    content = await maildrop.openMessage(maildrop.number(message))
-    await _send(session, content, b"%d octets" % content.size, None)
+    text = await textOf(await maildrop.openMessage(maildrop.number(message)), session.utf8)
+    await _send(session, text, b"%d octets" % text.size, None)
     session.retrieved += 1
 
 
@@ -72,16 +69,15 @@ async def top(session: POP3Session, message: bytes, lines: bytes) -> None:
     if not lines.isdigit():
         raise SyntaxProblem("A number of lines is needed")
     content = await maildrop.openMessage(number)
-    await _send(session, content, b"top of message follows", int(lines))
+    text = await textOf(content, session.utf8, onlyHeader=not int(lines))
+    await _send(session, text, b"top of message follows", int(lines))
 
 
-async def _send(
-    session: POP3Session, content: IMessageContent, response: bytes, lines: int | None
-) -> None:
+async def _send(session: POP3Session, content: Text, response: bytes, lines: int | None) -> None:
     # Sends all, or the header, which ends at bodyOffset, and so many lines behind it.
     stream = session.stream
     text = MultiLine()
-    bodyOffset = content.structure.bodyOffset
+    bodyOffset = content.bodyOffset
     end = bodyOffset if lines == 0 else content.size
     # If it can't be read at all there is an error to be told; that isn't possible later.
     data = await _read(content, 0, end)
@@ -109,13 +105,10 @@ async def _send(
     stream.write(text.finish())
 
 
-async def _read(content: IMessageContent, offset: int, end: int) -> bytes:
+async def _read(content: Text, offset: int, end: int) -> bytes:
     if offset >= end:
         return b""
-    data = await content.read(offset, min(WINDOW, end - offset))
-    if not data:
-        raise StoreDamaged()
-    return data
+    return await content.read(offset, end)
 
 
 def _lines(data: bytes, at: int, lines: int) -> tuple[int, int]:

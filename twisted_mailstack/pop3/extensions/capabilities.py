@@ -19,14 +19,25 @@ def _implementation(session: POP3Session) -> bytes | None:
     return b"IMPLEMENTATION twisted_mailstack" if session.state is State.TRANSACTION else None
 
 
+def _loginDelay(session: POP3Session) -> bytes | None:
+    return b"LOGIN-DELAY %d" % session.loginDelay if session.loginDelay else None
+
+
+def _expire(session: POP3Session) -> bytes | None:
+    # The server itself never deletes of its own accord.
+    days = session.settings.expireDays
+    return b"EXPIRE NEVER" if days is None else b"EXPIRE %d" % days
+
+
 TOP = Extension(always(b"TOP"), 2449)
 UIDL = Extension(always(b"UIDL"), 2449)
 USER = Extension(_user, 2449)
 PIPELINING = Extension(always(b"PIPELINING"), 2449)
-#: [IN-USE], and that every response may begin with a code (RFC 2449 §8).
+#: [IN-USE] and [LOGIN-DELAY], and that every response may begin with a code (RFC 2449 §8).
 RESP_CODES = Extension(always(b"RESP-CODES"), 2449)
 #: [AUTH], [SYS/TEMP] and [SYS/PERM] (RFC 3206).
 AUTH_RESP_CODE = Extension(always(b"AUTH-RESP-CODE"), 3206)
-#: The server never deletes of its own accord.
-EXPIRE = Extension(always(b"EXPIRE NEVER"), 2449)
+#: The same for all accounts, so in both states.
+LOGIN_DELAY = Extension(_loginDelay, 2449)
+EXPIRE = Extension(_expire, 2449)
 IMPLEMENTATION = Extension(_implementation, 2449)

@@ -20,6 +20,9 @@ async def stls(session: POP3Session) -> None:
         raise MailError("TLS is active already")
     if not session.hasTLS:
         raise MailError("TLS is not available")
+    if session.utf8:
+        # RFC 6856 §2.1: "Clients MUST NOT issue the STLS command after issuing UTF8".
+        raise MailError("Too late: UTF8 was said")
     session.ok(b"begin TLS")
     session.stream.startTLS()
     session.forget()
