@@ -56,6 +56,7 @@ from twisted_mailstack.model.records import (
     Damage,
     DomainRecord,
     Envelope,
+    LoginRecord,
     MailboxInfo,
     MailboxStatus,
     MaildropSettings,
@@ -1150,6 +1151,32 @@ class IKeyedMemory(Interface):
         Add to numbers; those that aren't there were 0. The later one of the times holds.
 
         @return: the numbers of all these keys now.
+        """
+
+
+class ILoginRecordingStore(IMailStore):
+    """
+    Optional: a store that keeps which logins there were lately.
+    """
+
+    logins: ILoginHistory = Attribute("They.")
+
+
+class ILoginHistory(Interface):
+    """
+    The latest logins, right and wrong: C{model.records.KEPT_LOGINS} of each account, and
+    C{KEPT_STRAY_LOGINS} of all names that nobody has. They go with their accounts.
+    """
+
+    def record(records: Sequence[LoginRecord]) -> Awaitable[None]:
+        """
+        Keep them, in the order in which they were. Those of accounts that aren't there are not.
+        """
+
+    def recent(accountId: str | None, limit: int) -> Awaitable[Sequence[LoginRecord]]:
+        """
+        @param accountId: C{None} for those of names that nobody has.
+        @return: the latest ones first, so many at most.
         """
 
 

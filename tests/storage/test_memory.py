@@ -59,6 +59,10 @@ class MemoryCredentialsTests(MemoryStore, contracts.CredentialsContract, Synchro
     """Who may log in."""
 
 
+class MemoryLoginHistoryTests(MemoryStore, contracts.LoginHistoryContract, SynchronousTestCase):
+    """Recent logins."""
+
+
 class MemoryStoreTests(MemoryStore, contracts.StoreContract, SynchronousTestCase):
     """The store."""
 

@@ -65,6 +65,10 @@ class SQLCredentialsTests(SQLStore, contracts.CredentialsContract, SynchronousTe
     """Who may log in."""
 
 
+class SQLLoginHistoryTests(SQLStore, contracts.LoginHistoryContract, SynchronousTestCase):
+    """Recent logins."""
+
+
 class SQLStoreTests(SQLStore, contracts.StoreContract, SynchronousTestCase):
     """The store."""
 

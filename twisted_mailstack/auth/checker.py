@@ -5,74 +5,173 @@ The checker (twisted.cred) for the accounts of a store: names are addresses.
 
 from __future__ import annotations
 
-from unicodedata import normalize
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_mailstack.errors import SyntaxProblem
-from twisted_mailstack.interfaces import IDirectory, IPasswordHasher
-from twisted_mailstack.model.address import Address, foldLocalPart
-from twisted_mailstack.model.records import PASSWORD
+from twisted_mailstack.auth.names import LoginName, parseLogin
+from twisted_mailstack.auth.onetime import DIGITS, OneTimeCodes
+from twisted_mailstack.auth.policy import Proof
+from twisted_mailstack.auth.schemes import OURS, SCRAM, chooseSecret, isAppPassword, isCurrent
+from twisted_mailstack.errors import MailError
+from twisted_mailstack.interfaces import IDirectory, IDirectoryAdmin, IPasswordHasher
+from twisted_mailstack.model.records import PASSWORD, AccountPolicy, AccountRecord, Credential
+from twisted_mailstack.sasl.credentials import IProvenIdentity
+
+MakeSecrets = Callable[[bytes], Awaitable[Mapping[str, str]]]
 
 
 @implementer(ICredentialsChecker)
 class DirectoryChecker:
     """
-    Checks passwords against a directory's accounts.
+    Checks passwords against a directory's accounts, and finds the accounts of those whom their
+    mechanism has verified. Each attempt with a password computes one hash, whatever is wrong.
     """
 
-    credentialInterfaces = (IUsernamePassword,)
+    log = Logger()
+    credentialInterfaces = (IUsernamePassword, IProvenIdentity)
 
     def __init__(
-        self, directory: IDirectory, hasher: IPasswordHasher, defaultDomain: str | None = None
+        self,
+        directory: IDirectory,
+        hasher: IPasswordHasher,
+        defaultDomain: str | None = None,
+        *,
+        codes: OneTimeCodes | None = None,
+        makeSecrets: MakeSecrets | None = None,
+        schemes: Sequence[str] = (OURS,),
     ) -> None:
         """
         @param defaultDomain: of names without C{@}; C{None}: they are unknown.
+        @param codes: checks one-time codes; C{None}: main passwords that need one are of no use.
+        @param makeSecrets: makes of a password what is kept of a new one: who logs in with one
+            that is kept in another way has it made anew. C{None}: it stays.
+        @param schemes: that it makes.
         """
         self._directory = directory
         self._hasher = hasher
         self._defaultDomain = defaultDomain
+        self._codes = codes
+        self._makeSecrets = makeSecrets
+        self._schemes = schemes
 
-    def requestAvatarId(self, credentials: IUsernamePassword) -> Deferred[bytes | tuple[()]]:
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         """
+        @param credentials: gets a L{Proof} as its C{proof}. What it has as C{origin} is told to the
+            hasher.
         @return: the accountId. Fails with UnauthorizedLogin whatever is wrong: an unknown name, a
             disabled account and a wrong password look alike and take equally long.
         """
         return Deferred.fromCoroutine(self._check(credentials))
 
-    async def _check(self, credentials: IUsernamePassword) -> bytes | tuple[()]:
-        record = None
-        address = self._address(credentials.username)
-        if address is not None:
-            record = await self._directory.findAccount(address)
-        usable = record is not None and record.enabled
-        hashed = None
-        if record is not None and usable:
-            for each in await self._directory.findCredentials(record.accountId):
-                if each.kind == PASSWORD:
-                    hashed = each.secrets.get("argon2id")
-        right = await self._hasher.verify(hashed, credentials.password)
+    async def _check(self, credentials: Any) -> bytes | tuple[()]:
         identity = getattr(credentials, "authorizationIdentity", None)
-        if right and record is not None:
-            # RFC 4616 §2: whom to act as; here everybody is only themselves.
-            if identity is None or _key(self._address(identity)) == _key(record.address):
-                return record.accountId.encode("ascii")
-        raise UnauthorizedLogin()
+        name = parseLogin(credentials.username, self._defaultDomain, identity)
+        actor = await self._usable(name.actor)
+        found = policy = None
+        if actor is not None:
+            found = await self._directory.findCredentials(actor.accountId)
+            policy = await self._directory.findPolicy(actor.accountId)
+        if IProvenIdentity.providedBy(credentials):
+            proof = _proven(credentials.credentialId, found or ())
+        else:
+            origin = getattr(credentials, "origin", "")
+            proof = await self._verify(actor, policy, found or (), credentials.password, origin)
+        if proof is None or actor is None or policy is None:
+            raise UnauthorizedLogin()
+        account = await self._acting(name, actor, policy)
+        if account.accountId != actor.accountId:
+            proof = proof._replace(actor=actor.accountId)
+        credentials.proof = proof
+        return account.accountId.encode("ascii")
 
-    def _address(self, name: bytes) -> Address | None:
-        try:
-            text = normalize("NFC", name.decode("utf-8"))
-            if "@" not in text and self._defaultDomain is not None:
-                text = f"{text}@{self._defaultDomain}"
-            return Address.parse(text)
-        except (UnicodeDecodeError, SyntaxProblem):
+    async def _usable(self, address: Any) -> AccountRecord | None:
+        record = await self._directory.findAccount(address) if address is not None else None
+        return record if record is not None and record.enabled else None
+
+    async def _acting(
+        self, name: LoginName, actor: AccountRecord, policy: AccountPolicy
+    ) -> AccountRecord:
+        # RFC 4616 §2: whom to act as. Everybody is only themselves, but for masters.
+        account = await self._usable(name.account)
+        if account is None:
+            raise UnauthorizedLogin()
+        if account.accountId != actor.accountId:
+            other = await self._directory.findPolicy(account.accountId)
+            if not policy.master or other.master:
+                raise UnauthorizedLogin()
+        return account
+
+    async def _verify(
+        self,
+        actor: AccountRecord | None,
+        policy: AccountPolicy | None,
+        found: Any,
+        password: bytes,
+        origin: str,
+    ) -> Proof | None:
+        main: Credential | None = None
+        for each in found:
+            if each.kind == PASSWORD:
+                main = each
+            elif isAppPassword(password, each.secrets):
+                return Proof(each)
+        code = None
+        if policy is not None and policy.totp is not None:
+            # The code is behind the password.
+            password, code = password[:-DIGITS], password[-DIGITS:]
+        chosen = chooseSecret(main.secrets) if main is not None else None
+        hashed = None
+        if chosen is not None:
+            scheme, text = chosen
+            hashed = text if scheme == OURS else f"{{{scheme.upper()}}}{text}"
+        right = await self._verifyHash(hashed, password, origin)
+        if not right or main is None or actor is None or policy is None:
             return None
+        if policy.totp is not None:
+            if self._codes is None or code is None:
+                return None
+            if not await self._codes.use(actor.accountId, policy.totp, code):
+                return None
+        self._renew(main, password)
+        return Proof(main, policy.totp is not None)
+
+    async def _verifyHash(self, hashed: str | None, password: bytes, origin: str) -> bool:
+        if origin:
+            return await self._hasher.verify(hashed, password, origin)
+        return await self._hasher.verify(hashed, password)
+
+    def _renew(self, main: Credential, password: bytes) -> None:
+        if self._makeSecrets is None or not IDirectoryAdmin.providedBy(self._directory):
+            return
+        if not isCurrent(main.secrets) or not set(self._schemes) <= set(main.secrets):
+            # Nobody waits for it, and what fails is tried again at the next login.
+            ensureDeferred(self._makeAnew(main, password, self._makeSecrets)).addErrback(
+                lambda failure: failure.trap(MailError)
+            ).addErrback(lambda failure: self.log.failure("a password can't be renewed", failure))
+
+    async def _makeAnew(self, main: Credential, password: bytes, make: MakeSecrets) -> None:
+        # A plain one that came from elsewhere was nobody's choice; beside a hash it was.
+        kept = {
+            scheme: text
+            for scheme, text in main.secrets.items()
+            if scheme in SCRAM or (scheme == "plain" and OURS in main.secrets)
+        }
+        directory: Any = self._directory
+        await directory.changeSecrets(main.credentialId, {**kept, **await make(password)})
 
 
-def _key(address: Address | None) -> tuple[str, str] | None:
-    # What makes two addresses of ours the same.
-    return None if address is None else (foldLocalPart(address.localPart), address.domain)
+def _proven(credentialId: str | None, found: Any) -> Proof | None:
+    if credentialId is None:
+        return Proof()
+    for each in found:
+        if each.credentialId == credentialId:
+            return Proof(each)
+    # It was taken away meanwhile.
+    return None

@@ -1,7 +1,8 @@
 # -*- test-case-name: tests.auth.test_login -*-
 """
-Logging in, the same for every protocol: cred's answers as MailErrors, growing delays after
-failures, and a line in the log for each.
+Logging in, the same for every protocol: cred's answers as MailErrors, the portal's policy asked
+where it has one (L{twisted_mailstack.auth.policy}), growing delays after failures, and a line in
+the log for each.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from twisted.cred.error import LoginFailed, UnhandledCredentials
 from twisted.cred.portal import Portal
 from twisted.logger import Logger
 
+from twisted_mailstack.auth.policy import LoginPolicy, MailPortal, TooManyFailures
 from twisted_mailstack.errors import AuthenticationFailed, NoSuchAccount
 from twisted_mailstack.interfaces import IAccount
 from twisted_mailstack.model.records import ConnectionInfo
@@ -45,6 +47,9 @@ class Login:
         @param maxFailures: after which the connection is at its end.
         """
         self._portal = portal
+        self._policy: LoginPolicy | None = None
+        if isinstance(portal, MailPortal):
+            self._policy = portal.policy
         self._sleep = sleep
         self._maxFailures = maxFailures
         self._logout: Callable[[], None] | None = None
@@ -59,17 +64,32 @@ class Login:
         """
         @return: the account. L{logOut} is called when the session doesn't use it any more.
         @raise AuthenticationFailed: after a delay.
-        @raise MailError: if it couldn't be found out.
+        @raise MailError: if it couldn't be found out, or isn't to be.
         """
-        name = getattr(credentials, "username", b"?").decode("utf-8", "replace")
+        username: bytes = getattr(credentials, "username", b"?")
         avatar: Any
+        logout: Callable[[], None] = _nothing
+        policy = self._policy
         try:
-            _, avatar, logout = await self._portal.login(credentials, None, IAccount)
+            if policy is not None:
+                credentials.origin = await policy.begin(username, info)
+            _, avatar, logout = await self._portal.login(credentials, info, IAccount)
+            if policy is not None:
+                await policy.admit(avatar.accountId, credentials, info)
         except UnhandledCredentials:
             # The portal was set up without a checker for what the mechanisms give.
             raise
+        except TooManyFailures:
+            # As slow as a failure, but it says nothing of the password, and isn't counted as one.
+            self.failures += 1
+            self._logFailure(username, mechanism, info)
+            await self._sleep(MAX_DELAY)
+            raise
         except (LoginFailed, NoSuchAccount):
-            await self.refuse(name, mechanism, info)
+            self._callLogout(logout)
+            await self._refuse(username, mechanism, info, credentials)
+        if policy is not None:
+            await policy.succeeded(avatar.accountId, credentials, mechanism, info)
         self.logOut()
         self._logout = logout
         account: IAccount = avatar
@@ -90,18 +110,31 @@ class Login:
         @param name: whom it claimed to be, for the log; C{"?"} if it didn't come to that.
         @raise AuthenticationFailed: after a delay.
         """
+        await self._refuse(name.encode("utf-8", "replace"), mechanism, info)
+
+    async def _refuse(
+        self, username: bytes, mechanism: str, info: ConnectionInfo, credentials: Any = None
+    ) -> NoReturn:
         self.failures += 1
+        count = self.failures
+        self._logFailure(username, mechanism, info)
+        if self._policy is not None:
+            # Others of that network count, too: closing the connection shortens no delay.
+            failed = await self._policy.failed(username, credentials, mechanism, info)
+            count = max(count, failed)
+        # The exponent is bounded too: more attempts may be allowed than a float can count.
+        await self._sleep(min(MAX_DELAY, FIRST_DELAY * 2 ** min(count - 1, 16)))
+        raise AuthenticationFailed()
+
+    def _logFailure(self, username: bytes, mechanism: str, info: ConnectionInfo) -> None:
         # The form that fail2ban's filters can match on.
         self.log.warn(
             "{service}: login failed: user={name!r} peer={peer} mechanism={mechanism}",
             service=info.service,
-            name=name[:MAX_NAME],
+            name=username.decode("utf-8", "replace")[:MAX_NAME],
             peer=info.peer,
             mechanism=mechanism,
         )
-        # The exponent is bounded too: more attempts may be allowed than a float can count.
-        await self._sleep(min(MAX_DELAY, FIRST_DELAY * 2 ** min(self.failures - 1, 16)))
-        raise AuthenticationFailed()
 
     def logOut(self) -> None:
         """
@@ -109,7 +142,14 @@ class Login:
         """
         logout, self._logout = self._logout, None
         if logout is not None:
-            try:
-                logout()
-            except Exception:
-                self.log.failure("the realm's logout failed")
+            self._callLogout(logout)
+
+    def _callLogout(self, logout: Callable[[], None]) -> None:
+        try:
+            logout()
+        except Exception:
+            self.log.failure("the realm's logout failed")
+
+
+def _nothing() -> None:
+    pass

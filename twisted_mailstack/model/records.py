@@ -321,6 +321,32 @@ class AccountPolicy(NamedTuple):
     totp: str | None = None
 
 
+#: Logins that are kept of each account, and of all names that nobody has.
+KEPT_LOGINS, KEPT_STRAY_LOGINS = 100, 1000
+
+
+class LoginRecord(NamedTuple):
+    """
+    A login that somebody tried.
+
+    @ivar when: seconds since 1970.
+    @ivar accountId: to which account, C{None} if the name is nobody's.
+    @ivar name: as the client said it.
+    @ivar service: as of L{ConnectionInfo}; C{peer} likewise.
+    @ivar success: whether it was one.
+    @ivar credential: the name of the app password, empty for anything else.
+    """
+
+    when: int
+    accountId: str | None
+    name: str
+    service: str
+    peer: str
+    mechanism: str
+    success: bool
+    credential: str = ""
+
+
 class AliasRecord(NamedTuple):
     """
     @ivar address: whose mail is passed on; a local-part of C{*} is the domain's catch-all.

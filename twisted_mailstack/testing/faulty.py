@@ -33,6 +33,7 @@ from twisted_mailstack.interfaces import (
     IContentWriter,
     IDirectory,
     IKeyedMemory,
+    ILoginHistory,
     IMailbox,
     IMailStore,
     IMessageContent,
@@ -44,7 +45,7 @@ from twisted_mailstack.interfaces import (
 #: What is wrapped, by the interface that counts in the names of calls.
 _INTERFACES: tuple[type[Interface], ...] = (
     *(IMailStore, IAccount, IMailbox, IDirectory, ISpool, IKeyedMemory),
-    IAccessControl,
+    *(IAccessControl, ILoginHistory),
     *(IContentWriter, IStagedContent, IMessageContent, IURLKeys),
 )
 _NEVER_FAIL = frozenset(("abort", "discard", "watch", "newContent", "stop"))

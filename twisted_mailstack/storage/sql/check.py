@@ -241,6 +241,7 @@ def _orphans(connection: sqlite3.Connection) -> Iterator[Damage]:
         ("url_key", "keys of URLs"),
         ("credential", "credentials"),
         ("account_policy", "rules of who may log in"),
+        ("(SELECT * FROM login WHERE account <> 0)", "logins"),
         ("annotation", "annotations"),
         ("maildrop", "POP3 settings"),
         ("unique_id", "unique-ids of POP3"),

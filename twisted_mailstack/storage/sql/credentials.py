@@ -167,7 +167,7 @@ def forgetCredentials(transaction: Transaction, account: int) -> None:
     """
     An account is removed.
     """
-    for table in ("credential", "account_policy"):
+    for table in ("credential", "account_policy", "login"):
         transaction.execute(f"DELETE FROM {table} WHERE account = ?", (account,))
 
 

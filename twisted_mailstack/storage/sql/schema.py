@@ -348,10 +348,25 @@ FROM mailbox b JOIN entry e ON e.account = b.account AND e.mailbox = b.mailbox
 WHERE b.name = 'INBOX';
 """
 
+_LOGINS = """
+CREATE TABLE login (
+    account INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    service TEXT NOT NULL,
+    peer TEXT NOT NULL,
+    mechanism TEXT NOT NULL,
+    success INTEGER NOT NULL,
+    credential TEXT NOT NULL,
+    PRIMARY KEY (account, number)
+) WITHOUT ROWID;
+"""
+
 #: The n-th makes version n out of version n - 1.
 MIGRATIONS: tuple[str, ...] = (
     *(_FIRST, _SPOOL, _MEMORY, _SORTING, _VIA, _ACCESS, _METADATA),
-    *(_URL_KEYS, _ANNOTATIONS, _CREDENTIALS, _MAILDROP),
+    *(_URL_KEYS, _ANNOTATIONS, _CREDENTIALS, _MAILDROP, _LOGINS),
 )
 
 

@@ -35,6 +35,7 @@ from twisted_mailstack.errors import (
     TemporaryFailure,
 )
 from twisted_mailstack.interfaces import (
+    ILoginRecordingStore,
     IRememberingStore,
     ISharingStore,
     ISpoolingStore,
@@ -51,6 +52,7 @@ from twisted_mailstack.storage.sql.content import ContentWriter, StagedContent, 
 from twisted_mailstack.storage.sql.directory import SQLDirectory, accountNumber
 from twisted_mailstack.storage.sql.index import SLICE, AccountIndex, isSupported
 from twisted_mailstack.storage.sql.indexer import Indexer, updateNow
+from twisted_mailstack.storage.sql.logins import SQLLoginHistory
 from twisted_mailstack.storage.sql.mailbox import Box, requireAccount, storeMessage
 from twisted_mailstack.storage.sql.memory import SQLMemory
 from twisted_mailstack.storage.sql.schema import PIECES, upgrade
@@ -75,7 +77,7 @@ LONG = 50
 Progress = Callable[[int, int], None]
 
 
-@implementer(ISpoolingStore, IRememberingStore, ISharingStore, IURLKeyStore)
+@implementer(ISpoolingStore, IRememberingStore, ILoginRecordingStore, ISharingStore, IURLKeyStore)
 class SQLMailStore:
     """
     See L{IMailStore}.
@@ -117,6 +119,7 @@ class SQLMailStore:
         self.directory = SQLDirectory(self)
         self.spool = SQLSpool(self)
         self.memory = SQLMemory(self)
+        self.logins = SQLLoginHistory(self)
         self.sharing = SQLAccessControl(self)
         self.urlKeys = SQLURLKeys(self)
         self._clock = clock

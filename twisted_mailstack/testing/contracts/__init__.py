@@ -29,6 +29,7 @@ from twisted_mailstack.testing.contracts.base import CallQueue, StorageContract
 from twisted_mailstack.testing.contracts.content import ContentContract
 from twisted_mailstack.testing.contracts.credentials import CredentialsContract
 from twisted_mailstack.testing.contracts.directory import DirectoryContract
+from twisted_mailstack.testing.contracts.logins import LoginHistoryContract
 from twisted_mailstack.testing.contracts.mailbox import (
     MailboxContract,
     MovableMailboxContract,
@@ -63,6 +64,7 @@ __all__ = [
     "DurableSpoolContract",
     "DurableStoreContract",
     "KeyedMemoryContract",
+    "LoginHistoryContract",
     "MailboxContract",
     "MaildropAccountContract",
     "MetadataAccountContract",
