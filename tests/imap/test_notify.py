@@ -159,6 +159,20 @@ class SelectedTests(NotifyTestCase):
         self.annotate("3", "/comment")
         self.assertEqual(self.told(client), [])
 
+    def test_annotationsBeforeSearches(self) -> None:
+        """FETCH precedes the ESEARCH that it causes (§5.1)."""
+        client = self.server.select()
+        client.send(b"u SEARCH RETURN (UPDATE) ANNOTATION /comment value x\r\n")
+        client.send(b"n NOTIFY SET (selected (MessageNew MessageExpunge AnnotationChange))\r\n")
+        self.annotate("2", "/comment")
+        self.assertEqual(
+            self.told(client),
+            [
+                b"* 2 FETCH (UID 2 ANNOTATION (/comment))",
+                b'* ESEARCH (TAG "u") ADDTO (0 2)',
+            ],
+        )
+
     def test_flagChangeWantedAgain(self) -> None:
         """
         Flags that changed while that wasn't to be told are told once it is: a "NOTIFY SET command

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.storage.test_memory import MemoryStore
 from tests.storage.test_sql import SQLStore
+from twisted_mailstack.storage.sql import mailbox
 from twisted_mailstack.storage.sql.annotations import MAX_REMOVED
 from twisted_mailstack.storage.sql.store import FILE
 from twisted_mailstack.testing import contracts
@@ -22,6 +23,17 @@ class MemoryAnnotatedMailboxTests(
     MemoryStore, contracts.AnnotatedMailboxContract, SynchronousTestCase
 ):
     """The contract."""
+
+
+class SQLManyAnnotationsTests(SQLStore, contracts.AnnotatedMailboxContract, SynchronousTestCase):
+    """
+    The contract, where everything is so much that a thread reads it.
+    """
+
+    def setUp(self) -> None:
+        """A little is much."""
+        super().setUp()
+        self.patch(mailbox, "MANY", 0)
 
 
 class SQLAnnotatedMailboxTests(SQLStore, contracts.AnnotatedMailboxContract, SynchronousTestCase):
@@ -64,11 +76,11 @@ class SQLAnnotatedMailboxTests(SQLStore, contracts.AnnotatedMailboxContract, Syn
     def test_nothingLeft(self) -> None:
         """No row stays behind when messages, mailboxes or accounts go."""
         self.append(self.other)
-        for mailbox in (self.inbox, self.other):
-            everything = self.numbers(*self.uids(mailbox))
+        for each in (self.inbox, self.other):
+            everything = self.numbers(*self.uids(each))
             for reader in (None, self.bob.accountId):
                 self.wait(
-                    mailbox.storeAnnotations(
+                    each.storeAnnotations(
                         everything,
                         {("/comment", True): b"x", ("/comment", False): b"y"},
                         9,

@@ -586,7 +586,7 @@ class AnnotationNews:
         entries: dict[int, list[bytes]] = {}
         for modSeq, uid, entry in changes:
             at = view.index(uid)
-            if modSeq not in self.own and uid <= known and at is not None and not view.isGone(uid):
+            if modSeq not in self.own and uid <= known and at is not None:
                 entries.setdefault(at, []).append(astring(entry.encode("ascii")))
         self._modSeq = max([view.highestModSeq, *(change.modSeq for change in changes)])
         self.own = {modSeq for modSeq in self.own if modSeq > self._modSeq}

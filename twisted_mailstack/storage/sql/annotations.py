@@ -73,6 +73,19 @@ def annotatedMessages(connection: Any, place: Place, uids: NumberSet, whose: int
     ]
 
 
+def hasMoreChanges(connection: Any, place: Place, modSeq: int, than: int) -> bool:
+    """
+    @return: whether there are more changes after a modSeq.
+    """
+    row = connection.execute(
+        "SELECT 1 FROM annotation INDEXED BY annotation_mod_seq"
+        + _HERE
+        + " AND mod_seq > ? ORDER BY mod_seq LIMIT 1 OFFSET ?",
+        (*place, modSeq, than),
+    ).fetchone()
+    return row is not None
+
+
 def changesSince(connection: Any, place: Place, modSeq: int, whose: int) -> list[AnnotationChange]:
     """See L{IAnnotatedMailbox.annotationChangesSince}."""
     return [

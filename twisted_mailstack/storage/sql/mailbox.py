@@ -787,8 +787,16 @@ class SQLMailbox:
         """See L{IAnnotatedMailbox}."""
         connection = self._store.reader
         self.requireMailbox(connection)
-        place = (self._account, self._mailbox)
-        return noted.annotatedMessages(connection, place, uids, readerNumber(place[0], reader))
+        read = partial(
+            noted.annotatedMessages,
+            place=(self._account, self._mailbox),
+            uids=uids,
+            whose=readerNumber(self._account, reader),
+        )
+        if len(uids) <= MANY:
+            return read(connection)
+        found: Sequence[int] = await self._store.readInThread(read)
+        return found
 
     async def annotationChangesSince(
         self, modSeq: int, reader: str | None = None
@@ -796,8 +804,17 @@ class SQLMailbox:
         """See L{IAnnotatedMailbox}."""
         connection = self._store.reader
         self.requireMailbox(connection)
-        place = (self._account, self._mailbox)
-        return noted.changesSince(connection, place, modSeq, readerNumber(place[0], reader))
+        read = partial(
+            noted.changesSince,
+            place=(self._account, self._mailbox),
+            modSeq=modSeq,
+            whose=readerNumber(self._account, reader),
+        )
+        # As of L{changesSince}.
+        if not noted.hasMoreChanges(connection, (self._account, self._mailbox), modSeq, MANY):
+            return read(connection)
+        changes: Sequence[AnnotationChange] = await self._store.readInThread(read)
+        return changes
 
     async def storeAnnotations(
         self,
