@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_mailstack.auth.names import LoginName, parseLogin
+from twisted_mailstack.auth.names import LoginName, addressKey, parseLogin
 from twisted_mailstack.auth.onetime import DIGITS, OneTimeCodes
 from twisted_mailstack.auth.policy import Proof
 from twisted_mailstack.auth.schemes import OURS, SCRAM, chooseSecret, isAppPassword, isCurrent
@@ -24,7 +24,7 @@ from twisted_mailstack.interfaces import IDirectory, IDirectoryAdmin, IPasswordH
 from twisted_mailstack.model.records import PASSWORD, AccountPolicy, AccountRecord, Credential
 from twisted_mailstack.sasl.credentials import IProvenIdentity
 
-MakeSecrets = Callable[[bytes], Awaitable[Mapping[str, str]]]
+MakeSecrets = Callable[[bytes, str], Awaitable[Mapping[str, str]]]
 
 
 @implementer(ICredentialsChecker)
@@ -50,8 +50,9 @@ class DirectoryChecker:
         """
         @param defaultDomain: of names without C{@}; C{None}: they are unknown.
         @param codes: checks one-time codes; C{None}: main passwords that need one are of no use.
-        @param makeSecrets: makes of a password what is kept of a new one: who logs in with one
-            that is kept in another way has it made anew. C{None}: it stays.
+        @param makeSecrets: makes of a password, and the name that it is of, what is kept of a new
+            one: who logs in with one that is kept in another way has it made anew. C{None}: it
+            stays.
         @param schemes: that it makes.
         """
         self._directory = directory
@@ -139,7 +140,7 @@ class DirectoryChecker:
                 return None
             if not await self._codes.use(actor.accountId, policy.totp, code):
                 return None
-        self._renew(main, password)
+        self._renew(main, password, addressKey(actor.address))
         return Proof(main, policy.totp is not None)
 
     async def _verifyHash(self, hashed: str | None, password: bytes, origin: str) -> bool:
@@ -147,16 +148,18 @@ class DirectoryChecker:
             return await self._hasher.verify(hashed, password, origin)
         return await self._hasher.verify(hashed, password)
 
-    def _renew(self, main: Credential, password: bytes) -> None:
+    def _renew(self, main: Credential, password: bytes, name: str) -> None:
         if self._makeSecrets is None or not IDirectoryAdmin.providedBy(self._directory):
             return
         if not isCurrent(main.secrets) or not set(self._schemes) <= set(main.secrets):
             # Nobody waits for it, and what fails is tried again at the next login.
-            ensureDeferred(self._makeAnew(main, password, self._makeSecrets)).addErrback(
+            ensureDeferred(self._makeAnew(main, password, name, self._makeSecrets)).addErrback(
                 lambda failure: failure.trap(MailError)
             ).addErrback(lambda failure: self.log.failure("a password can't be renewed", failure))
 
-    async def _makeAnew(self, main: Credential, password: bytes, make: MakeSecrets) -> None:
+    async def _makeAnew(
+        self, main: Credential, password: bytes, name: str, make: MakeSecrets
+    ) -> None:
         # A plain one that came from elsewhere was nobody's choice; beside a hash it was.
         kept = {
             scheme: text
@@ -164,7 +167,7 @@ class DirectoryChecker:
             if scheme in SCRAM or (scheme == "plain" and OURS in main.secrets)
         }
         directory: Any = self._directory
-        await directory.changeSecrets(main.credentialId, {**kept, **await make(password)})
+        await directory.changeSecrets(main.credentialId, {**kept, **await make(password, name)})
 
 
 def _proven(credentialId: str | None, found: Any) -> Proof | None:

@@ -63,4 +63,11 @@ def nameKey(name: bytes, defaultDomain: str | None = None) -> str:
     actor = parseLogin(name, defaultDomain).actor
     if actor is None:
         return name.decode("utf-8", "replace").casefold()
-    return f"{foldLocalPart(actor.localPart)}@{actor.domain}"
+    return addressKey(actor)
+
+
+def addressKey(address: Address) -> str:
+    """
+    @return: what L{nameKey} makes of a name that is that address.
+    """
+    return f"{foldLocalPart(address.localPart)}@{address.domain}"

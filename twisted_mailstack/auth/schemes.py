@@ -170,7 +170,7 @@ def verifySecret(scheme: str, text: str, password: bytes) -> bool:
             # Others hash what was typed.
             right = verify(text, password)
         return right and prepared != b""
-    except (Argon2Error, ValueError, OverflowError):
+    except (Argon2Error, ValueError, OverflowError, SyntaxProblem):
         return False
 
 
