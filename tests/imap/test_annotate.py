@@ -211,9 +211,9 @@ class FetchTests(AnnotateTestCase):
             '(/comment (value.priv "My comment" value.shared NIL size.priv "10" size.shared "0"))',
         )
         self.assertEqual(
-            self.fetched("(/altsubject /2/comment) (size value.priv)"),
+            self.fetched("(/altsubject /1/comment) (size value.priv)"),
             '(/altsubject (size.priv "0" size.shared "0" value.priv NIL)'
-            ' /2/comment (size.priv "0" size.shared "0" value.priv NIL))',
+            ' /1/comment (size.priv "0" size.shared "0" value.priv NIL))',
         )
 
     def test_wildcards(self) -> None:
@@ -253,6 +253,27 @@ class FetchTests(AnnotateTestCase):
             S: * 1 UIDFETCH (FLAGS ())
             S: * 2 UIDFETCH (FLAGS () ANNOTATION (/comment (value.priv "x")))
             S: d OK UID FETCH completed
+            """
+        )
+
+    def test_parts(self) -> None:
+        """A part that isn't there is BAD (§3.2.1), and hides nothing of messages that have it."""
+        self.server.deliver(PARTS)
+        self.send("NOOP")
+        self.put(4, "/2/comment", b"x")
+        self.check(
+            """
+            C: a FETCH 4 (ANNOTATION (/2/comment value.priv))
+            S: * 4 FETCH (UID 4 ANNOTATION (/2/comment (value.priv "x")))
+            S: a OK FETCH completed
+            C: b UID FETCH 3:4 (ANNOTATION (/2/comment value.priv))
+            S: * 3 FETCH (UID 3)
+            S: * 4 FETCH (UID 4 ANNOTATION (/2/comment (value.priv "x")))
+            S: b BAD Some messages have no such part
+            C: c FETCH 3:4 (ANNOTATION (/2/* value.priv))
+            S: * 3 FETCH (UID 3)
+            S: * 4 FETCH (UID 4 ANNOTATION (/2/comment (value.priv "x")))
+            S: c OK FETCH completed
             """
         )
 

@@ -159,6 +159,14 @@ class SelectedTests(NotifyTestCase):
         self.annotate("3", "/comment")
         self.assertEqual(self.told(client), [])
 
+    def test_annotationsOfNewMessages(self) -> None:
+        """New messages come with their annotations, those without the part that is asked for too."""
+        client = self.notified(
+            "(selected (MessageNew (uid annotation (/2/comment value.priv)) MessageExpunge))"
+        )
+        self.server.deliver()
+        self.assertEqual(self.told(client), [b"* 4 EXISTS", b"* 1 RECENT", b"* 4 FETCH (UID 4)"])
+
     def test_annotationsBeforeSearches(self) -> None:
         """FETCH precedes the ESEARCH that it causes (§5.1)."""
         client = self.server.select()

@@ -74,8 +74,9 @@ class FetchItem:
     @ivar known: C{known(selected, indexes)}: the values, where the session knows them and no column
         is needed.
     @ivar enables: what asking for it enables.
-    @ivar query: C{await query(selected, indexes)}: the values, empty where there is none to tell,
-        if it takes more than columns to know them. Then C{attributes} are only those by which
+    @ivar query: C{await query(selected, indexes)}: the values, if it takes more than columns to
+        know them; empty where there is none to tell, C{None} where there can be none, so that the
+        command is told to be BAD. Then C{attributes} are only those by which
         messages that are gone are found out. A value may be large, so it is asked for a few
         messages at a time.
     """
@@ -87,7 +88,7 @@ class FetchItem:
     parse: Callable[[Cursor], FetchItem | Section] | None = None
     known: Callable[[Selected, Sequence[int]], Iterable[Any]] | None = None
     enables: bytes = b""
-    query: Callable[[Selected, Sequence[int]], Awaitable[Sequence[bytes]]] | None = None
+    query: Callable[[Selected, Sequence[int]], Awaitable[Sequence[bytes | None]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -389,16 +390,22 @@ class Plan:
         root.shift(row[self.sectionColumn + 2])
         return root
 
-    async def ask(self, selected: Selected, indexes: Sequence[int]) -> list[list[bytes]]:
+    async def ask(
+        self, selected: Selected, indexes: Sequence[int]
+    ) -> tuple[list[list[bytes]], SyntaxProblem | None]:
         """
-        @return: of each of C{queries}, what there is to write of these messages.
+        @return: of each of C{queries}, what there is to write of these messages; and what is wrong
+            with the command.
         """
         asked: list[list[bytes]] = []
+        problem: SyntaxProblem | None = None
         for item in self.queries:
             assert item.query is not None
             values = await item.query(selected, indexes)
+            if None in values:
+                problem = SyntaxProblem("Some messages have no such part")
             asked.append([b" %b %b" % (item.label, value) if value else b"" for value in values])
-        return asked
+        return asked, problem
 
     def render(
         self,
@@ -447,6 +454,7 @@ async def fetch(
     @param byUID: for UID FETCH: the UID is always told, and messages that are gone are ignored.
     @raise MessageExpunged: at the end, if some of them are gone (RFC 2180 §4.1.2).
     @raise StoreDamaged: likewise, if some can't be read: they don't hide the others.
+    @raise SyntaxProblem: likewise, if some don't have what is asked for.
     """
     selected = session.theSelected()
     stream = session.stream
@@ -473,7 +481,10 @@ async def fetch(
                 problem = problem or MessageExpunged()
                 there = {row[0] for row in rows}
                 some = [at for at in some if view.uids[at] in there]
-        asked = await plan.ask(selected, some) if plan.queries else ()
+        asked: Sequence[Sequence[bytes]] = ()
+        if plan.queries:
+            asked, wrong = await plan.ask(selected, some)
+            problem = problem or wrong
         if not plan.sections:
             stream.write(b"".join(plan.render(selected, some, rows, asked)))
         else:

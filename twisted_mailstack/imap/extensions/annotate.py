@@ -4,14 +4,13 @@ ANNOTATE-EXPERIMENT-1 (RFC 5257): what clients note about messages, each for him
 another, where the storage keeps it (L{IAnnotatedMailbox}).
 
 Entries that are registered nowhere (RFC 5257 §3.2.1) can't be set. In entry names, C{*} and C{%}
-match as in LIST, nothing at all included. An annotation of a part that a message doesn't have can't
-be set, and is C{NIL} when it is asked for.
+match as in LIST, nothing at all included.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -28,7 +27,12 @@ from twisted_mailstack.imap.search import Context, Node, Parser
 from twisted_mailstack.imap.selected import Selected, uidsOf
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.imap.sort import ComputedKey, Criterion
-from twisted_mailstack.interfaces import IAnnotatedAccount, IAnnotatedMailbox, IStagedContent
+from twisted_mailstack.interfaces import (
+    IAnnotatedAccount,
+    IAnnotatedMailbox,
+    IMailbox,
+    IStagedContent,
+)
 from twisted_mailstack.model.mailboxname import compilePattern
 from twisted_mailstack.model.mime import findPart, unpackStructure
 from twisted_mailstack.model.records import Annotation, AnnotationKey, Attribute
@@ -107,6 +111,30 @@ def _name(value: bytes, form: re.Pattern[str]) -> str:
     return name
 
 
+def _paths(names: Iterable[str]) -> set[tuple[int, ...]]:
+    """
+    @return: the parts that entries are about.
+    """
+    return {path for name in names if not _isPattern(name) and (path := _path(name)) is not None}
+
+
+def _hasParts(structure: bytes, paths: Collection[tuple[int, ...]]) -> bool:
+    root = unpackStructure(structure)
+    return all(findPart(root, path) is not None for path in paths)
+
+
+async def _without(
+    mailbox: IMailbox, uids: Sequence[int], paths: Collection[tuple[int, ...]]
+) -> set[int]:
+    """
+    @return: the UIDs of those of these messages that don't have all these parts: "The server MUST
+        return a BAD response if the client uses an incorrect part specifier (either incorrect
+        syntax or a specifier referring to a non-existent part)" (§3.2.1).
+    """
+    rows = await mailbox.fetch(NumberSet.of(uids), (Attribute.STRUCTURE,))
+    return {uid for uid, structure in rows if not _hasParts(structure, paths)}
+
+
 def _isPattern(name: str) -> bool:
     return "*" in name or "%" in name
 
@@ -157,9 +185,14 @@ class Asked:
     entries: tuple[str, ...]
     attributes: tuple[bytes, ...]
 
-    async def __call__(self, selected: Selected, indexes: Sequence[int]) -> Sequence[bytes]:
-        """See C{query} of L{FetchItem}."""
+    async def __call__(self, selected: Selected, indexes: Sequence[int]) -> Sequence[bytes | None]:
+        """
+        See C{query} of L{FetchItem}. Messages without a part that is asked for are no reason not to
+        tell of the others.
+        """
         uids = uidsOf(selected.view, indexes)
+        paths = _paths(self.entries)
+        without = await _without(selected.mailbox, uids, paths) if paths else ()
         names = None if any(map(_isPattern, self.entries)) else self.entries
         found: dict[int, dict[str, dict[bool, bytes]]] = {uid: {} for uid in uids}
         if IAnnotatedMailbox.providedBy(selected.mailbox):
@@ -168,7 +201,7 @@ class Asked:
             for uid, entry, private, value in rows:
                 if uid in found:
                     found[uid].setdefault(entry, {})[private] = value
-        return [self._render(found[uid]) for uid in uids]
+        return [None if uid in without else self._render(found[uid]) for uid in uids]
 
     def _render(self, there: Mapping[str, Mapping[bool, bytes]]) -> bytes:
         #   "(" entry-att *(SP entry-att) ")"
@@ -317,18 +350,8 @@ def _checkLiteral(size: int) -> None:
         raise _tooBig()
 
 
-def _requireParts(structure: bytes, paths: Collection[tuple[int, ...]]) -> None:
-    """
-    @raise SyntaxProblem: "The server MUST return a BAD response if the client uses ... a specifier
-        referring to a non-existent part" (§3.2.1).
-    """
-    root = unpackStructure(structure)
-    if any(findPart(root, path) is None for path in paths):
-        raise SyntaxProblem("There is no such part")
-
-
-def _paths(values: Mapping[AnnotationKey, bytes | None]) -> set[tuple[int, ...]]:
-    return {path for entry, _ in values if (path := _path(entry)) is not None}
+def _noPart() -> SyntaxProblem:
+    return SyntaxProblem("There is no such part")
 
 
 def _parseStore(session: IMAPSession, cursor: Cursor) -> dict[AnnotationKey, bytes | None]:
@@ -360,13 +383,12 @@ class StoreAnnotations(StoreOutcome):
             raise CannotDoThat("Messages of this mailbox have no annotations")
         mailbox: Any = selected.mailbox
         uids = uidsOf(selected.view, indexes)
-        paths = _paths(self._values)
+        paths = _paths(entry for entry, _ in self._values)
         for start in range(0, len(uids) if paths else 0, STRUCTURES):
             if start:
                 await self.session.stream.breathe()
-            some = NumberSet.of(uids[start : start + STRUCTURES])
-            for _, structure in await mailbox.fetch(some, (Attribute.STRUCTURE,)):
-                _requireParts(structure, paths)
+            if await _without(mailbox, uids[start : start + STRUCTURES], paths):
+                raise _noPart()
         result = await mailbox.storeAnnotations(
             NumberSet.of(uids), self._values, MAX_ENTRIES, self.unchangedSince
         )
@@ -388,10 +410,11 @@ def append(reader: MessageReader) -> None:
     if len(given) > MAX_ENTRIES:
         raise CannotDoThat("Too many annotations", imapCode="ANNOTATE TOOMANY")
     message.annotations = given
-    paths = _paths(given)
+    paths = _paths(entry for entry, _ in given)
 
     def check(content: IStagedContent) -> None:
-        _requireParts(content.summary.structure, paths)
+        if not _hasParts(content.summary.structure, paths):
+            raise _noPart()
 
     if paths:
         message.checks.append(check)

@@ -139,8 +139,8 @@ class Watch:
         withUID = selected.tellsModSeqs or selected.isRev2
         try:
             await fetch(session, fresh, items, withUID)
-        except MessageExpunged:
-            # That is told, too.
+        except (MessageExpunged, SyntaxProblem):
+            # That is told, too; or it is without a part that is asked for (RFC 5257 §3.2.1).
             pass
         return b""
 
