@@ -160,7 +160,7 @@ class SelectedTests(NotifyTestCase):
         self.assertEqual(self.told(client), [])
 
     def test_annotationsOfNewMessages(self) -> None:
-        """New messages come with their annotations, those without the part that is asked for too."""
+        """New messages come with their annotations, also those without the part in question."""
         client = self.notified(
             "(selected (MessageNew (uid annotation (/2/comment value.priv)) MessageExpunge))"
         )
