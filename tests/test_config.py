@@ -128,6 +128,9 @@ KEYS: dict[str, tuple[str, str, object]] = {
     "queue.lifetime": ("86400", "queueLifetime", 86400),
     "queue.warn-after": ("0", "queueWarnAfter", 0),
     "queue.retry": ("[5, 10]", "queueRetry", (5, 10)),
+    "pop3.login-delay": ("60", "pop3LoginDelay", 60),
+    "pop3.expire-days": ("30", "pop3ExpireDays", 30),
+    "pop3.apop": ("true", "pop3Apop", True),
     "queue.double-failures": ('"root@a.test"', "doubleFailures", "root@a.test"),
 }
 

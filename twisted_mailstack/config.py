@@ -516,6 +516,25 @@ class Configuration:
         @return: the endpoint of each service that is to listen.
         """
         wanted = {name: self.listen.get(name, default[2]) for name, default in SERVICES.items()}
+    pop3LoginDelay: int = _option(
+        "pop3.login-delay",
+        "Seconds that an account has to wait between two POP3 logins; 0 for none.",
+        0,
+        0,
+    )
+    pop3ExpireDays: int = _option(
+        "pop3.expire-days",
+        "Days after which a policy of yours may remove messages: POP3 clients are told (EXPIRE). The"
+        " server itself removes none; 0 tells them that.",
+        0,
+        0,
+    )
+    pop3Apop: bool = _option(
+        "pop3.apop",
+        "Let accounts log in with APOP that have a password stored in plain. It needs no TLS, and is"
+        " safe from nobody who listens.",
+        False,
+    )
         return {name: endpoint for name, endpoint in wanted.items() if endpoint != OFF}
 
 

@@ -39,6 +39,7 @@ from zope.interface import implementer
 from twisted_mailstack.auth.checker import DirectoryChecker
 from twisted_mailstack.auth.passwords import WORKERS, PasswordHasher, hashPassword
 from twisted_mailstack.auth.realm import MailRealm
+from twisted_mailstack.auth.secretsource import DirectorySecrets
 from twisted_mailstack.auth.urls import URLAuthority
 from twisted_mailstack.config import SERVICES, Configuration, ConfigurationProblem, networks
 from twisted_mailstack.delivery.policy import HopLimit
@@ -48,6 +49,7 @@ from twisted_mailstack.delivery.target import MailTarget
 from twisted_mailstack.errors import AlreadyExists, MailError
 from twisted_mailstack.imap.server import IMAPFactory
 from twisted_mailstack.imap.session import IMAPSettings
+from twisted_mailstack.interfaces import ISecretSource
 from twisted_mailstack.model.address import Address, parseDomain
 from twisted_mailstack.net.protocol import MailFactory
 from twisted_mailstack.net.proxy import ProxyFactory
@@ -226,8 +228,15 @@ class MailService(Service):
         if protocol == "pop3":
             return POP3Factory(
                 self._portal,
-                POP3Settings(timeout=configuration.pop3Timeout, **settings),
+                POP3Settings(
+                    timeout=configuration.pop3Timeout,
+                    loginDelay=configuration.pop3LoginDelay,
+                    expireDays=configuration.pop3ExpireDays or None,
+                    **settings,
+                ),
                 self._reactor,
+                secrets=self._apopSecrets(),
+                memory=self.store.memory,
                 **common,
             )
         if protocol == "lmtp":
@@ -271,6 +280,13 @@ class MailService(Service):
             policies=self._policies[name != "smtp"],
             **common,
         )
+
+    def _apopSecrets(self) -> ISecretSource | None:
+        configuration = self.configuration
+        if not configuration.pop3Apop:
+            return None
+        # APOP has passwords, which no iterations go into.
+        return DirectorySecrets(self.store.directory, 1, time, configuration.defaultDomain or None)
 
     def _listen(self, listener: Listener) -> None:
         factory: Any = listener.factory
