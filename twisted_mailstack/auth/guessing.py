@@ -140,6 +140,17 @@ class GuessingGuard:
         if found.get(key) != now // 86400:
             await self._memory.remember([(key, now // 86400, now + KNOWN)])
 
+    async def forgive(self, name: str | None, peers: Collection[str]) -> None:
+        """
+        Nothing that failed under a name, or from the networks of these addresses, counts any more.
+
+        @param name: C{None}: none.
+        """
+        keys = [self._keys("", peer)[0] for peer in peers]
+        if name is not None:
+            keys.append(self._keys(name, "")[1])
+        await self._memory.remember([(key, 0, int(self._now())) for key in keys])
+
     def _keys(self, name: str, peer: str) -> tuple[str, str, str]:
         network = self.network(peer)
         digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:32]

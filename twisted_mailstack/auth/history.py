@@ -51,13 +51,22 @@ class LoginRecorder:
             self._call = self._clock.callLater(DELAY, self._begin)
 
     def _begin(self) -> None:
-        ensureDeferred(self.flush()).addErrback(
-            lambda failure: self.log.failure("logins could not be written down", failure)
-        )
+        ensureDeferred(self.close())
+
+    async def close(self) -> None:
+        """
+        Write what waits now; if that can't be, it is logged, and forgotten.
+        """
+        try:
+            await self.flush()
+        except Exception:
+            self.log.failure("logins could not be written down")
 
     async def flush(self) -> None:
         """
         Write what waits now.
+
+        @raise MailError: if the store can't.
         """
         call, self._call = self._call, None
         if call is not None and call.active():

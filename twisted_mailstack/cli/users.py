@@ -11,6 +11,7 @@ from collections.abc import Callable
 import click
 
 from twisted_mailstack.auth.passwords import hashPassword
+from twisted_mailstack.cli.access import COMMANDS
 from twisted_mailstack.cli.context import ADDRESS, DOMAIN, Context, askPassword, passContext
 from twisted_mailstack.config import MOST
 from twisted_mailstack.errors import SyntaxProblem
@@ -28,6 +29,10 @@ def _newHash() -> str:
 @click.group()
 def user() -> None:
     """Accounts."""
+
+
+for _command in COMMANDS:
+    user.add_command(_command)
 
 
 @user.command()

@@ -39,6 +39,7 @@ from twisted_mailstack.interfaces import (
     IDirectoryAdmin,
     IKeyedMemory,
     ILimitedAccount,
+    ILoginRecordingStore,
     IMailbox,
     IMaildropAccount,
     IMessageContent,
@@ -93,6 +94,7 @@ from twisted_mailstack.model.rights import Rights
 from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet
 from twisted_mailstack.storage.memoryannotations import Annotations
 from twisted_mailstack.storage.memorycredentials import MemoryCredentials
+from twisted_mailstack.storage.memorylogins import MemoryLoginHistory
 from twisted_mailstack.storage.memorymaildrop import MemoryMaildrop
 from twisted_mailstack.storage.memorymetadata import MemoryMetadata
 from twisted_mailstack.storage.memorysharing import MemoryAccessControl
@@ -1196,7 +1198,7 @@ class KeyedMemory:
         return {key: remembered[key][0] for key, _, _ in entries}
 
 
-@implementer(ISpoolingStore, IRememberingStore, ISharingStore, IURLKeyStore)
+@implementer(ISpoolingStore, IRememberingStore, ILoginRecordingStore, ISharingStore, IURLKeyStore)
 class MemoryMailStore:
     """
     See L{IMailStore}, and the module.
@@ -1218,6 +1220,7 @@ class MemoryMailStore:
         self.directory = MemoryDirectory(self)
         self.spool = MemorySpool(self)
         self.memory = KeyedMemory(now)
+        self.logins = MemoryLoginHistory(self.accounts.__contains__)
         self.sharing = MemoryAccessControl(self)
         self.urlKeys = MemoryURLKeys(self)
 
