@@ -395,6 +395,36 @@ class RightsTests(SharingTestCase):
         self.server.deliver(mailbox="Work")
         self.assertEqual(pushed(client), [])
 
+    def test_personal(self) -> None:
+        """
+        RFC 5465 §6.2, §6.3: C{personal} and C{inboxes} are one's own mailboxes; C{subscribed} are
+        others', too, and what isn't any more is told as well.
+        """
+        self.grant("lr")
+        for kind in ("personal", "inboxes", "subscribed"):
+            self.setUp()
+            self.grant("lr")
+            client, other = self.server.login("bob"), self.server.login("bob")
+            other.send(f'x SUBSCRIBE "{WORK}"\r\n'.encode())
+            events = "MessageNew MessageExpunge MailboxMetadataChange SubscriptionChange"
+            client.send(f"n NOTIFY SET ({kind} ({events}))\r\n".encode())
+            self.server.deliver(account=self.bob)
+            self.assertEqual(pushed(client), ["* STATUS INBOX (UIDNEXT 2 MESSAGES 1)"], kind)
+            other.send(b'x SETMETADATA INBOX (/private/comment "x")\r\n')
+            self.assertEqual(pushed(client), ["* METADATA INBOX /private/comment"], kind)
+            self.server.deliver(mailbox="Work")
+            told = [f'* STATUS "{WORK}" (UIDNEXT 3 MESSAGES 2)'] * (kind == "subscribed")
+            self.assertEqual(pushed(client), told, kind)
+            other.send(f'x UNSUBSCRIBE "{WORK}"\r\n'.encode())
+            told = [f'* LIST (\\HasChildren) "/" "{WORK}"'] * (kind == "subscribed")
+            self.assertEqual(
+                [each.replace("HasNoChildren", "HasChildren") for each in pushed(client)],
+                told,
+                kind,
+            )
+            self.server.deliver(mailbox="Work")
+            self.assertEqual(pushed(client), [], kind)
+
     def test_parents(self) -> None:
         """
         RFC 5465 §5.4: the name above what came or went is told, whether there is such a mailbox or

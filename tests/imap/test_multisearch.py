@@ -14,7 +14,7 @@ from tests.imap.test_acl import ROOT, SharingTestCase
 from tests.imap.test_esearch import SearchingTestCase
 from twisted_mailstack.errors import NoSuchMailbox, StoreDamaged, SyntaxProblem
 from twisted_mailstack.imap.grammar import Cursor
-from twisted_mailstack.imap.sources import MailboxFilter, readFilters
+from twisted_mailstack.imap.sources import MailboxFilter, readFilter, readFilters
 from twisted_mailstack.model.records import MailboxInfo
 
 
@@ -402,19 +402,15 @@ class FilterTests(SynchronousTestCase):
         """Kinds and names."""
         cursor = Cursor(b'mailboxes ("a b" inbox) subtree x selected)')
         self.assertEqual(
-            readFilters(cursor),
-            [
-                MailboxFilter(b"MAILBOXES", ("a b", "INBOX")),
-                MailboxFilter(b"SUBTREE", ("x",)),
-                MailboxFilter(b"SELECTED"),
-            ],
+            [(each.kind, list(each.names)) for each in readFilters(cursor)],
+            [(b"MAILBOXES", ["a b", "INBOX"]), (b"SUBTREE", ["x"]), (b"SELECTED", [])],
         )
         self.assertEqual(cursor.rest(), b")")
 
     def test_refused(self) -> None:
         """A kind that isn't allowed here."""
         with self.assertRaises(SyntaxProblem):
-            readFilters(Cursor(b"selected"), frozenset((b"PERSONAL",)))
+            readFilter(Cursor(b"selected"), (b"PERSONAL",))
 
     def test_personal(self) -> None:
         """Other people's mailboxes aren't personal; by name they are meant."""

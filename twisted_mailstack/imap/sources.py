@@ -5,26 +5,28 @@ Which mailboxes a command means: C{filter-mailboxes} of RFC 5465 §6, with what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.imap.grammar import Cursor
+from twisted_mailstack.interfaces import IAccount, ISharingAccount
+from twisted_mailstack.model.mailboxname import DELIMITER, parents
 from twisted_mailstack.model.records import MailboxInfo
 
-#: Those that have no names of mailboxes behind them.
-_ALONE = frozenset((b"SELECTED", b"INBOXES", b"PERSONAL", b"SUBSCRIBED"))
 _NAMING = frozenset((b"SUBTREE", b"SUBTREE-ONE", b"MAILBOXES"))
+#: What may be searched.
+KINDS = _NAMING | {b"SELECTED", b"INBOXES", b"PERSONAL", b"SUBSCRIBED"}
 
 
 class MailboxFilter(NamedTuple):
     """
     @ivar kind: upper case.
-    @ivar names: of mailboxes, for those kinds that have them.
+    @ivar names: of mailboxes, for those kinds that have them; as they were given, each once.
     """
 
     kind: bytes
-    names: tuple[str, ...] = ()
+    names: Collection[str] = ()
 
     def matches(self, info: MailboxInfo, personal: bool = True) -> bool:
         """
@@ -42,41 +44,52 @@ class MailboxFilter(NamedTuple):
         if name in self.names:
             return True
         if kind == b"SUBTREE":
-            return any(name.startswith(f"{above}/") for above in self.names)
+            return any(above in self.names for above in parents(name))
         if kind == b"SUBTREE-ONE":
-            return name.rpartition("/")[0] in self.names
+            return name.rpartition(DELIMITER)[0] in self.names
         return False
 
 
-def readFilters(cursor: Cursor, kinds: frozenset[bytes] = _ALONE | _NAMING) -> list[MailboxFilter]:
+def foreignPrefixes(account: IAccount) -> tuple[str, ...]:
     """
-    filter-mailboxes *(SP filter-mailboxes)
+    @return: what the names of mailboxes begin with that aren't in a personal namespace (RFC 2342).
+    """
+    if not ISharingAccount.providedBy(account):
+        return ()
+    # zope's provider is the proof that mypy can't see.
+    sharing: Any = account
+    return sharing.othersPrefix, sharing.publicPrefix
+
+
+def readFilter(cursor: Cursor, kinds: Collection[bytes] = KINDS) -> MailboxFilter:
+    """
+    filter-mailboxes
 
     @param kinds: that are allowed.
     @raise SyntaxProblem: for another.
     """
-    filters: list[MailboxFilter] = []
-    while True:
-        kind = cursor.atom().upper()
-        if kind not in kinds:
-            raise SyntaxProblem("Unknown mailbox specifier")
-        names: tuple[str, ...] = ()
-        if kind in _NAMING:
-            cursor.space()
-            names = tuple(_readMailboxes(cursor))
-        filters.append(MailboxFilter(kind, names))
-        # What follows may be the scope options of RFC 7377, in parentheses.
-        if cursor.peek() != b" " or cursor.text[cursor.at + 1 : cursor.at + 2] == b"(":
-            return filters
-        cursor.space()
-
-
-def _readMailboxes(cursor: Cursor) -> Sequence[str]:
+    kind = cursor.atom().upper()
+    if kind not in kinds:
+        raise SyntaxProblem("Unknown mailbox specifier")
+    if kind not in _NAMING:
+        return MailboxFilter(kind)
+    cursor.space()
     #   one-or-more-mailbox = mailbox / "(" mailbox *(SP mailbox) ")"
-    if not cursor.skip(b"("):
-        return [cursor.mailbox()]
-    names = [cursor.mailbox()]
-    while not cursor.skip(b")"):
+    enclosed = cursor.skip(b"(")
+    names = {cursor.mailbox(): None}
+    while enclosed and not cursor.skip(b")"):
         cursor.space()
-        names.append(cursor.mailbox())
-    return names
+        names[cursor.mailbox()] = None
+    return MailboxFilter(kind, names)
+
+
+def readFilters(cursor: Cursor) -> list[MailboxFilter]:
+    """
+    filter-mailboxes *(SP filter-mailboxes)
+    """
+    filters = [readFilter(cursor)]
+    # What follows may be the scope options of RFC 7377, in parentheses.
+    while cursor.peek() == b" " and cursor.text[cursor.at + 1 : cursor.at + 2] != b"(":
+        cursor.space()
+        filters.append(readFilter(cursor))
+    return filters

@@ -25,8 +25,10 @@ from twisted_mailstack.imap.extension import LOGGED_IN, Command, Extension, List
 from twisted_mailstack.imap.extensions.createspecialuse import assignable
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
-from twisted_mailstack.interfaces import IMetadataAccount, ISharingAccount, ISpecialUseAccount
+from twisted_mailstack.imap.sources import foreignPrefixes
+from twisted_mailstack.interfaces import IMetadataAccount, ISpecialUseAccount
 from twisted_mailstack.model.mailboxname import decodeName, normaliseName
+from twisted_mailstack.model.records import MailboxInfo
 
 #: Octets of a value; RFC 5464 §4.1: at least 1,024.
 MAX_VALUE = 16 * 1024
@@ -267,7 +269,8 @@ async def setMetadata(session: IMAPSession, cursor: Cursor) -> None:
     listeners = [each for each in session.listeners if isinstance(each, MetadataListener)]
     if values:
         modSeq = await account.setMetadata(name, values, MAX_ENTRIES)
-        for listener in listeners if _isOwn(account, name) else ():
+        # Those of others' mailboxes are modSeqs of other accounts.
+        for listener in () if name.startswith(foreignPrefixes(account)) else listeners:
             listener.own.add(modSeq)
     else:
         for listener in listeners:
@@ -275,13 +278,6 @@ async def setMetadata(session: IMAPSession, cursor: Cursor) -> None:
     for other in lost:
         use = await _specialUse(session, other)
         session.stream.write(_response(other, {SPECIAL_USE: use}, cursor.utf8))
-
-
-def _isOwn(account: Any, name: str) -> bool:
-    # The modSeqs of others' mailboxes are those of other accounts.
-    return not ISharingAccount.providedBy(account) or not name.startswith(
-        (account.othersPrefix, account.publicPrefix)
-    )
 
 
 def _parseValue(cursor: Cursor) -> bytes | None:
@@ -324,7 +320,7 @@ class MetadataListener:
         self._session = session
         self._account = _account(session)
         self._modSeq: int | None = None
-        self._uses: dict[str, str | None] = {}
+        self._infos: dict[str, MailboxInfo] = {}
         self._stale = True
         self._stop = self._account.watch(self._changed)
 
@@ -351,17 +347,21 @@ class MetadataListener:
             if change.modSeq not in self.own:
                 entries.setdefault(change.mailboxName, []).append(change.entry)
         self.own = {each for each in self.own if each > modSeq}
+        if not entries:
+            return b""
         utf8 = self._session.utf8
-        return b"".join(
-            b"* METADATA %b %b\r\n"
-            % (_toldMailbox(name, utf8), b" ".join(_told(entry) for entry in dict.fromkeys(names)))
-            for name, names in entries.items()
-            if self.wants(name)
-        )
+        infos = {info.name: info for info in self._infos.values()}
+        parts = []
+        for name, names in entries.items():
+            info = infos.get(name) or MailboxInfo(name, "", True, False)
+            if self.wants(info if name else None):
+                told = b" ".join(_told(entry) for entry in dict.fromkeys(names))
+                parts.append(b"* METADATA %b %b\r\n" % (_toldMailbox(name, utf8), told))
+        return b"".join(parts)
 
-    def wants(self, name: str) -> bool:
+    def wants(self, info: MailboxInfo | None) -> bool:
         """
-        @param name: of a mailbox, empty for the server.
+        @param info: of a mailbox; C{None} for the server.
         @return: whether its entries are told.
         """
         return True
@@ -372,11 +372,11 @@ class MetadataListener:
             the last time.
         """
         infos = await self._account.listMailboxes()
-        before, self._uses = self._uses, {info.mailboxId: info.specialUse for info in infos}
+        before, self._infos = self._infos, {info.mailboxId: info for info in infos}
         return [
             info.name
             for info in infos
-            if before.get(info.mailboxId, info.specialUse) != info.specialUse
+            if before.get(info.mailboxId, info).specialUse != info.specialUse
         ]
 
     def close(self) -> None:

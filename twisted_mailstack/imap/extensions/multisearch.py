@@ -24,9 +24,9 @@ from twisted_mailstack.imap.results import (
 )
 from twisted_mailstack.imap.search import readQuery, readSearchCharset
 from twisted_mailstack.imap.session import IMAPSession
-from twisted_mailstack.imap.sources import MailboxFilter, readFilters
+from twisted_mailstack.imap.sources import MailboxFilter, foreignPrefixes, readFilters
 from twisted_mailstack.imap.view import View
-from twisted_mailstack.interfaces import IMailbox, ISharingAccount, ISurveyableAccount
+from twisted_mailstack.interfaces import IMailbox, ISurveyableAccount
 from twisted_mailstack.model.records import MailboxStatus
 
 _SELECTED = MailboxFilter(b"SELECTED")
@@ -75,9 +75,7 @@ async def _mailboxes(
     if not others:
         return
     account: Any = session.theAccount()
-    foreign: tuple[str, ...] = ()
-    if ISharingAccount.providedBy(account):
-        foreign = account.othersPrefix, account.publicPrefix
+    foreign = foreignPrefixes(account)
     statuses: Mapping[str, MailboxStatus] = {}
     if ISurveyableAccount.providedBy(account):
         statuses = await account.statuses()

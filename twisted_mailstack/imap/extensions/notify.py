@@ -10,7 +10,7 @@ what others did in the same instant could be missed.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from twisted_mailstack.imap.extensions.metadata import MetadataListener
 from twisted_mailstack.imap.fetch import Item, fetch, parseItems
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
+from twisted_mailstack.imap.sources import KINDS, MailboxFilter, foreignPrefixes, readFilter
 from twisted_mailstack.interfaces import (
     IAnnotatedAccount,
     IAnnotatedMailbox,
@@ -59,7 +60,9 @@ _OWN = frozenset((b"EXPUNGE", b"UID EXPUNGE", b"MOVE", b"UID MOVE", b"REPLACE", 
 #: Of a mailbox that was just made, whose UIDVALIDITY nobody has been told.
 _NEW = MailboxStatus(0, 1, 0, 0, 0, 0, 0, 0, ())
 
-Matches = Callable[[MailboxInfo], bool]
+#: Filters that mean the selected mailbox, and all that there are.
+_OF_SELECTED = frozenset((b"SELECTED", b"SELECTED-DELAYED"))
+_KINDS = KINDS | _OF_SELECTED
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,13 @@ class Group:
     """
     An event-group (RFC 5465 §8).
 
-    @ivar matches: whether a mailbox is meant; C{None} for the selected one.
+    @ivar filter: which mailboxes are meant.
     @ivar events: upper case.
     @ivar items: that are fetched of each new message.
     @ivar immediate: of the selected mailbox, whether EXPUNGE is told at any time.
     """
 
-    matches: Matches | None
+    filter: MailboxFilter
     events: frozenset[bytes]
     items: tuple[Item, ...] = ()
     immediate: bool = True
@@ -89,9 +92,10 @@ class Watch:
     def __init__(self, session: IMAPSession, groups: Sequence[Group]) -> None:
         self._session = session
         self._account = session.theAccount()
-        selected = [group for group in groups if group.matches is None]
+        selected = [group for group in groups if group.filter.kind in _OF_SELECTED]
         self._selected = selected[0] if selected and selected[0].events else None
-        self._groups = [group for group in groups if group.matches is not None]
+        self._groups = [group for group in groups if group.filter.kind not in _OF_SELECTED]
+        self._foreign = foreignPrefixes(self._account)
         self._infos: dict[str, MailboxInfo] = {}
         # What is known of the mailboxes whose messages are watched; None: nothing, as it may not
         # be read.
@@ -149,7 +153,7 @@ class Watch:
     def _events(self, info: MailboxInfo) -> frozenset[bytes]:
         found: frozenset[bytes] = frozenset()
         for group in self._groups:
-            if group.matches is not None and group.matches(info):
+            if group.filter.matches(info, not info.name.startswith(self._foreign)):
                 found |= group.events
         return found
 
@@ -269,7 +273,7 @@ class Watch:
             if old is None:
                 if b"MAILBOXNAME" in events and info.mailboxId:
                     affected.setdefault(info.name, None)
-                    self._affectParent(info.name, affected)
+                    self._affectParent(info.name, names, affected)
             elif old.name != info.name:
                 if b"MAILBOXNAME" in events | self._events(old) and not _with(info, old, before):
                     affected[info.name] = old.name
@@ -277,28 +281,37 @@ class Watch:
             if key not in self._infos and old.name not in names and old.mailboxId:
                 if b"MAILBOXNAME" in self._events(old):
                     affected.setdefault(old.name, None)
-                    self._affectParent(old.name, affected)
-        subscribed = {info.name: info.subscribed for info in before.values()}
-        for name in {*names, *subscribed}:
-            now = names.get(name) or MailboxInfo(name, "", False, False)
-            if now.subscribed != subscribed.get(name, False):
-                if b"SUBSCRIPTIONCHANGE" in self._events(now):
+                    self._affectParent(old.name, names, affected)
+        earlier = {info.name: info for info in before.values()}
+        for name in {*names, *earlier}:
+            absent = MailboxInfo(name, "", False, False)
+            now, was = names.get(name, absent), earlier.get(name, absent)
+            # Also what the filter no longer matches, as it isn't subscribed any more.
+            if now.subscribed != was.subscribed:
+                if b"SUBSCRIPTIONCHANGE" in self._events(now) | self._events(was):
                     affected.setdefault(name, None)
         parts = self._listLines(affected, infos, names)
-        for key in [key for key in self._known if key not in self._infos]:
+        watched = {
+            key
+            for key, info in self._infos.items()
+            if info.selectable and b"MESSAGENEW" in self._events(info)
+        }
+        for key in self._known.keys() - watched:
             del self._known[key]
-        for key, info in self._infos.items():
-            if key not in self._known and b"MESSAGENEW" in self._events(info) and info.selectable:
-                # Told once it has messages.
-                self._known[key] = _NEW
-                self._dirty.add(key)
+        for key in watched - self._known.keys():
+            # Told once it has messages.
+            self._known[key] = _NEW
+            self._dirty.add(key)
         return parts
 
-    def _affectParent(self, name: str, affected: dict[str, str | None]) -> None:
+    def _affectParent(
+        self, name: str, names: dict[str, MailboxInfo], affected: dict[str, str | None]
+    ) -> None:
         # "The mailbox itself and its direct parent (whether it is an existing mailbox or not) are
         # considered to be affected" (RFC 5465 §5.4).
         above = name.rpartition(DELIMITER)[0]
-        if above and b"MAILBOXNAME" in self._events(MailboxInfo(above, "", True, False)):
+        info = names.get(above) or MailboxInfo(above, "", True, False)
+        if above and b"MAILBOXNAME" in self._events(info):
             affected.setdefault(above, None)
 
     def _listLines(
@@ -360,42 +373,6 @@ def _with(info: MailboxInfo, old: MailboxInfo, before: dict[str, MailboxInfo]) -
 # --- the command ---------------------------------------------------------------------------------
 
 
-def _names(cursor: Cursor) -> list[str]:
-    """one-or-more-mailbox = mailbox / "(" mailbox *(SP mailbox) ")" """
-    cursor.space()
-    if not cursor.skip(b"("):
-        return [cursor.mailbox()]
-    names = [cursor.mailbox()]
-    while not cursor.skip(b")"):
-        cursor.space()
-        names.append(cursor.mailbox())
-        if len(names) > MAX_NAMES:
-            raise CannotDoThat("Too many mailboxes", imapCode="NOTIFICATIONOVERFLOW")
-    return names
-
-
-def _filter(cursor: Cursor) -> tuple[bytes, Matches | None]:
-    """filter-mailboxes"""
-    kind = cursor.atom().upper()
-    if kind in (b"SELECTED", b"SELECTED-DELAYED"):
-        return kind, None
-    if kind in (b"PERSONAL", b"INBOXES"):
-        # Mail may be delivered to any of them.
-        return kind, lambda info: True
-    if kind == b"SUBSCRIBED":
-        return kind, lambda info: info.subscribed
-    if kind == b"MAILBOXES":
-        names = frozenset(_names(cursor))
-        return kind, lambda info: info.name in names
-    if kind == b"SUBTREE":
-        roots = frozenset(_names(cursor))
-        return (
-            kind,
-            lambda info: info.name in roots or any(above in roots for above in parents(info.name)),
-        )
-    raise SyntaxProblem("Unknown mailbox specifier")
-
-
 def _readEvents(
     session: IMAPSession, cursor: Cursor, ofSelected: bool
 ) -> tuple[frozenset[bytes], tuple[Item, ...]]:
@@ -445,12 +422,16 @@ def _readGroups(session: IMAPSession, cursor: Cursor) -> list[Group]:
     groups: list[Group] = []
     while True:
         cursor.expect(b"(")
-        kind, matches = _filter(cursor)
-        events, items = _readEvents(session, cursor, matches is None)
+        filtered = readFilter(cursor, _KINDS)
+        if len(filtered.names) > MAX_NAMES:
+            raise CannotDoThat("Too many mailboxes", imapCode="NOTIFICATIONOVERFLOW")
+        kind = filtered.kind
+        ofSelected = kind in _OF_SELECTED
+        events, items = _readEvents(session, cursor, ofSelected)
         cursor.expect(b")")
-        if matches is None and any(group.matches is None for group in groups):
+        if ofSelected and any(group.filter.kind in _OF_SELECTED for group in groups):
             raise SyntaxProblem("The selected mailbox is specified twice")
-        groups.append(Group(matches, events, items, kind != b"SELECTED-DELAYED"))
+        groups.append(Group(filtered, events, items, kind != b"SELECTED-DELAYED"))
         if len(groups) > MAX_GROUPS:
             raise CannotDoThat("Too many events", imapCode="NOTIFICATIONOVERFLOW")
         if cursor.atEnd:
@@ -501,14 +482,12 @@ class _MetadataEvents(MetadataListener):
         super().__init__(session)
         self._groups = groups
 
-    def wants(self, name: str) -> bool:
+    def wants(self, info: MailboxInfo | None) -> bool:
         """See L{MetadataListener}."""
-        event = b"MAILBOXMETADATACHANGE" if name else b"SERVERMETADATACHANGE"
-        info = MailboxInfo(name, "", True, False)
+        if info is None:
+            return any(b"SERVERMETADATACHANGE" in group.events for group in self._groups)
         return any(
-            event in group.events
-            and group.matches is not None
-            and (not name or group.matches(info))
+            b"MAILBOXMETADATACHANGE" in group.events and group.filter.matches(info)
             for group in self._groups
         )
 
