@@ -25,6 +25,8 @@ from twisted_mailstack.model.address import Address, parseDomain
 from twisted_mailstack.net.dns import parseServer
 from twisted_mailstack.policies import checkPolicies
 from twisted_mailstack.relay.routes import RouteProblem, parseRoute
+from twisted_mailstack.sasl.registry import MAKERS
+from twisted_mailstack.sasl.scram import SCHEMES
 
 #: The services, their protocol, whether TLS is implicit (RFC 8314 §3), and where they listen by
 #: default.
@@ -44,6 +46,11 @@ FAMILIES = {"ipv6": "AAAA", "ipv4": "A"}
 LISTEN = "listen"
 #: What may separate the account from the tag in an address.
 SEPARATORS = "+-_=.#!~"
+#: What is offered by default. Not what needs passwords in plain, nor what is for nobody.
+MECHANISMS = (
+    *("EXTERNAL", "GSSAPI", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"),
+    *("OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"),
+)
 #: The largest number that may be given; more than this the database can't keep.
 MOST = 2**53
 
@@ -129,6 +136,95 @@ class Configuration:
         "auth.max-failures", "Failed logins after which a connection is closed.", 3, 1
     )
     defaultDomain: str = _option("auth.default-domain", "The domain of login names without @.", "")
+    mechanisms: tuple[str, ...] = _option(
+        "auth.mechanisms",
+        "The SASL mechanisms that clients may use, as far as what they need is there: those that"
+        " send passwords are offered under TLS only, those with -PLUS only where there is something"
+        " to bind to, OAUTHBEARER and XOAUTH2 only with the keys of [oauth], GSSAPI only with"
+        " auth.gssapi-realms, EXTERNAL only to clients that have shown a certificate. Also known:"
+        " SCRAM-SHA-1, SCRAM-SHA-512, their forms with -PLUS, CRAM-MD5, ANONYMOUS.",
+        MECHANISMS,
+    )
+    scram: tuple[str, ...] = _option(
+        "auth.scram",
+        "The SCRAM mechanisms for which something is kept of each password: SCRAM-SHA-1,"
+        " SCRAM-SHA-256, SCRAM-SHA-512. For accounts that have nothing yet it is made when they log"
+        " in with their password (PLAIN, LOGIN); until then they can't by SCRAM.",
+        ("SCRAM-SHA-256",),
+    )
+    scramIterations: int = _option(
+        "auth.scram-iterations",
+        "How much work that makes of guessing a password, and of each login for the client.",
+        65536,
+        4096,
+    )
+    certificateAccounts: Mapping[str, str] = _option(
+        "auth.certificates",
+        "A table of SHA-256 fingerprints of client certificates and the account of each, for"
+        " EXTERNAL.",
+        {},
+    )
+    certificateAddresses: bool = _option(
+        "auth.certificate-addresses",
+        "Client certificates that aren't in auth.certificates are of the accounts whose addresses"
+        " they are issued for.",
+        True,
+    )
+    anonymous: str = _option(
+        "auth.anonymous-account",
+        "The account that IMAP clients see who are nobody in particular (ANONYMOUS). They may do"
+        " whatever its owner may: give it nothing but what others share with it.",
+        "",
+    )
+    gssapiRealms: Mapping[str, str] = _option(
+        "auth.gssapi-realms",
+        "A table of Kerberos realms whose tickets are taken (GSSAPI), and the mail domain of each:"
+        " user@REALM is the account user@domain.",
+        {},
+    )
+    gssapiKeytab: str = _option(
+        "auth.gssapi-keytab",
+        "The file with the keys of imap/HOST, pop/HOST and smtp/HOST; by default the system's.",
+        "",
+    )
+    oauthIntrospection: str = _option(
+        "oauth.introspection",
+        "The URL at which the authorisation server tells whose an access token is (RFC 7662). It"
+        " turns OAUTHBEARER and XOAUTH2 on.",
+        "",
+    )
+    oauthClient: str = _option(
+        "oauth.client", "By which this server is known to the authorisation server.", ""
+    )
+    oauthSecretFile: str = _option(
+        "oauth.secret-file", "The file with the password that goes with oauth.client.", ""
+    )
+    oauthKeys: str = _option(
+        "oauth.keys",
+        "The URL of the keys by which access tokens are signed (JWKS), if they are JWTs: then"
+        " nobody is asked about each. Needs oauth.issuer.",
+        "",
+    )
+    oauthIssuer: str = _option("oauth.issuer", "Who has to have signed the tokens.", "")
+    oauthAudience: str = _option(
+        "oauth.audience",
+        "For whom tokens have to be (their claim aud). Empty: for anybody, which lets in tokens"
+        " that were made for other services.",
+        "",
+    )
+    oauthScope: str = _option(
+        "oauth.scope", "What tokens have to be good for; clients are told to ask for it.", ""
+    )
+    oauthClaims: tuple[str, ...] = _option(
+        "oauth.claims",
+        "The claims that say whose account a token is for; the first one that is there counts.",
+        ("email", "username", "sub"),
+    )
+    oauthDiscovery: str = _option(
+        "oauth.discovery",
+        "The URL of the OpenID configuration, for clients that want to know where to get a token.",
+        "",
+    )
     maxMessageOctets: int = _option(
         "smtp.max-message-size",
         "The largest message in octets, for SMTP and for IMAP's APPEND.",
@@ -677,6 +773,15 @@ def _check(where: str, configuration: Configuration) -> None:
         # RFC 5321 §4.5.3.1.6
         raise ConfigurationProblem(f"{where}smtp.max-line must be 0 or at least 1000")
     _checkRelay(where, configuration)
+    for key, values, known in (
+        ("auth.mechanisms", configuration.mechanisms, list(MAKERS)),
+        ("auth.scram", configuration.scram, [each.upper() for each in SCHEMES]),
+    ):
+        for name in values:
+            if name not in known:
+                raise ConfigurationProblem(
+                    f"{where}{key}: there is no {name}{_nearest(name, known)}"
+                )
     for each in fields(Configuration):
         key = each.metadata["key"]
         if key.endswith("-networks"):
@@ -712,6 +817,15 @@ def _check(where: str, configuration: Configuration) -> None:
         ("hostname", configuration.hostname, parseDomain),
         *(("tls.names", name, parseDomain) for name in configuration.tlsNames),
         ("auth.default-domain", configuration.defaultDomain, parseDomain),
+        ("auth.anonymous-account", configuration.anonymous, Address.parse),
+        *(
+            ("auth.certificates", account, Address.parse)
+            for account in configuration.certificateAccounts.values()
+        ),
+        *(
+            ("auth.gssapi-realms", domain, parseDomain)
+            for domain in configuration.gssapiRealms.values()
+        ),
         ("smtp.postmaster", configuration.postmaster, Address.parse),
         ("queue.double-failures", configuration.doubleFailures, Address.parse),
         *(

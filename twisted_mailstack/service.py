@@ -36,9 +36,11 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
+from twisted_mailstack.auth.anonymous import AnonymousChecker
 from twisted_mailstack.auth.checker import DirectoryChecker
-from twisted_mailstack.auth.passwords import WORKERS, PasswordHasher, hashPassword
+from twisted_mailstack.auth.passwords import WORKERS, PasswordHasher
 from twisted_mailstack.auth.realm import MailRealm
+from twisted_mailstack.auth.schemes import OURS, makeSecrets
 from twisted_mailstack.auth.secretsource import DirectorySecrets
 from twisted_mailstack.auth.urls import URLAuthority
 from twisted_mailstack.config import SERVICES, Configuration, ConfigurationProblem, networks
@@ -50,6 +52,7 @@ from twisted_mailstack.errors import AlreadyExists, MailError
 from twisted_mailstack.imap.server import IMAPFactory
 from twisted_mailstack.imap.session import IMAPSettings
 from twisted_mailstack.interfaces import ISecretSource
+from twisted_mailstack.mechanisms import Mechanisms
 from twisted_mailstack.model.address import Address, parseDomain
 from twisted_mailstack.net.protocol import MailFactory
 from twisted_mailstack.net.proxy import ProxyFactory
@@ -144,6 +147,13 @@ class MailService(Service):
             configuration.defaultDomain or None,
         )
         self._portal = Portal(realm, (checker,))
+        try:
+            self._mechanisms = Mechanisms(configuration, reactor, self.store.directory, time)
+        except ConfigurationProblem as problem:
+            self._giveUp(str(problem))
+        if configuration.anonymous:
+            account = Address.parse(configuration.anonymous)
+            self._portal.registerChecker(AnonymousChecker(self.store.directory, account))
         postmaster = configuration.postmaster
         resolver = Resolver(
             self.store.directory,
@@ -223,6 +233,7 @@ class MailService(Service):
                 ),
                 self._reactor,
                 urls=self._urls,
+                mechanisms=self._mechanisms.of("imap"),
                 **common,
             )
         if protocol == "pop3":
@@ -237,6 +248,7 @@ class MailService(Service):
                 self._reactor,
                 secrets=self._apopSecrets(),
                 memory=self.store.memory,
+                mechanisms=self._mechanisms.of("pop3"),
                 **common,
             )
         if protocol == "lmtp":
@@ -277,6 +289,7 @@ class MailService(Service):
             portal=self._portal,
             spool=self.store.spool if configuration.relay else None,
             urls=self._urls,
+            mechanisms=self._mechanisms.of("smtp"),
             policies=self._policies[name != "smtp"],
             **common,
         )
@@ -415,7 +428,13 @@ class MailService(Service):
             await directory.addDomain(FIRST_ACCOUNT.domain)
         except AlreadyExists:
             pass
-        await directory.addAccount(FIRST_ACCOUNT, hashPassword(password.encode()))
+        made = makeSecrets(
+            password.encode(),
+            (OURS, *(each.lower() for each in self.configuration.scram)),
+            str(FIRST_ACCOUNT),
+            self.configuration.scramIterations,
+        )
+        await directory.addAccount(FIRST_ACCOUNT, made)
         return FIRST_ACCOUNT, password
 
     def _welcome(self, first: tuple[Address, str] | None) -> str:
@@ -480,6 +499,7 @@ class MailService(Service):
                 ensureDeferred(self.outbound.stop(PATIENCE)),
             ]
         )
+        await _settle(self._mechanisms.close())
         await self.store.stop()
         if self._hashing.started:
             self._hashing.stop()

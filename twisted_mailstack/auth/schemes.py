@@ -29,15 +29,17 @@ from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import Argon2Error
 
 from twisted_mailstack.errors import SyntaxProblem
+from twisted_mailstack.sasl import scram
 from twisted_mailstack.sasl.saslprep import saslprep
-from twisted_mailstack.sasl.scram import SCHEMES as SCRAM
-from twisted_mailstack.sasl.scram import makeVerifier as scramVerifier
-from twisted_mailstack.sasl.scram import saltFor
+from twisted_mailstack.sasl.scram import saltFor, verifierOf
 
 #: The scheme of hashes that are made here.
 OURS = "argon2id"
 #: OWASP's recommendation: 19 MiB, two passes, one lane: 20 ms here, and 38 MiB for two workers.
 argon2 = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
+
+#: SCRAM's hash functions, by scheme.
+SCRAM = scram.SCHEMES
 
 #: What a stored hash may cost, whoever wrote it: KiB of memory, and iterations.
 MAX_MEMORY = 256 * 1024
@@ -141,10 +143,13 @@ def chooseSecret(secrets: Mapping[str, str]) -> tuple[str, str] | None:
     return None
 
 
-def isCurrent(secrets: Mapping[str, str]) -> bool:
+def isCurrent(secrets: Mapping[str, str], wanted: Sequence[str] = (OURS,)) -> bool:
     """
+    @param wanted: the schemes of a new one.
     @return: whether the password is kept as a new one would be.
     """
+    if any(scheme not in secrets for scheme in wanted):
+        return False
     try:
         return OURS in secrets and not argon2.check_needs_rehash(secrets[OURS])
     except (Argon2Error, ValueError):
@@ -213,10 +218,12 @@ def makeVerifier(
     @param password: prepared.
     @return: what a server keeps of it (RFC 5802 §3), C{iterations,salt,storedKey,serverKey}.
     """
-    return str(scramVerifier(scheme, password, iterations, salt or os.urandom(16)))
+    return str(verifierOf(scheme, password, iterations, salt or os.urandom(16)))
 
 
-def newAppPassword(name: str = "", iterations: int = SCRAM_ITERATIONS) -> tuple[str, dict[str, str]]:
+def newAppPassword(
+    name: str = "", iterations: int = SCRAM_ITERATIONS
+) -> tuple[str, dict[str, str]]:
     """
     @param name: as of L{makeSecrets}; C{iterations} too.
     @return: a generated password, and its secrets, for SCRAM too. Nobody guesses it, so that a fast

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import click
 
-from twisted_mailstack.auth.passwords import hashPassword
+from twisted_mailstack.auth.schemes import OURS, makeSecrets
 from twisted_mailstack.cli.access import COMMANDS
 from twisted_mailstack.cli.context import ADDRESS, DOMAIN, Context, askPassword, passContext
 from twisted_mailstack.config import MOST
@@ -19,9 +19,11 @@ from twisted_mailstack.model.address import Address
 from twisted_mailstack.storage.sql.account import MAX_MAILBOXES
 
 
-def _newHash() -> str:
+def _newSecrets(context: Context, address: Address) -> dict[str, str]:
+    configuration = context.configuration
+    schemes = (OURS, *(each.lower() for each in configuration.scram))
     try:
-        return hashPassword(askPassword())
+        return makeSecrets(askPassword(), schemes, str(address), configuration.scramIterations)
     except SyntaxProblem as problem:
         raise click.ClickException(f"that can't be a password: {problem.text}") from None
 
@@ -43,11 +45,11 @@ def add(context: Context, address: Address) -> None:
     directory = context.open(make=True).directory
     if context.run(directory.findAccount(address)) is not None:
         raise click.ClickException(f"{address} exists already")
-    hashed = _newHash()
+    secrets = _newSecrets(context, address)
     if context.run(directory.findDomain(address.domain)) is None:
         context.run(directory.addDomain(address.domain))
         click.echo(f"Made the domain {address.domain}.")
-    context.run(directory.addAccount(address, hashed))
+    context.run(directory.addAccount(address, secrets))
     click.echo(f"Made the account {address}.")
 
 
@@ -59,7 +61,7 @@ def passwd(context: Context, address: Address) -> None:
     directory = context.open().directory
     if context.run(directory.findAccount(address)) is None:
         raise click.ClickException(f"there is no account {address}")
-    context.run(directory.setPassword(address, _newHash()))
+    context.run(directory.setPassword(address, _newSecrets(context, address)))
     click.echo(f"Changed the password of {address}.")
 
 

@@ -89,7 +89,8 @@ class WebClient:
         """
         @return: fires when no connection is left.
         """
-        return self._pool.closeCachedConnections()
+        closed: Deferred[Any] = self._pool.closeCachedConnections()
+        return closed
 
 
 class _Body(Protocol):
