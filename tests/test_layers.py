@@ -42,6 +42,7 @@ LAYERS: tuple[tuple[str, float, str], ...] = (
                 ("clientauth", 4),
                 ("downgrade", 4),
                 ("view", 4),
+                ("views", 4),
                 ("selected", 4),
                 ("fetch", 4),
                 ("search", 4),

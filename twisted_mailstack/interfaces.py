@@ -21,7 +21,7 @@ of L{twisted_mailstack.errors.MailError} named here; any other exception is a de
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 from zope.interface import Attribute, Interface
@@ -406,6 +406,16 @@ class ISearchableMailbox(Interface):
         """
 
 
+class IIdentifiedMailbox(Interface):
+    """
+    Optional: mailbox objects that can be known to be of the same mailbox, so that sessions share
+    what they know of it. Objects with the same C{identity} give the same answers, but for what
+    they refuse.
+    """
+
+    identity: Hashable = Attribute("Equal for objects of this mailbox, of no other of any store.")
+
+
 class ISortingMailbox(Interface):
     """
     Optional: a mailbox that is sorted, and read for threading, by the storage. What it gives is
@@ -526,6 +536,22 @@ class ISurveyableAccount(IAccount):
     def statuses() -> Awaitable[Mapping[str, MailboxStatus]]:
         """
         @return: by mailboxId, of each mailbox that can be selected, all of one instant.
+        """
+
+
+class ISearchableAccount(IAccount):
+    """
+    Optional: a first, fast answer to a substring search in all mailboxes, so that those with no
+    match needn't be opened.
+    """
+
+    def candidates(
+        texts: Sequence[str], inHeader: bool = True, inBody: bool = True
+    ) -> Awaitable[Mapping[str, NumberSet] | None]:
+        """
+        @param texts: as of L{ISearchableMailbox.candidates}; so are C{inHeader} and C{inBody}.
+        @return: by mailboxId, of each mailbox of this account that can be selected, a set that has
+            every match (and maybe others), all of one instant; C{None} for "look at all".
         """
 
 

@@ -51,6 +51,7 @@ from twisted_mailstack.delivery.target import MailTarget
 from twisted_mailstack.errors import AlreadyExists, MailError
 from twisted_mailstack.imap.server import IMAPFactory
 from twisted_mailstack.imap.session import IMAPSettings
+from twisted_mailstack.imap.views import Views
 from twisted_mailstack.interfaces import ISecretSource
 from twisted_mailstack.mechanisms import Mechanisms
 from twisted_mailstack.model.address import Address, parseDomain
@@ -132,6 +133,7 @@ class MailService(Service):
             index=configuration.searchIndex,
         )
         self._urls = URLAuthority(self.store, configuration.name, time)
+        self._views = Views()
         hasher = PasswordHasher(
             lambda function, *arguments: deferToThreadPool(
                 reactor, self._hashing, function, *arguments
@@ -234,6 +236,7 @@ class MailService(Service):
                 self._reactor,
                 urls=self._urls,
                 mechanisms=self._mechanisms.of("imap"),
+                views=self._views,
                 **common,
             )
         if protocol == "pop3":

@@ -46,6 +46,7 @@ CONTRACTS = {
     interfaces.IReplacingMailbox: contracts.ReplacingMailboxContract,
     interfaces.IURLKeyStore: contracts.URLKeysContract,
     interfaces.IURLKeys: contracts.URLKeysContract,
+    interfaces.IIdentifiedMailbox: contracts.IdentifiedMailboxContract,
     interfaces.ISearchableMailbox: contracts.SearchableMailboxContract,
     interfaces.ISortingMailbox: contracts.SortingMailboxContract,
     interfaces.IAccount: contracts.AccountContract,

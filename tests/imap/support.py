@@ -22,6 +22,7 @@ from twisted_mailstack.auth.realm import MailRealm
 from twisted_mailstack.imap.extension import Extension
 from twisted_mailstack.imap.registry import EXTENSIONS, makeRegistry
 from twisted_mailstack.imap.session import IMAPSession, IMAPSettings
+from twisted_mailstack.imap.views import Views
 from twisted_mailstack.interfaces import IAccount, IMailStore, IPasswordHasher, IServerMechanism
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.flags import internFlags
@@ -117,6 +118,7 @@ class Server:
         self.registry = makeRegistry(tuple(extensions))
         self.mechanisms = mechanisms
         self.hasTLS = hasTLS
+        self.views = Views()
         self.sessions: list[IMAPSession] = []
         self.portal = Portal(
             MailRealm(self.store), [DirectoryChecker(self.store.directory, ClearPasswords())]
@@ -165,6 +167,7 @@ class Server:
             session = IMAPSession(
                 stream, self.settings, self.registry, self.portal, self.mechanisms, self.hasTLS
             )
+            session.views = self.views
             self.sessions.append(session)
             await session.run()
 

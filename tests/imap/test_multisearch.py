@@ -5,6 +5,8 @@ MULTISEARCH (RFC 7377).
 from __future__ import annotations
 
 import re
+from random import Random
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,10 +14,14 @@ from tests.imap.stepped import SteppedServer
 from tests.imap.support import Server, now
 from tests.imap.test_acl import ROOT, SharingTestCase
 from tests.imap.test_esearch import SearchingTestCase
+from tests.imap.test_indexed import IndexedServer
 from twisted_mailstack.errors import NoSuchMailbox, StoreDamaged, SyntaxProblem
+from twisted_mailstack.imap import search
+from twisted_mailstack.imap.extensions import multisearch
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.sources import MailboxFilter, readFilter, readFilters
 from twisted_mailstack.model.records import MailboxInfo
+from twisted_mailstack.storage.sql import index
 
 
 class MultiTestCase(SearchingTestCase):
@@ -420,3 +426,144 @@ class FilterTests(SynchronousTestCase):
         self.assertTrue(MailboxFilter(b"SUBSCRIBED").matches(info, personal=False))
         named = MailboxFilter(b"MAILBOXES", ("Other Users/bob",))
         self.assertTrue(named.matches(info, personal=False))
+
+
+class ClosedTests(SynchronousTestCase):
+    """
+    Mailboxes that needn't be opened to know that nothing in them matches.
+    """
+
+    words = ("alpha", "beta", "gamma")
+
+    def setUp(self) -> None:
+        """Eight mailboxes, in some of them messages; some are indexed."""
+        self.patch(index, "SLICE", 7)
+        self.server = IndexedServer(self.mktemp())
+        self.addCleanup(lambda: now(self.server.store.stop()))
+        self.names = [f"box{number}" for number in range(8)]
+        for name in self.names:
+            now(self.server.account.createMailbox(name))
+        self.opened: list[str] = []
+
+    def fill(self, chance: Random) -> None:
+        """
+        Put messages into random mailboxes, with random texts and flags.
+        """
+        for _ in range(chance.randrange(12)):
+            flags = [flag for flag in ("\\Seen", "\\Deleted", "Key") if chance.random() < 0.5]
+            texts = [" ".join(chance.sample(self.words, chance.randrange(3))) for _ in range(2)]
+            data = "Subject: {}\r\n\r\n{}\r\n".format(*texts).encode()
+            self.server.deliver(data, chance.choice(self.names[:6]), flags)
+
+    def query(self, chance: Random, depth: int = 0) -> str:
+        """
+        @return: random search keys.
+        """
+        kinds = ("flag", "text", "text", "and", "or", "not", "fuzzy", "number")
+        kind = chance.choice(kinds[:3] if depth > 2 else kinds)
+        more = depth + 1
+        if kind == "flag":
+            flags = "ALL SEEN UNSEEN DELETED UNDELETED FLAGGED NEW OLD RECENT".split()
+            return chance.choice([*flags, "KEYWORD KEY", "KEYWORD other", "UNKEYWORD key"])
+        if kind == "text":
+            word = chance.choice((*self.words, "alph", "nowhere", "be"))
+            return f"{chance.choice(('SUBJECT', 'BODY', 'TEXT', 'FROM'))} {word}"
+        if kind == "and":
+            return f"({self.query(chance, more)} {self.query(chance, more)})"
+        if kind == "or":
+            return f"OR {self.query(chance, more)} {self.query(chance, more)}"
+        if kind == "number":
+            return chance.choice(("1", "2:*", "UID 1:2"))
+        return f"{kind.upper()} {self.query(chance, more)}"
+
+    def test_same(self) -> None:
+        """
+        Whatever is asked, each mailbox's messages are those that it has when it is searched alone,
+        however many are searched at once, and however far the index is.
+        """
+        self.patch(search, "FEW", 0)
+        for seed in range(25):
+            chance = Random(seed)
+            self.fill(chance)
+            self.server.build(chance.randrange(3))
+            self.patch(multisearch, "FEW", chance.choice((0, 3, 100)))
+            client = self.server.login()
+            for _ in range(6):
+                query = self.query(chance)
+                answer = client.send(f"t ESEARCH IN (PERSONAL) {query}\r\n".encode()).decode()
+                self.assertIn("t OK", answer)
+                found = dict(re.findall(r"MAILBOX (\S+) UIDVALIDITY \d+\) UID ALL (\S+)", answer))
+                alone = {}
+                for name in ("INBOX", *self.names):
+                    client.send(f"e EXAMINE {name}\r\n".encode())
+                    # \\Recent is what a session has claimed: a search of many claims nothing.
+                    if re.search("NEW|OLD|RECENT", query):
+                        client.send(b"u UNSELECT\r\n")
+                        one = client.send(f"t ESEARCH IN (MAILBOXES {name}) {query}\r\n".encode())
+                    else:
+                        one = client.send(f"t UID SEARCH RETURN (ALL) {query}\r\n".encode())
+                        client.send(b"u UNSELECT\r\n")
+                    uids = re.search(rb"UID ALL (\S+)", one)
+                    if uids:
+                        alone[name] = uids.group(1).decode()
+                self.assertEqual(found, alone, query)
+
+    def watch(self) -> None:
+        """
+        Note which mailboxes are opened.
+        """
+        account = type(self.server.account)
+        openMailbox = account.openMailbox
+
+        async def noted(account_: Any, name: str) -> Any:
+            self.opened.append(name)
+            return await openMailbox(account_, name)
+
+        self.patch(account, "openMailbox", noted)
+
+    def search(self, query: str) -> list[str]:
+        """
+        @return: the mailboxes that were opened.
+        """
+        client = self.server.login()
+        self.opened.clear()
+        answer = client.send(f"t ESEARCH IN (PERSONAL) {query}\r\n".encode())
+        self.assertIn(b"t OK", answer)
+        return list(self.opened)
+
+    def test_notOpened(self) -> None:
+        """
+        What has no text that is needed, or none with flags that are, isn't opened; of a text that
+        mustn't be there nothing is concluded, nor of one in a message that isn't indexed.
+        """
+        self.server.deliver(b"Subject: alpha\r\n\r\nbeta\r\n", "box0", ["\\Seen"])
+        self.server.deliver(b"Subject: beta\r\n\r\nalpha\r\n", "box1", ["\\Deleted"])
+        self.server.deliver(b"Subject: gamma\r\n\r\ngamma\r\n", "box2", ["Key"])
+        self.server.build(2)
+        self.watch()
+        for query, opened in (
+            ("ALL", [0, 1, 2]),
+            ("TEXT alpha", [0, 1]),
+            ("SUBJECT alpha", [0]),
+            ("BODY alpha", [1]),
+            ("TEXT nowhere", []),
+            ("NOT TEXT alpha", [0, 1, 2]),
+            ("OR SUBJECT alpha BODY gamma", [0, 2]),
+            ("OR SUBJECT alpha FLAGGED", [0, 1, 2]),
+            ("TEXT alpha UNSEEN", [1]),
+            ("FUZZY TEXT alphas", [0, 1, 2]),
+            ("UNSEEN", [1, 2]),
+            ("SEEN", [0]),
+            ("DELETED", [1]),
+            ("UNDELETED", [0, 2]),
+            ("KEYWORD key", [2]),
+            ("UNKEYWORD key", [0, 1, 2]),
+        ):
+            if "FUZZY" in query:
+                self.assertLessEqual({"box0", "box1"}, set(self.search(query)))
+            else:
+                self.assertEqual(self.search(query), [f"box{number}" for number in opened], query)
+        self.server.deliver(b"Subject: x\r\n\r\nx\r\n", "box3")
+        self.assertEqual(self.search("TEXT nowhere"), ["box3"])
+        # Named, and not known by an id before it is opened.
+        self.assertIn(b"t OK", self.server.login().send(b"t ESEARCH IN (MAILBOXES box2) ALL\r\n"))

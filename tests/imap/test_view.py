@@ -415,3 +415,117 @@ class RecentTests(SynchronousTestCase):
         view.claim(3, 3)
         flags: list[Flags] = view.flags
         self.assertEqual(flags, [frozenset()])
+
+
+class TwinTests(SynchronousTestCase):
+    """
+    Two views of a mailbox that share their columns.
+    """
+
+    def test_twin(self) -> None:
+        """
+        A twin is at the same place of the change log; what is gone and held back isn't in it, and
+        neither is anything that is the session's own.
+        """
+        view = View(changes([(3, [SEEN], 5), (4, [], 6), (8, [], 7)], modSeq=9, uidNext=12))
+        view.claim(3, 8)
+        view.saved.append(3)
+        view.touched = {3}
+        view.uidOnly = True
+        view.apply(changes([], [4], modSeq=11, uidNext=13, keywords=("a",)))
+        twin = view.twin()
+        self.assertEqual(_state(twin), ([3, 8], [{SEEN}, set()], [5, 7], 11, 13, ("a",)))
+        self.assertFalse(twin.hasGone or twin.hasRecent or twin.uidOnly or twin.saved)
+        self.assertIsNone(twin.touched)
+        self.assertEqual(list(view.uids), [3, 4, 8])
+        self.assertEqual(view.expunge(), [2])
+
+    def test_sharing(self) -> None:
+        """
+        Until one of them changes there is only one list of the messages.
+        """
+        view = viewOf(3, 4, 8)
+        twin = view.twin()
+        twin.apply(changes([], modSeq=15))
+        self.assertIs(view.uids, twin.uids)
+        self.assertIs(view.flags, twin.flags)
+        twin.apply(changes([(9, [], 16)], modSeq=16))
+        self.assertIsNot(view.uids, twin.uids)
+        # Of its own: no need to copy it once more.
+        own = twin.flags
+        twin.update(3, internFlags([SEEN]), 17)
+        self.assertIs(twin.flags, own)
+
+    @settings(deadline=None)
+    @given(st.data())
+    def test_independent(self, data: st.DataObject) -> None:
+        """
+        Whatever is done to one of them, and in whatever order twins are made, the others stay as
+        they are.
+        """
+        first = [(uid, (), 1) for uid in range(1, 1 + data.draw(st.integers(0, 60)))]
+        uidNext = modSeq = len(first) + 1
+        views = [View(changes(first, uidNext=uidNext))]
+        models = [_Model(first)]
+        for _ in range(data.draw(st.integers(1, 12))):
+            which = data.draw(st.integers(0, len(views) - 1))
+            view, model = views[which], models[which]
+            what = data.draw(st.sampled_from(("twin", "new", "flags", "own", "gone", "tell")))
+            modSeq += 1
+            some = data.draw(st.sets(st.sampled_from(sorted(model.held) or [0])))
+            flags = frozenset(data.draw(st.sampled_from([(), (SEEN,), (FLAGGED, "k")])))
+            entries = [(uid, tuple(flags), modSeq) for uid in sorted(some) if uid]
+            if what == "twin":
+                views.append(view.twin())
+                models.append(
+                    _Model([(u, *e) for u, e in model.held.items() if u not in model.gone])
+                )
+            elif what == "new":
+                entries = [(uidNext, tuple(flags), modSeq)]
+                uidNext += 1
+                view.apply(changes(entries, modSeq=modSeq))
+                model.take(entries)
+            elif what == "flags":
+                getattr(view, data.draw(st.sampled_from(("apply", "observe"))))(changes(entries))
+                model.take(entries)
+            elif what == "own":
+                for uid, _, _ in entries:
+                    view.update(uid, flags, modSeq)
+                model.take(entries)
+            elif what == "gone":
+                view.apply(changes([], sorted(some)))
+                model.gone |= some & set(model.held)
+            else:
+                view.expunge()
+                model.held = {u: e for u, e in model.held.items() if u not in model.gone}
+                model.gone = set()
+            for each, expected in zip(views, models, strict=True):
+                self.assertEqual(_state(each)[:3], expected.columns())
+                self.assertEqual(set(each.gone), expected.gone)
+
+
+class _Model:
+    """
+    A view that shares nothing.
+    """
+
+    def __init__(self, entries: Sequence[tuple[int, Sequence[str], int]]) -> None:
+        self.held: dict[int, tuple[Sequence[str], int]] = {}
+        self.gone: set[int] = set()
+        self.take(entries)
+
+    def take(self, entries: Sequence[tuple[int, Sequence[str], int]]) -> None:
+        """Messages that are new, or have other flags."""
+        self.held.update({uid: (flags, modSeq) for uid, flags, modSeq in entries})
+
+    def columns(self) -> tuple[list[int], list[set[str]], list[int]]:
+        """What the view has to have."""
+        uids = sorted(self.held)
+        return uids, [set(self.held[u][0]) for u in uids], [self.held[u][1] for u in uids]
+
+
+def _state(view: View) -> tuple[object, ...]:
+    return (
+        *(list(view.uids), [set(each) for each in view.flags], list(view.modSeqs)),
+        *(view.highestModSeq, view.uidNext, view.keywords),
+    )

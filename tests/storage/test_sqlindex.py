@@ -51,6 +51,31 @@ class PlainSearchableTests(SQLStore, contracts.SearchableMailboxContract, Synchr
     """Candidates, of a store without indexes."""
 
 
+class IndexedAccountTests(IndexedStore, contracts.SearchableAccountContract, SynchronousTestCase):
+    """Candidates of all mailboxes."""
+
+    def test_indexed(self) -> None:
+        """What is indexed and doesn't match is no candidate; what isn't indexed yet is."""
+        inbox, other = self.mailbox("INBOX"), self.mailbox("other")
+        for mailbox in (inbox, other):
+            self.append(mailbox, b"Subject: x\r\n\r\nbeta\r\n")
+        self.append(inbox, b"Subject: x\r\n\r\nalpha\r\n")
+        account: Any = self.account
+        self.assertIsNone(self.wait(account.candidates(["alpha"])))
+        store: Any = self.store
+        connection = store.connect()
+        self.addCleanup(connection.close)
+        AccountIndex(Path(self.path), account.number).update(connection)
+        self.append(other, b"Subject: x\r\n\r\ngamma\r\n")
+        found = self.wait(account.candidates(["alpha"]))
+        self.assertEqual(found[inbox.mailboxId], NumberSet.of([2]))
+        self.assertEqual(found[other.mailboxId], NumberSet.of([2]))
+
+
+class PlainAccountTests(SQLStore, contracts.SearchableAccountContract, SynchronousTestCase):
+    """Candidates of all mailboxes, of a store without indexes."""
+
+
 class IndexedMailboxTests(IndexedStore, contracts.MailboxContract, SynchronousTestCase):
     """Mailboxes, with an index kept up."""
 

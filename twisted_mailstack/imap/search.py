@@ -37,7 +37,7 @@ from twisted_mailstack.model.flags import (
 from twisted_mailstack.model.header import Header, decodeText, findCodec
 from twisted_mailstack.model.message import parseFieldDateZone
 from twisted_mailstack.model.mime import Part, unpackStructure
-from twisted_mailstack.model.records import Attribute
+from twisted_mailstack.model.records import Attribute, MailboxStatus
 from twisted_mailstack.model.searchtext import MAX_HEADER, MAX_TEXT, headerTexts, pieces
 from twisted_mailstack.model.sequence import LAST_RESULT, MAX_NUMBER, NumberSet, SequenceSet
 from twisted_mailstack.model.text import fold, partText
@@ -66,6 +66,7 @@ class Context:
     """
     What a search looks at.
 
+    @ivar index: what is asked for a first answer about texts, C{None} if there is nothing.
     @ivar gone: indexes of messages that turned out to be gone, or can't be read: they are found by
         nothing, and don't keep the others from being found.
     @ivar expunged: whether one of these was expunged.
@@ -89,6 +90,8 @@ class Context:
         self.view = view
         self.mailbox = mailbox
         self.stream = stream
+        # zope's provider is the proof that mypy can't see.
+        self.index: Any = mailbox if ISearchableMailbox.providedBy(mailbox) else None
         self.gone: set[int] = set()
         self.expunged = False
         self.scores: dict[int, int] = {}
@@ -164,6 +167,15 @@ class Node:
         """
         return None
 
+    async def excludes(self, context: Context, status: MailboxStatus | None) -> bool:
+        """
+        @param context: of a mailbox that needn't be open; nobody asks for anything but its index.
+        @param status: of the mailbox, if it is known.
+        @return: whether it is known that none of the mailbox's messages matches.
+        """
+        possible = await self.possible(context)
+        return possible is not None and not possible
+
 
 async def _candidates(context: Context, candidates: list[int], nodes: Sequence[Node]) -> list[int]:
     # Few are looked at sooner than an index.
@@ -203,6 +215,13 @@ class And(Node):
                 return possible
         return None
 
+    async def excludes(self, context: Context, status: MailboxStatus | None) -> bool:
+        """See L{Node}."""
+        for node in self.nodes:
+            if await node.excludes(context, status):
+                return True
+        return False
+
 
 class Or(Node):
     """One or the other."""
@@ -224,6 +243,12 @@ class Or(Node):
         other = None if one is None else await self.other.possible(context)
         return None if one is None or other is None else NumberSet([*one.ranges, *other.ranges])
 
+    async def excludes(self, context: Context, status: MailboxStatus | None) -> bool:
+        """See L{Node}."""
+        return await self.one.excludes(context, status) and (
+            await self.other.excludes(context, status)
+        )
+
 
 class Not(Node):
     """None of these."""
@@ -241,13 +266,25 @@ class Not(Node):
 class InView(Node):
     """Decided by what the session's view knows."""
 
-    def __init__(self, test: Callable[[View, int], bool]) -> None:
+    def __init__(
+        self,
+        test: Callable[[View, int], bool],
+        none: Callable[[MailboxStatus], bool] | None = None,
+    ) -> None:
+        """
+        @param none: whether no message of a mailbox matches, as its numbers tell.
+        """
         self.test = test
+        self.none = none
 
     async def narrow(self, context: Context, candidates: list[int]) -> list[int]:
         """See L{Node}."""
         view, test = context.view, self.test
         return [at for at in candidates if test(view, at)]
+
+    async def excludes(self, context: Context, status: MailboxStatus | None) -> bool:
+        """See L{Node}."""
+        return status is not None and self.none is not None and self.none(status)
 
 
 def _within(view: View, candidates: list[int], uids: NumberSet) -> list[int]:
@@ -368,12 +405,10 @@ class Indexed(Node):
 
     async def possible(self, context: Context) -> NumberSet | None:
         """See L{Node}."""
-        if not self.text or not ISearchableMailbox.providedBy(context.mailbox):
+        if not self.text or context.index is None:
             return None
         if self not in context.possible:
-            # zope's provider is the proof that mypy can't see.
-            mailbox: Any = context.mailbox
-            context.possible[self] = await mailbox.candidates([self.text], *self._where)
+            context.possible[self] = await context.index.candidates([self.text], *self._where)
         return context.possible[self]
 
     async def among(self, context: Context, candidates: list[int]) -> list[int]:
@@ -648,11 +683,13 @@ def readSearchCharset(session: IMAPSession, cursor: Cursor) -> str:
     return charset
 
 
-def _flag(flag: str, wanted: bool) -> SearchKey:
+def _flag(
+    flag: str, wanted: bool, none: Callable[[MailboxStatus], bool] | None = None
+) -> SearchKey:
     def test(view: View, at: int) -> bool:
         return (flag in view.flags[at]) is wanted
 
-    return lambda parser: InView(test)
+    return lambda parser: InView(test, none)
 
 
 def _keyword(wanted: bool) -> SearchKey:
@@ -668,7 +705,9 @@ def _keyword(wanted: bool) -> SearchKey:
                 has = known[flags] = any(flag.lower() == name for flag in flags)
             return has is wanted
 
-        return InView(test)
+        if not wanted:
+            return InView(test)
+        return InView(test, lambda status: name not in map(str.lower, status.keywords))
 
     return key
 
@@ -754,7 +793,7 @@ KEYS: dict[bytes, SearchKey] = {
     b"BEFORE": _internal(lambda day, given: day < given),
     b"BODY": lambda parser: InText(parser.string(), False),
     b"CC": _field(b"cc"),
-    b"DELETED": _flag(DELETED, True),
+    b"DELETED": _flag(DELETED, True, lambda status: not status.deleted),
     b"DRAFT": _flag(DRAFT, True),
     b"FLAGGED": _flag(FLAGGED, True),
     b"FROM": _field(b"from"),
@@ -767,7 +806,7 @@ KEYS: dict[bytes, SearchKey] = {
     b"ON": _internal(lambda day, given: day == given),
     b"OR": _or,
     b"RECENT": _recent(True),
-    b"SEEN": _flag(SEEN, True),
+    b"SEEN": _flag(SEEN, True, lambda status: status.unseen == status.messages),
     b"SENTBEFORE": _sent(lambda day, given: day < given),
     b"SENTON": _sent(lambda day, given: day == given),
     b"SENTSINCE": _sent(lambda day, given: day >= given),
@@ -778,11 +817,11 @@ KEYS: dict[bytes, SearchKey] = {
     b"TO": _field(b"to"),
     b"UID": _uid,
     b"UNANSWERED": _flag(ANSWERED, False),
-    b"UNDELETED": _flag(DELETED, False),
+    b"UNDELETED": _flag(DELETED, False, lambda status: status.deleted == status.messages),
     b"UNDRAFT": _flag(DRAFT, False),
     b"UNFLAGGED": _flag(FLAGGED, False),
     b"UNKEYWORD": _keyword(False),
-    b"UNSEEN": _flag(SEEN, False),
+    b"UNSEEN": _flag(SEEN, False, lambda status: not status.unseen),
 }
 
 

@@ -5,20 +5,27 @@ The selected mailbox of a session: its view, and what is to be told to the clien
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from twisted_mailstack.errors import MailError
 from twisted_mailstack.imap.encode import flagList
 from twisted_mailstack.imap.view import View
+from twisted_mailstack.imap.views import Views
 from twisted_mailstack.interfaces import IMailbox, IRestrictedMailbox
 from twisted_mailstack.model.flags import SYSTEM_FLAGS
+from twisted_mailstack.model.records import Changes
 from twisted_mailstack.model.rights import Rights
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.sharing.mailbox import scopeOf
 
 #: Ranges of UIDs in one VANISHED response.
 MAX_RANGES = 1000
+
+#: Messages that are told of in one turn.
+SLICE = 5000
+
+Breathe = Callable[[], Awaitable[None]]
 
 #: One of these rights, and SELECT says READ-WRITE (RFC 4314 §5.2, RFC 5257 §3.4).
 WRITING: Rights = frozenset("ieswtn")
@@ -50,6 +57,7 @@ class Selected:
         readOnly: bool,
         news: Callable[[], None],
         enabled: Collection[bytes] = (),
+        breathe: Breathe | None = None,
     ) -> None:
         """
         For L{open}, which gives it its view.
@@ -75,6 +83,8 @@ class Selected:
         self._unobserved = False
         self._observedModSeq = 0
         self._toldKeywords: tuple[str, ...] = ()
+        self._breathe = breathe
+        self._forget: Callable[[], None] | None = None
         self._stop = mailbox.watch(self._changed)
 
     @classmethod
@@ -85,20 +95,26 @@ class Selected:
         readOnly: bool,
         news: Callable[[], None],
         enabled: Collection[bytes] = (),
+        views: Views | None = None,
+        breathe: Breathe | None = None,
     ) -> Selected:
         """
         Select a mailbox.
 
         @param news: called when there may be something to tell.
         @param enabled: what the session enabled, at any time: it decides how things are told.
+        @param views: of all sessions.
+        @param breathe: gives everyone else a turn.
         @raise NoSuchMailbox: if it was deleted.
         """
-        selected = cls(name, mailbox, readOnly, news, enabled)
+        views = views or Views()
+        selected = cls(name, mailbox, readOnly, news, enabled, breathe)
         try:
             selected.uidValidity = (await mailbox.status()).uidValidity
             await selected._learnRights()
             # Watched already: what happens after the question makes it stale.
-            selected.view = view = View(await mailbox.changesSince(0))
+            selected.view = view = await views.open(mailbox)
+            selected._forget = views.keep(mailbox, view)
             if selected.isRev2:
                 # There is no \\Recent any more: it is left to those who know it.
                 pass
@@ -166,6 +182,8 @@ class Selected:
         No longer selected.
         """
         self._stop()
+        if self._forget is not None:
+            self._forget()
 
     async def synchronise(self, mayExpunge: bool) -> bytes:
         """
@@ -194,17 +212,18 @@ class Selected:
             except BaseException:
                 self._stale = True
                 raise
-            new, changed = view.apply(changes, self.tellsModSeqs)
+            new = await self._apply(changes)
             # "It SHOULD send FLAGS and PERMANENTFLAGS responses if they have changed" (RFC 4314
             # §5.1.1).
             if otherRights or view.keywords != self._toldKeywords:
                 self._toldKeywords = view.keywords
                 parts.append(self.flagsResponse())
-            self._untold.update(uidsOf(view, changed))
         if self._untold and self.tellsFlags:
-            found = [at for uid in sorted(self._untold) if (at := view.index(uid)) is not None]
+            untold = sorted(self._untold)
             self._untold.clear()
-            parts += self.flagResponses(found, self.withUIDs)
+            async for some in self._slices(untold):
+                found = [at for uid in some if (at := view.index(uid)) is not None]
+                parts.append(b"".join(self.flagResponses(found, self.withUIDs)))
         if self.updates and (view.touched or view.hasGone):
             if new:
                 # Before their numbers are used (RFC 5267 §4.3.3).
@@ -218,12 +237,49 @@ class Selected:
                 parts.append(vanished(view.gone))
                 view.expunge()
             else:
-                parts += [b"* %d EXPUNGE\r\n" % number for number in view.expunge()]
+                async for some in self._slices(view.expunge()):
+                    parts.append(b"".join([b"* %d EXPUNGE\r\n" % number for number in some]))
         if not (view.hasGone or self._untold):
             self.toldModSeq = view.highestModSeq
         if new:
             parts.append(self.existsResponses())
         return b"".join(parts)
+
+    async def _apply(self, changes: Changes) -> int:
+        # Returns how many messages are new. In pieces, as another session may have changed a
+        # million; up to where it is, and what is gone, comes with the last one.
+        view = self.view
+        new = 0
+        count = len(changes.uids)
+        for start in range(0, count, SLICE):
+            end = start + SLICE
+            piece = changes._replace(
+                uids=changes.uids[start:end],
+                flags=changes.flags[start:end],
+                modSeqs=changes.modSeqs[start:end],
+            )
+            if end < count:
+                known = view.highestModSeq, view.uidNext, view.keywords
+                piece = Changes(*piece[:3], NumberSet(), *known)
+            more, changed = view.apply(piece, self.tellsModSeqs)
+            new += more
+            self._untold.update(uidsOf(view, changed))
+            if end < count:
+                await self._turn()
+        if not count:
+            view.apply(changes)
+        return new
+
+    async def _turn(self) -> None:
+        if self._breathe is not None:
+            await self._breathe()
+
+    async def _slices(self, messages: Sequence[int]) -> AsyncIterator[Sequence[int]]:
+        # With a turn for everyone else between them.
+        for start in range(0, len(messages), SLICE):
+            if start:
+                await self._turn()
+            yield messages[start : start + SLICE]
 
     async def observe(self) -> None:
         """

@@ -53,6 +53,7 @@ from twisted_mailstack.imap.framing import (
 )
 from twisted_mailstack.imap.grammar import TAG, Cursor
 from twisted_mailstack.imap.selected import Selected
+from twisted_mailstack.imap.views import Views
 from twisted_mailstack.interfaces import IAccount, IContentWriter, IServerMechanism
 from twisted_mailstack.wire.stream import Stream
 
@@ -229,6 +230,7 @@ class IMAPSession:
     @ivar pusher: C{None}: news are told at the end of commands.
     @ivar running: the command under way.
     @ivar urls: authorises URLs (RFC 4467); C{None}: nobody does.
+    @ivar views: of the mailboxes that sessions have selected.
     @ivar closing: set to end the session after this command.
     """
 
@@ -253,6 +255,7 @@ class IMAPSession:
         self.account: IAccount | None = None
         self.selected: Selected | None = None
         self.urls: URLAuthority | None = None
+        self.views = Views()
         self.enabled: set[bytes] = set()
         self.named: set[bytes] = set()
         self.listeners: list[Listener] = []

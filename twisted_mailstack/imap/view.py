@@ -5,6 +5,9 @@ A session's view of its mailbox: what its client believes to be there.
 Sequence number n is the n-th of C{uids}. The view is changed by L{View.apply} when the session
 looks at the mailbox's change log, and EXPUNGEs are held back in it until the RFC allows to tell
 them (RFC 9051 §7.5.1). It does no I/O and knows no protocol.
+
+A mailbox of a million messages takes 20 MB. Views of it share that as long as they are alike
+(L{View.twin}): the columns are copied when one of them is about to change.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
+from itertools import compress
 
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.model.flags import SEEN, Flags
@@ -20,11 +24,13 @@ from twisted_mailstack.model.sequence import LAST_RESULT, NumberSet, SequenceSet
 
 #: Messages that are taken out of the columns one by one: cheaper than to make the columns anew.
 _FEW = 32
+_NOT = bytes((1, 0)) + bytes(254)
 
 
 class View:
     r"""
     @ivar uids: of the messages the client knows of, ascending; C{flags} and C{modSeqs} in parallel.
+        They may be another view's too, and are changed by the methods here alone.
     @ivar highestModSeq: up to where the change log was applied.
     @ivar uidNext: as of then.
     @ivar keywords: that the mailbox has seen, as of then.
@@ -50,6 +56,8 @@ class View:
         self.touched: set[int] | None = None
         self.uidOnly = False
         self.numbersUsed = False
+        # Whether the columns may be another view's too.
+        self._shared = False
         # UIDs that are gone, and the client doesn't know.
         self._gone: set[int] = set()
         # Ascending ranges (first, last) of UIDs, those of messages yet to come included.
@@ -61,6 +69,24 @@ class View:
         @return: of a mailbox without messages.
         """
         return cls(Changes(array("I"), [], array("Q"), NumberSet(), 0, 1, ()))
+
+    def twin(self) -> View:
+        """
+        @return: another view of the mailbox, as of C{highestModSeq} and without anything that is
+            held back here. It takes no room of its own until one of the two changes.
+        """
+        columns = self.uids, self.flags, self.modSeqs
+        twin = View(Changes(*columns, NumberSet(), self.highestModSeq, self.uidNext, self.keywords))
+        self._shared = twin._shared = True
+        twin._gone = set(self._gone)
+        twin.expunge()
+        return twin
+
+    def _own(self) -> None:
+        # Before a column is changed in place.
+        if self._shared:
+            self.uids, self.flags, self.modSeqs = self.uids[:], self.flags[:], self.modSeqs[:]
+            self._shared = False
 
     # --- recent messages -----------------------------------------------------------------------
 
@@ -153,6 +179,7 @@ class View:
         """
         at = self.index(uid)
         if at is not None and modSeq >= self.modSeqs[at]:
+            self._own()
             self.flags[at] = flags
             self.modSeqs[at] = modSeq
             if self.touched is not None:
@@ -176,6 +203,8 @@ class View:
         last = self.uids[-1] if self.uids else 0
         changed: list[int] = []
         new = 0
+        if changes.uids:
+            self._own()
         for uid, flags, modSeq in zip(changes.uids, changes.flags, changes.modSeqs, strict=True):
             if uid > last:
                 if self.touched is not None:
@@ -206,6 +235,8 @@ class View:
         @return: UIDs of messages whose flags are others now.
         """
         changed = []
+        if changes.uids:
+            self._own()
         for uid, flags, modSeq in zip(changes.uids, changes.flags, changes.modSeqs, strict=True):
             at = self.index(uid)
             if at is not None and modSeq > self.modSeqs[at]:
@@ -241,15 +272,19 @@ class View:
         """
         if not self._gone:
             return []
-        places = sorted(bisect_left(self.uids, uid) for uid in self._gone)
-        if len(places) <= _FEW:
+        count = len(self.uids)
+        if len(self._gone) <= _FEW:
+            places = sorted(bisect_left(self.uids, uid) for uid in self._gone)
+            self._own()
             for at in reversed(places):
                 del self.uids[at], self.flags[at], self.modSeqs[at]
         else:
-            gone = set(places)
-            kept = [at for at in range(len(self.uids)) if at not in gone]
-            self.uids = array("I", [self.uids[at] for at in kept])
-            self.flags = [self.flags[at] for at in kept]
-            self.modSeqs = array("Q", [self.modSeqs[at] for at in kept])
+            isGone = bytes(map(self._gone.__contains__, self.uids))
+            isKept = isGone.translate(_NOT)
+            places = list(compress(range(count), isGone))
+            self.uids = array("I", compress(self.uids, isKept))
+            self.flags = list(compress(self.flags, isKept))
+            self.modSeqs = array("Q", compress(self.modSeqs, isKept))
+            self._shared = False
         self._gone = set()
         return [at + 1 for at in reversed(places)]

@@ -5,8 +5,8 @@ A mailbox of another account, which is asked before each call what may be done i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
+from typing import Any, cast
 
 from zope.interface import Interface, alsoProvides, implementer
 
@@ -15,6 +15,7 @@ from twisted_mailstack.interfaces import (
     IAccessControl,
     IAccount,
     IAnnotatedMailbox,
+    IIdentifiedMailbox,
     IMailbox,
     IMessageContent,
     IMovableMailbox,
@@ -108,6 +109,9 @@ class SharedMailbox:
         for interface in READING:
             if interface.providedBy(inner):
                 self._passOn(interface)
+        if IIdentifiedMailbox.providedBy(inner):
+            self.identity: Hashable = cast(IIdentifiedMailbox, inner).identity
+            alsoProvides(self, IIdentifiedMailbox)
         for interface in (IAnnotatedMailbox, IMovableMailbox):
             if interface.providedBy(inner):
                 alsoProvides(self, interface)

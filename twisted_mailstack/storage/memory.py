@@ -37,6 +37,7 @@ from twisted_mailstack.interfaces import (
     IAnnotatedMailbox,
     IContentWriter,
     IDirectoryAdmin,
+    IIdentifiedMailbox,
     IKeyedMemory,
     ILimitedAccount,
     ILoginRecordingStore,
@@ -237,13 +238,14 @@ _ATTRIBUTES: dict[Attribute, Callable[[Entry], Any]] = {
 }
 
 
-@implementer(IAnnotatedMailbox, IMovableMailbox, IReplacingMailbox)
+@implementer(IAnnotatedMailbox, IIdentifiedMailbox, IMovableMailbox, IReplacingMailbox)
 class MemoryMailbox:
     """See L{IMailbox}."""
 
     def __init__(self, account: MemoryAccount, box: Box) -> None:
         self.account = account
         self.mailboxId = box.mailboxId
+        self.identity = account.store, box.mailboxId
         self._stored = box
 
     @property

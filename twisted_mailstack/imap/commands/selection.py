@@ -46,7 +46,10 @@ async def _select(session: IMAPSession, cursor: Cursor, readOnly: bool) -> bytes
         # RFC 7162 §3.2.11: a boundary, whether the other mailbox can be opened or not.
         session.stream.write(b"* OK [CLOSED] Previous mailbox closed\r\n")
     mailbox = await session.theAccount().openMailbox(name)
-    selected = await Selected.open(name, mailbox, readOnly, session.stream.wake, session.enabled)
+    selected = await Selected.open(
+        *(name, mailbox, readOnly, session.stream.wake, session.enabled),
+        *(session.views, session.stream.breathe),
+    )
     selected.given = given
     session.selected = selected
     session.state = State.SELECTED

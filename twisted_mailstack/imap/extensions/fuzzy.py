@@ -28,7 +28,6 @@ from twisted_mailstack.imap.search import (
     Parser,
 )
 from twisted_mailstack.imap.sort import RELEVANCY
-from twisted_mailstack.interfaces import ISearchableMailbox
 from twisted_mailstack.model.header import Header, decodeText
 from twisted_mailstack.model.mime import Part
 from twisted_mailstack.model.sequence import NumberSet
@@ -157,13 +156,11 @@ class Pattern:
         @return: as of L{Node.possible}: by the word whose pieces are longest.
         """
         words = [word for word in self.words if min(map(len, word.pieces)) >= 3]
-        if not words or not ISearchableMailbox.providedBy(context.mailbox):
+        if not words or context.index is None:
             return None
-        # zope's provider is the proof that mypy can't see.
-        mailbox: Any = context.mailbox
         ranges: list[tuple[int, int]] = []
         for piece in max(words, key=lambda word: len(word.text)).pieces:
-            found: NumberSet | None = await mailbox.candidates([piece], inHeader, inBody)
+            found: NumberSet | None = await context.index.candidates([piece], inHeader, inBody)
             if found is None:
                 return None
             ranges += found.ranges

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from zope.interface import implementer
+
 from twisted_mailstack.errors import LimitExceeded, MailError, SyntaxProblem
 from twisted_mailstack.imap.encode import mailbox as encodedName
 from twisted_mailstack.imap.extension import LOGGED_IN, Command, Extension
@@ -22,14 +24,24 @@ from twisted_mailstack.imap.results import (
     readReturns,
     tagOf,
 )
-from twisted_mailstack.imap.search import readQuery, readSearchCharset
+from twisted_mailstack.imap.search import Context, Query, readQuery, readSearchCharset
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.imap.sources import MailboxFilter, foreignPrefixes, readFilters
 from twisted_mailstack.imap.view import View
-from twisted_mailstack.interfaces import IMailbox, ISurveyableAccount
+from twisted_mailstack.interfaces import (
+    IMailbox,
+    ISearchableAccount,
+    ISearchableMailbox,
+    ISurveyableAccount,
+)
 from twisted_mailstack.model.records import MailboxStatus
+from twisted_mailstack.model.sequence import NumberSet
 
 _SELECTED = MailboxFilter(b"SELECTED")
+#: Mailboxes up to which each is asked for itself what may match.
+FEW = 3
+#: Mailboxes that are left out between two turns for everyone else.
+SLICE = 500
 
 
 def _readSources(cursor: Cursor) -> list[MailboxFilter]:
@@ -59,12 +71,84 @@ def _checkScope(session: IMAPSession, sources: Sequence[MailboxFilter], returns:
             raise SyntaxProblem("That return option is for the selected mailbox alone")
 
 
+class _Survey:
+    """
+    What is known of the account's mailboxes before they are opened, asked for once in a command.
+    """
+
+    def __init__(self, session: IMAPSession, query: Query) -> None:
+        self._session = session
+        self._query = query
+        self._account: Any = session.theAccount()
+        self._statuses: Mapping[str, MailboxStatus] = {}
+        self._known: dict[tuple[Any, ...], Mapping[str, NumberSet] | None] = {}
+        self._isIndexed = False
+        self._excluded = 0
+
+    async def begin(self, mailboxes: int) -> None:
+        """
+        @param mailboxes: how many are searched.
+        """
+        # To look through the whole account for a few would take longer.
+        self._isIndexed = mailboxes > FEW and ISearchableAccount.providedBy(self._account)
+        if ISurveyableAccount.providedBy(self._account):
+            self._statuses = await self._account.statuses()
+
+    async def candidates(self, *question: Any) -> Mapping[str, NumberSet]:
+        """
+        @param question: as of L{ISearchableAccount.candidates}.
+        """
+        if not self._isIndexed:
+            return {}
+        if question not in self._known:
+            self._known[question] = await self._account.candidates(*question)
+        return self._known[question] or {}
+
+    async def excludes(self, mailboxId: str) -> bool:
+        """
+        @return: whether it is known that nothing in a mailbox matches.
+        """
+        status = self._statuses.get(mailboxId)
+        if status is None or status.messages:
+            index: Any = _Index(self, mailboxId)
+            context = Context(View.empty(), index, self._session.stream)
+            if not await self._query.node.excludes(context, status):
+                return False
+        self._excluded += 1
+        if self._excluded % SLICE == 0:
+            await self._session.stream.breathe()
+        return True
+
+
+@implementer(ISearchableMailbox)
+class _Index:
+    """
+    What the account's index says of a mailbox, or if that isn't known, the mailbox's own.
+    """
+
+    def __init__(self, survey: _Survey, mailboxId: str, mailbox: Any = None) -> None:
+        self._survey = survey
+        self._mailboxId = mailboxId
+        self._mailbox = mailbox
+
+    async def candidates(
+        self, texts: Sequence[str], inHeader: bool = True, inBody: bool = True
+    ) -> NumberSet | None:
+        """See L{ISearchableMailbox}."""
+        question = tuple(texts), inHeader, inBody
+        found = (await self._survey.candidates(*question)).get(self._mailboxId)
+        if found is None and self._mailbox is not None:
+            found = await self._mailbox.candidates(*question)
+        return found
+
+
 async def _mailboxes(
-    session: IMAPSession, sources: Sequence[MailboxFilter]
+    session: IMAPSession, sources: Sequence[MailboxFilter], survey: _Survey
 ) -> AsyncIterator[tuple[str, int, IMailbox, View]]:
     """
     @return: name, UIDVALIDITY, mailbox and what there is in it; each mailbox once, the selected one
-        as its client knows it. What can't be opened is left out.
+        as its client knows it. What can't be opened is left out; what is known to have no
+        match isn't opened.
     """
     done: set[str] = set()
     selected = session.selected
@@ -76,9 +160,6 @@ async def _mailboxes(
         return
     account: Any = session.theAccount()
     foreign = foreignPrefixes(account)
-    statuses: Mapping[str, MailboxStatus] = {}
-    if ISurveyableAccount.providedBy(account):
-        statuses = await account.statuses()
     names = {
         info.name: info.mailboxId
         for info in await account.listMailboxes()
@@ -89,8 +170,9 @@ async def _mailboxes(
         # A mailbox that is named has to be readable, not to be listed.
         for name in each.names:
             names.setdefault(name, "")
+    await survey.begin(len(names))
     for name, mailboxId in names.items():
-        if mailboxId in statuses and not statuses[mailboxId].messages:
+        if await survey.excludes(mailboxId):
             continue
         try:
             mailbox = await account.openMailbox(name)
@@ -98,7 +180,7 @@ async def _mailboxes(
                 continue
             done.add(mailbox.mailboxId)
             uidValidity = (await mailbox.status()).uidValidity
-            view = View(await mailbox.changesSince(0))
+            view = await session.views.open(mailbox)
         except MailError:
             # Gone meanwhile, or not for this user.
             continue
@@ -133,7 +215,8 @@ async def _esearch(
     query = await readQuery(session, cursor, view, charset)
     tag = tagOf(cursor)
     looked = 0
-    async for name, uidValidity, mailbox, view in _mailboxes(session, sources):
+    survey = _Survey(session, query)
+    async for name, uidValidity, mailbox, view in _mailboxes(session, sources, survey):
         isSelected = session.selected is not None and view is session.selected.view
         if not isSelected:
             # Numbers mean others here.
@@ -142,6 +225,8 @@ async def _esearch(
             query = await readQuery(session, again, view, charset)
         context = newContext(session, view, mailbox, tag)
         context.looked = looked
+        if not isSelected and context.index is not None:
+            context.index = _Index(survey, mailbox.mailboxId, context.index)
         place = b" MAILBOX %b UIDVALIDITY %d" % (encodedName(name, cursor.utf8), uidValidity)
         results = Results(session, tag, True, returns, query, None, context, place)
         check(results)

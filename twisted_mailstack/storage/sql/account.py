@@ -30,6 +30,7 @@ from twisted_mailstack.interfaces import (
     IMailbox,
     IMaildropAccount,
     IMetadataAccount,
+    ISearchableAccount,
     ISpecialUseAccount,
     ISurveyableAccount,
 )
@@ -44,8 +45,10 @@ from twisted_mailstack.model.records import (
     Quota,
 )
 from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.model.text import fold
 from twisted_mailstack.storage.sql import maildrop
 from twisted_mailstack.storage.sql.annotations import copyAnnotations
+from twisted_mailstack.storage.sql.index import accountCandidates
 from twisted_mailstack.storage.sql.mailbox import (
     Box,
     SQLMailbox,
@@ -123,6 +126,7 @@ def newAccountMailboxes(transaction: Transaction, account: int) -> None:
     ILimitedAccount,
     IMaildropAccount,
     IMetadataAccount,
+    ISearchableAccount,
     ISpecialUseAccount,
     ISurveyableAccount,
 )
@@ -481,6 +485,23 @@ class SQLAccount:
             f"{prefix}{row[0]}": MailboxStatus._make((*row[1:9], tuple(row[9].split())))
             for row in rows
         }
+
+    async def candidates(
+        self, texts: Sequence[str], inHeader: bool = True, inBody: bool = True
+    ) -> Mapping[str, NumberSet] | None:
+        """See L{ISearchableAccount}."""
+        self._require(self.store.reader)
+        folded = [fold(text) for text in texts]
+        found = await self.store.readIndex(
+            self.number,
+            lambda index, connection: accountCandidates(
+                index, connection, folded, inHeader, inBody
+            ),
+        )
+        if found is None:
+            return None
+        prefix = f"M{self.number}-"
+        return {f"{prefix}{mailbox}": NumberSet.of(uids) for mailbox, uids in found.items()}
 
     def _metadataOf(self, connection: Any, mailboxName: str) -> int:
         if not mailboxName:

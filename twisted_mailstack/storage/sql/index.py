@@ -369,6 +369,40 @@ def _ranges(part: Part) -> Iterator[tuple[bool, int, int]]:
         yield False, part.bodyOffset, part.endOffset
 
 
+def accountCandidates(
+    index: AccountIndex,
+    database: sqlite3.Connection,
+    texts: Sequence[str],
+    inHeader: bool,
+    inBody: bool,
+) -> dict[int, list[int]] | None:
+    """
+    @return: as L{candidates}, by mailbox, of each that can be selected.
+    """
+    found = index.find(database, texts, inHeader, inBody)
+    if found is None:
+        return None
+    upTo, messages = found
+    database.execute("BEGIN")
+    try:
+        uids: dict[int, list[int]] = {
+            mailbox: []
+            for (mailbox,) in database.execute(
+                "SELECT mailbox FROM mailbox WHERE account = ? AND selectable", (index.account,)
+            )
+        }
+        for mailbox, uid in database.execute(
+            "SELECT mailbox, uid FROM entry WHERE account = ?"
+            " AND (message > ? OR message IN (SELECT value FROM json_each(?)))"
+            " ORDER BY mailbox, uid",
+            (index.account, upTo, json.dumps(list(messages))),
+        ):
+            uids[mailbox].append(uid)
+    finally:
+        database.execute("COMMIT")
+    return uids
+
+
 def candidates(
     index: AccountIndex,
     database: sqlite3.Connection,

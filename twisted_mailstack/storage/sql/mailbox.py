@@ -12,7 +12,6 @@ so there is at most one range more than there are messages, however many were ev
 
 from __future__ import annotations
 
-import sqlite3
 from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
@@ -30,6 +29,7 @@ from twisted_mailstack.errors import (
 )
 from twisted_mailstack.interfaces import (
     IAnnotatedMailbox,
+    IIdentifiedMailbox,
     IMailbox,
     IMovableMailbox,
     IReceivingMailbox,
@@ -74,7 +74,7 @@ from twisted_mailstack.storage.sql.annotations import (
     readerNumber,
 )
 from twisted_mailstack.storage.sql.content import MessageContent, StagedContent
-from twisted_mailstack.storage.sql.index import AccountIndex, candidates
+from twisted_mailstack.storage.sql.index import candidates
 from twisted_mailstack.storage.sql.schema import PIECES
 from twisted_mailstack.storage.sql.thread import threadOf
 from twisted_mailstack.storage.sql.writer import Transaction
@@ -433,6 +433,7 @@ def dropCopies(transaction: Transaction, account: int, messages: Iterable[int]) 
 
 @implementer(
     IAnnotatedMailbox,
+    IIdentifiedMailbox,
     IMovableMailbox,
     IReplacingMailbox,
     ISearchableMailbox,
@@ -449,6 +450,7 @@ class SQLMailbox:
         self._account = account.number
         self._mailbox = mailbox
         self.mailboxId = f"M{account.number}-{mailbox}"
+        self.identity = account.store, account.number, mailbox
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -577,27 +579,15 @@ class SQLMailbox:
         self, texts: Sequence[str], inHeader: bool = True, inBody: bool = True
     ) -> NumberSet | None:
         """See L{ISearchableMailbox}."""
-        store = self._store
-        self.requireMailbox(store.reader)
-        if store.indexer is None:
-            return None
-        index = AccountIndex(store.path, self._account)
+        self.requireMailbox(self._store.reader)
         folded = [fold(text) for text in texts]
-
-        def read(connection: sqlite3.Connection) -> list[int] | sqlite3.Error | None:
-            try:
-                return candidates(index, connection, self._mailbox, folded, inHeader, inBody)
-            except sqlite3.Error as error:
-                return error
-
-        result = await store.readInThread(read)
-        if isinstance(result, sqlite3.Error):
-            # All messages are looked at until it is there again.
-            store.indexer.damaged(self._account, result)
-            return None
-        if result is None:
-            return None
-        return NumberSet.of(result)
+        result = await self._store.readIndex(
+            self._account,
+            lambda index, connection: candidates(
+                index, connection, self._mailbox, folded, inHeader, inBody
+            ),
+        )
+        return None if result is None else NumberSet.of(result)
 
     async def sortMessages(
         self, uids: NumberSet, criteria: Sequence[SortCriterion]

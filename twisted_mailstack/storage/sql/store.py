@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -75,6 +75,7 @@ INDEX_SAMPLE = 50
 LONG = 50
 
 Progress = Callable[[int, int], None]
+T = TypeVar("T")
 
 
 @implementer(ISpoolingStore, IRememberingStore, ILoginRecordingStore, ISharingStore, IURLKeyStore)
@@ -259,6 +260,32 @@ class SQLMailStore:
         else:
             done.errback(TemporaryFailure("The store is closed"))
         return done
+
+    async def readIndex(
+        self, account: int, read: Callable[[AccountIndex, sqlite3.Connection], T]
+    ) -> T | None:
+        """
+        Read the search index of an account, in a reader thread.
+
+        @param read: given the index and a connection to the database.
+        @return: its result; C{None} if there is no index, or none that can be read.
+        """
+        if self.indexer is None:
+            return None
+        index = AccountIndex(self.path, account)
+
+        def work(connection: sqlite3.Connection) -> T | sqlite3.Error:
+            try:
+                return read(index, connection)
+            except sqlite3.Error as error:
+                return error
+
+        result: T | sqlite3.Error = await self.readInThread(work)
+        if isinstance(result, sqlite3.Error):
+            # All messages are looked at until it is there again.
+            self.indexer.damaged(account, result)
+            return None
+        return result
 
     # --- change notification -------------------------------------------------------------------
 

@@ -29,10 +29,12 @@ from twisted_mailstack.testing.contracts.base import CallQueue, StorageContract
 from twisted_mailstack.testing.contracts.content import ContentContract
 from twisted_mailstack.testing.contracts.credentials import CredentialsContract
 from twisted_mailstack.testing.contracts.directory import DirectoryContract
+from twisted_mailstack.testing.contracts.identified import IdentifiedMailboxContract
 from twisted_mailstack.testing.contracts.logins import LoginHistoryContract
 from twisted_mailstack.testing.contracts.mailbox import (
     MailboxContract,
     MovableMailboxContract,
+    SearchableAccountContract,
     SearchableMailboxContract,
 )
 from twisted_mailstack.testing.contracts.maildrop import MaildropAccountContract
@@ -63,6 +65,7 @@ __all__ = [
     "DirectoryContract",
     "DurableSpoolContract",
     "DurableStoreContract",
+    "IdentifiedMailboxContract",
     "KeyedMemoryContract",
     "LoginHistoryContract",
     "MailboxContract",
@@ -70,6 +73,7 @@ __all__ = [
     "MetadataAccountContract",
     "MovableMailboxContract",
     "ReplacingMailboxContract",
+    "SearchableAccountContract",
     "SearchableMailboxContract",
     "SharedSpoolContract",
     "SharedStoreContract",

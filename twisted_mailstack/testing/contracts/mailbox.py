@@ -14,12 +14,14 @@ from typing import Any
 from twisted_mailstack.errors import (
     MailError,
     MessageExpunged,
+    NoSuchAccount,
     NoSuchMailbox,
     OverQuota,
 )
 from twisted_mailstack.interfaces import (
     IMailbox,
     IMovableMailbox,
+    ISearchableAccount,
     ISearchableMailbox,
 )
 from twisted_mailstack.model.flags import (
@@ -1280,3 +1282,51 @@ class SearchableMailboxContract(StorageContract):
         other = self.mailbox("other")
         self.wait(self.account.deleteMailbox("other"))
         self.assertFails(ISearchableMailbox(other).candidates(("x",)), MailError)
+
+
+class SearchableAccountContract(StorageContract):
+    """
+    A first, fast answer to a substring search in all mailboxes.
+    """
+
+    account: Any
+    store: Any
+
+    def test_provides(self) -> None:
+        """An account that can say so does."""
+        self.assertProvides(ISearchableAccount, self.account)
+
+    def test_candidates(self) -> None:
+        """
+        Each mailbox that can be selected is in it, empty or not, others aren't; no message in which
+        all texts occur is left out, a copy no more than the first.
+        """
+        for name in ("a", "b/c", "d"):
+            self.wait(self.account.createMailbox(name))
+        self.wait(self.account.deleteMailbox("b"))
+        opened = {name: self.wait(self.account.openMailbox(name)) for name in ("a", "b/c", "d")}
+        ids = {name: mailbox.mailboxId for name, mailbox in opened.items()}
+        self.append(opened["a"], b"Subject: Alpha beta\r\n\r\ngamma\r\n")
+        self.append(opened["a"], b"Subject: x\r\n\r\nAlpha\r\n")
+        self.append(opened["b/c"], b"Subject: gamma\r\n\r\nALPHA\r\n")
+        self.wait(opened["a"].copyMessages(NumberSet.of([1]), opened["b/c"]))
+        selectable = {i.mailboxId for i in self.wait(self.account.listMailboxes()) if i.selectable}
+        for texts, inHeader, inBody, matches in (
+            (["alpha"], True, True, {"a": [1, 2], "b/c": [1, 2]}),
+            (["alpha"], True, False, {"a": [1], "b/c": [2]}),
+            (["alpha"], False, True, {"a": [2], "b/c": [1]}),
+            (["alpha", "GAMMA"], True, True, {"a": [1], "b/c": [1, 2]}),
+            (["al"], True, True, {"a": [1, 2], "b/c": [1, 2]}),
+            (["nowhere"], True, True, {}),
+            ([], True, True, {"a": [1, 2], "b/c": [1, 2]}),
+        ):
+            found = self.wait(self.account.candidates(texts, inHeader, inBody))
+            if found is not None:
+                self.assertEqual(set(found), selectable)
+                for name, uids in matches.items():
+                    self.assertEqual(set(uids) - set(found[ids[name]]), set(), texts)
+
+    def test_accountRemoved(self) -> None:
+        """When the account is gone there is nothing to ask."""
+        self.wait(self.store.directory.removeAccount(self.account.address))
+        self.assertFails(self.account.candidates(["alpha"]), NoSuchAccount)
