@@ -18,6 +18,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from twisted_mailstack.auth.guessing import GuessingLimits
 from twisted_mailstack.delivery.registry import RECEIVING, SUBMISSION
 from twisted_mailstack.delivery.step import StepProblem
 from twisted_mailstack.errors import SyntaxProblem
@@ -134,6 +135,33 @@ class Configuration:
     )
     maxLoginFailures: int = _option(
         "auth.max-failures", "Failed logins after which a connection is closed.", 3, 1
+    )
+    networkFailures: int = _option(
+        "auth.network-failures",
+        "Failed logins after which a client's network may try no more for a while; 0 for any"
+        " number. They are counted for all services together, and stay through a restart.",
+        20,
+        0,
+    )
+    accountFailures: int = _option(
+        "auth.account-failures",
+        "Failed logins under one name after which only networks from which its owner logged in"
+        " lately may try, for a while; 0 for any number.",
+        50,
+        0,
+    )
+    lockout: int = _option(
+        "auth.lockout", "Seconds that a failed login counts, and so that this lasts.", 900, 1
+    )
+    ipv4Prefix: int = _option(
+        "auth.ipv4-prefix", "Bits of an IPv4 address that make a network, up to 32.", 24, 8
+    )
+    ipv6Prefix: int = _option("auth.ipv6-prefix", "Likewise of IPv6, up to 128.", 64, 16)
+    loginExempt: tuple[str, ...] = _option(
+        "auth.exempt-networks",
+        "Networks whose failed logins aren't counted: this machine's, and those of a webmail, from"
+        " which all users come.",
+        ("127.0.0.0/8", "::1/128"),
     )
     defaultDomain: str = _option("auth.default-domain", "The domain of login names without @.", "")
     mechanisms: tuple[str, ...] = _option(
@@ -488,6 +516,25 @@ class Configuration:
     pop3Timeout: int = _option(
         "pop3.timeout", "Seconds without a command before a POP3 client is logged out.", 600, 600
     )
+    pop3LoginDelay: int = _option(
+        "pop3.login-delay",
+        "Seconds that an account has to wait between two POP3 logins; 0 for none.",
+        0,
+        0,
+    )
+    pop3ExpireDays: int = _option(
+        "pop3.expire-days",
+        "Days after which a policy of yours may remove messages: POP3 clients are told (EXPIRE). The"
+        " server itself removes none; 0 tells them that.",
+        0,
+        0,
+    )
+    pop3Apop: bool = _option(
+        "pop3.apop",
+        "Let accounts log in with APOP that have a password stored in plain. It needs no TLS, and is"
+        " safe from nobody who listens.",
+        False,
+    )
     quotaOctets: int = _option(
         "quota.octets", "Octets that a new account may hold; 0 for no limit.", 0, 0
     )
@@ -598,6 +645,18 @@ class Configuration:
         return {each.metadata["key"]: getattr(self, each.name) for each in fields(self)}
 
     @property
+    def guessing(self) -> GuessingLimits:
+        """When who guesses passwords is locked out."""
+        return GuessingLimits(
+            self.networkFailures,
+            self.accountFailures,
+            self.lockout,
+            networks(self.loginExempt),
+            self.ipv4Prefix,
+            self.ipv6Prefix,
+        )
+
+    @property
     def name(self) -> str:
         """The host name that is used."""
         if self.hostname:
@@ -612,25 +671,6 @@ class Configuration:
         @return: the endpoint of each service that is to listen.
         """
         wanted = {name: self.listen.get(name, default[2]) for name, default in SERVICES.items()}
-    pop3LoginDelay: int = _option(
-        "pop3.login-delay",
-        "Seconds that an account has to wait between two POP3 logins; 0 for none.",
-        0,
-        0,
-    )
-    pop3ExpireDays: int = _option(
-        "pop3.expire-days",
-        "Days after which a policy of yours may remove messages: POP3 clients are told (EXPIRE). The"
-        " server itself removes none; 0 tells them that.",
-        0,
-        0,
-    )
-    pop3Apop: bool = _option(
-        "pop3.apop",
-        "Let accounts log in with APOP that have a password stored in plain. It needs no TLS, and is"
-        " safe from nobody who listens.",
-        False,
-    )
         return {name: endpoint for name, endpoint in wanted.items() if endpoint != OFF}
 
 
@@ -773,6 +813,12 @@ def _check(where: str, configuration: Configuration) -> None:
         # RFC 5321 §4.5.3.1.6
         raise ConfigurationProblem(f"{where}smtp.max-line must be 0 or at least 1000")
     _checkRelay(where, configuration)
+    for key, bits, most in (
+        ("auth.ipv4-prefix", configuration.ipv4Prefix, 32),
+        ("auth.ipv6-prefix", configuration.ipv6Prefix, 128),
+    ):
+        if bits > most:
+            raise ConfigurationProblem(f"{where}{key} must be at most {most}")
     for key, values, known in (
         ("auth.mechanisms", configuration.mechanisms, list(MAKERS)),
         ("auth.scram", configuration.scram, [each.upper() for each in SCHEMES]),

@@ -24,7 +24,6 @@ from typing import Any, NoReturn
 # to read it any more.
 import cryptography.hazmat.backends.openssl.backend  # noqa: F401
 from twisted.application.service import Service
-from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
@@ -38,7 +37,11 @@ from zope.interface import implementer
 
 from twisted_mailstack.auth.anonymous import AnonymousChecker
 from twisted_mailstack.auth.checker import DirectoryChecker
+from twisted_mailstack.auth.guessing import GuessingGuard
+from twisted_mailstack.auth.history import LoginRecorder
+from twisted_mailstack.auth.onetime import OneTimeCodes
 from twisted_mailstack.auth.passwords import WORKERS, PasswordHasher
+from twisted_mailstack.auth.policy import LoginPolicy, MailPortal
 from twisted_mailstack.auth.realm import MailRealm
 from twisted_mailstack.auth.schemes import OURS, makeSecrets
 from twisted_mailstack.auth.secretsource import DirectorySecrets
@@ -140,15 +143,28 @@ class MailService(Service):
             ),
             reactor,
         )
+        domain = configuration.defaultDomain or None
         checker = DirectoryChecker(
-            self.store.directory, hasher, configuration.defaultDomain or None
+            self.store.directory,
+            hasher,
+            domain,
+            codes=OneTimeCodes(self.store.memory, time),
+            makeSecrets=lambda password, name: hasher.makeSecrets(password),
+        )
+        self._recorder = LoginRecorder(self.store.logins, self.store.directory, reactor)
+        policy = LoginPolicy(
+            self.store.directory,
+            time,
+            GuessingGuard(self.store.memory, time, configuration.guessing),
+            self._recorder,
+            domain,
         )
         realm = MailRealm(
             self.store,
             [Address.parse(each) for each in configuration.quotaAdministrators],
             configuration.defaultDomain or None,
         )
-        self._portal = Portal(realm, (checker,))
+        self._portal = MailPortal(realm, (checker,), policy)
         try:
             self._mechanisms = Mechanisms(configuration, reactor, self.store.directory, time)
         except ConfigurationProblem as problem:
@@ -503,6 +519,7 @@ class MailService(Service):
             ]
         )
         await _settle(self._mechanisms.close())
+        await self._recorder.close()
         await self.store.stop()
         if self._hashing.started:
             self._hashing.stop()
