@@ -55,6 +55,7 @@ from twisted_mailstack.storage.sql.indexer import Indexer, updateNow
 from twisted_mailstack.storage.sql.logins import SQLLoginHistory
 from twisted_mailstack.storage.sql.mailbox import Box, requireAccount, storeMessage
 from twisted_mailstack.storage.sql.memory import SQLMemory
+from twisted_mailstack.storage.sql.restored import markCopy, renew
 from twisted_mailstack.storage.sql.schema import PIECES, upgrade
 from twisted_mailstack.storage.sql.sharing import SQLAccessControl
 from twisted_mailstack.storage.sql.spool import SQLSpool
@@ -197,6 +198,11 @@ class SQLMailStore:
         self._writing.execute("PRAGMA wal_autocheckpoint = 8000")
         self._writing.execute("PRAGMA journal_size_limit = 67108864")
         upgrade(self._writing)
+        if renew(self._writing, int(self.now())):
+            self.log.info(
+                "{path} was restored from a copy: mailboxes have new UIDVALIDITYs",
+                path=str(self.path),
+            )
         self.reader = self.connect(ReadingConnection)
         self.reader.execute("PRAGMA query_only = 1")
 
@@ -567,6 +573,7 @@ class SQLMailStore:
                     pages=BACKUP_PAGES,
                     progress=lambda _, remaining, whole: tell(whole - remaining, whole),
                 )
+                markCopy(destination)
             finally:
                 destination.close()
                 connection.execute("COMMIT")
