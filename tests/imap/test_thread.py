@@ -282,13 +282,20 @@ class ThreadTests(SynchronousTestCase):
         self.assertTrue(answer.startswith(b"a NO [BADCHARSET (US-ASCII UTF-8)] "), answer)
 
     def test_expunged(self) -> None:
-        """What another session expunged isn't told during THREAD; UID THREAD tells it."""
+        """
+        What another session expunged isn't told during THREAD, nor during UID THREAD with message
+        numbers among its keys; else UID THREAD tells it.
+        """
         other = self.server.select()
         other.send(b"a STORE 3 +FLAGS.SILENT (\\Deleted)\r\n")
         other.send(b"a EXPUNGE\r\n")
         answer = self.session.send(b"a THREAD REFERENCES UTF-8 ALL\r\n")
         self.assertIn(b"* THREAD (1 4)(2 5)\r\n", answer)
         self.assertIn(b"\r\na OK [EXPUNGEISSUED] THREAD completed\r\n", answer)
+        self.assertNotIn(b" EXPUNGE\r\n", answer)
+        answer = self.session.send(b"a UID THREAD REFERENCES UTF-8 1:*\r\n")
+        self.assertIn(b"* THREAD (2 5)(3 6)\r\n", answer)
+        self.assertIn(b"\r\na OK [EXPUNGEISSUED] UID THREAD completed\r\n", answer)
         self.assertNotIn(b" EXPUNGE\r\n", answer)
         answer = self.session.send(b"a UID THREAD REFERENCES UTF-8 ALL\r\n")
         self.assertIn(b"* THREAD (2 5)(3 6)\r\n", answer)

@@ -280,10 +280,18 @@ async def searching(
             forget(session, returns)
         raise
     await tell(results, name)
-    if (not byUID or view.numbersUsed) and (results.context.expunged or view.hasGone):
-        # RFC 5530 §3: some are gone, and may not be told here.
-        return b"[EXPUNGEISSUED] %b%b completed" % (b"UID " if byUID else b"", name)
-    return None
+    return completed(results.context, name, byUID)
+
+
+def completed(context: Context, name: bytes, byUID: bool) -> bytes | None:
+    """
+    @return: the text of the tagged OK of a command that looked at messages, C{None} for the usual
+        one: EXPUNGEISSUED, if some are gone and may not be told at its end (RFC 5530 §3).
+    """
+    view = context.view
+    if (byUID and not view.numbersUsed) or not (context.expunged or view.hasGone):
+        return None
+    return b"[EXPUNGEISSUED] %b%b completed" % (b"UID " if byUID else b"", name)
 
 
 def newContext(session: IMAPSession, view: View, mailbox: IMailbox, tag: bytes) -> Context:

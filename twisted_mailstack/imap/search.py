@@ -137,6 +137,28 @@ class Context:
                 self.expunged = True
                 self.gone.update(where.values())
 
+    async def headers(
+        self,
+        candidates: Sequence[int],
+        attributes: tuple[Attribute, ...] = (),
+        most: int = MAX_HEADER,
+    ) -> AsyncIterator[tuple[int, tuple[Any, ...], Header]]:
+        """
+        @param most: octets of a header that are looked at.
+        @return: of each message that can be read its index, its row, C{(uid, *attributes, ...)},
+            and its header.
+        """
+        async for at, row in self.rows(candidates, (*attributes, Attribute.HEADER), HEADERS):
+            data = row[-1]
+            if data is None:
+                try:
+                    content = await self.mailbox.openMessage(row[0])
+                    data = await content.read(0, min(content.structure.bodyOffset, most))
+                except (MessageExpunged, StoreDamaged) as error:
+                    self.lose(at, error)
+                    continue
+            yield at, row, Header(data)
+
     def lose(self, at: int, error: MessageExpunged | StoreDamaged) -> None:
         """
         A message can't be read.
@@ -378,18 +400,8 @@ class InHeader(Node):
 
     async def narrow(self, context: Context, candidates: list[int]) -> list[int]:
         """See L{Node}."""
-        found: list[int] = []
-        async for at, (uid, data) in context.rows(candidates, (Attribute.HEADER,), HEADERS):
-            if data is None:
-                try:
-                    content = await context.mailbox.openMessage(uid)
-                    data = await content.read(0, min(content.structure.bodyOffset, MAX_HEADER))
-                except (MessageExpunged, StoreDamaged) as error:
-                    context.lose(at, error)
-                    continue
-            if self.test(Header(data)):
-                found.append(at)
-        return found
+        test = self.test
+        return [at async for at, _, header in context.headers(candidates) if test(header)]
 
 
 class Indexed(Node):

@@ -7,13 +7,12 @@ message's header.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from twisted_mailstack.errors import MessageExpunged, StoreDamaged, SyntaxProblem
-from twisted_mailstack.imap.search import HEADERS, Context
+from twisted_mailstack.errors import SyntaxProblem
+from twisted_mailstack.imap.search import Context
 from twisted_mailstack.interfaces import ISortingMailbox
-from twisted_mailstack.model.header import Header
 from twisted_mailstack.model.mime import MAX_HEADER
 from twisted_mailstack.model.records import Attribute
 from twisted_mailstack.model.sequence import NumberSet
@@ -208,14 +207,8 @@ _VALUES: dict[SortKey, Callable[[_Row], Any]] = {
 }
 
 
-async def _values(context: Context, found: Sequence[int]) -> Any:
-    attributes = (Attribute.INTERNAL_DATE, Attribute.OCTETS, Attribute.HEADER)
-    async for at, (uid, date, octets, data) in context.rows(found, attributes, HEADERS):
-        if data is None:
-            try:
-                content = await context.mailbox.openMessage(uid)
-                data = await content.read(0, min(content.structure.bodyOffset, MAX_HEADER))
-            except (MessageExpunged, StoreDamaged) as error:
-                context.lose(at, error)
-                continue
-        yield _Row(at, date, octets, sortValues(Header(data)))
+async def _values(context: Context, found: Sequence[int]) -> AsyncIterator[_Row]:
+    attributes = (Attribute.INTERNAL_DATE, Attribute.OCTETS)
+    # As much of a header as a storage looks at when the message arrives.
+    async for at, (_, date, octets, _), header in context.headers(found, attributes, MAX_HEADER):
+        yield _Row(at, date, octets, sortValues(header))

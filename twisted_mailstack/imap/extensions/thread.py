@@ -6,7 +6,7 @@ from __future__ import annotations
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.imap.extension import ONLY_SELECTED, Command, Extension
 from twisted_mailstack.imap.grammar import Cursor
-from twisted_mailstack.imap.results import newContext, tagOf
+from twisted_mailstack.imap.results import completed, newContext, tagOf
 from twisted_mailstack.imap.search import find, readCharset, readQuery
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.imap.sort import threadRows
@@ -30,10 +30,7 @@ async def _thread(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | 
     lists = b"".join(render(threads))
     #   thread-data = "THREAD" [SP 1*thread-list]
     session.stream.write(b"* THREAD %b\r\n" % lists if lists else b"* THREAD\r\n")
-    if not byUID and (context.expunged or selected.view.hasGone):
-        # RFC 5530 §3: some are gone, and may not be told here.
-        return b"[EXPUNGEISSUED] THREAD completed"
-    return None
+    return completed(context, b"THREAD", byUID)
 
 
 async def thread(session: IMAPSession, cursor: Cursor) -> bytes | None:
