@@ -6,7 +6,7 @@ clients L{IClientMechanism} and L{ISASLClientExchange}.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from inspect import isawaitable
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -45,8 +45,13 @@ def settled(result: Any) -> Any:
     """
     if not isawaitable(result):
         return result
+    awaitable: Awaitable[Any] = result
+
+    async def wait() -> Any:
+        return await awaitable
+
     found: list[Any] = []
-    ensureDeferred(result).addBoth(found.append)
+    ensureDeferred(wait()).addBoth(found.append)
     if not found:
         raise AssertionError("the exchange waits")
     if isinstance(found[0], Failure):
