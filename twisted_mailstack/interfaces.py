@@ -5,8 +5,8 @@ C{twisted_mailstack.testing.contracts} hold each implementation to it.
 Who implements what:
 
   - storage authors: L{IMailStore}, L{IAccount}, L{IMailbox}, L{IContentWriter},
-    L{IMessageContent}; optionally L{IMovableMailbox}, L{IReplacingMailbox}, L{ISearchableMailbox},
-    L{ISortingMailbox}, L{IDirectory};
+    L{IMessageContent}; for names and passwords L{IDirectory}; and what is "Optional" by its
+    docstring, for what not every storage can do: who needs it asks whether an object provides it;
   - delivery: L{IDeliveryTarget}, L{IDelivery}, L{IPolicyStep}; the queue: L{ISpool} by a store,
     L{IRelay}, L{IRelayConnection};
   - authentication: L{IServerMechanism}, L{IClientMechanism}, L{IPasswordHasher}, L{ISecretSource},
@@ -530,7 +530,7 @@ class IAccount(Interface):
 
 class ISurveyableAccount(IAccount):
     """
-    An account that can tell the numbers of all its mailboxes at once, for LIST-STATUS.
+    Optional: an account that can tell the numbers of all its mailboxes at once, for LIST-STATUS.
     """
 
     def statuses() -> Awaitable[Mapping[str, MailboxStatus]]:
@@ -557,7 +557,8 @@ class ISearchableAccount(IAccount):
 
 class ISpecialUseAccount(IAccount):
     """
-    An account whose mailboxes can get another special use when they are there (RFC 6154 §4).
+    Optional: an account whose mailboxes can get another special use when they are there (RFC 6154
+    §4).
     """
 
     def setSpecialUse(name: str, specialUse: str | None) -> Awaitable[Sequence[str]]:
@@ -573,13 +574,13 @@ class ISpecialUseAccount(IAccount):
 
 class IAnnotatedAccount(IAccount):
     """
-    An account whose mailboxes are each an L{IAnnotatedMailbox}.
+    Optional: an account whose mailboxes are each an L{IAnnotatedMailbox}.
     """
 
 
 class IMetadataAccount(IAccount):
     """
-    An account that keeps metadata entries (RFC 5464) of its mailboxes, and of itself.
+    Optional: an account that keeps metadata entries (RFC 5464) of its mailboxes, and of itself.
 
     A mailbox is named by its name, the account itself by C{""}. An entry whose name begins with
     C{/private/} is another for each C{reader}, the accountId of who looks; C{None} is the account

@@ -6,8 +6,10 @@ it.
 from __future__ import annotations
 
 import hmac
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
+from dataclasses import fields
 from hashlib import sha256
 from importlib import import_module
 from ipaddress import ip_network
@@ -34,6 +36,7 @@ from tests.docs.accounts import (
 from twisted_mailstack.auth.realm import MailRealm
 from twisted_mailstack.delivery.resolve import Resolver
 from twisted_mailstack.delivery.target import MailTarget
+from twisted_mailstack.imap.extension import Extension as IMAPExtension
 from twisted_mailstack.imap.registry import EXTENSIONS as IMAP
 from twisted_mailstack.imap.server import IMAPFactory
 from twisted_mailstack.imap.session import IMAPSettings
@@ -346,6 +349,25 @@ class SASLExampleTests(AccountsTestCase):
             C: MAIL FROM:<{ALICE}>
             S: 250 2.1.0 OK
         """)
+
+
+class RecordTests(SynchronousTestCase):
+    """
+    What the page says of the record of an IMAP extension.
+    """
+
+    def test_everyField(self) -> None:
+        """Each field is named; each file that the table names has what it is named for."""
+        page = (Path(__file__).parents[2] / "docs" / "extending.rst").read_text("utf-8")
+        known = {each.name for each in fields(IMAPExtension)} - {"capability", "rfc", "commands"}
+        table = page.partition("fields of the record")[2].partition("FETCH responses")[0]
+        self.assertEqual(known, set(re.findall(r"``(\w+)``", table)))
+        folder = Path(twisted_mailstack.__file__).parent / "imap" / "extensions"
+        for row in re.split(r"\n(?=``)", table):
+            files = re.findall(r"``(\w+\.py)``", row)
+            texts = "".join((folder / name).read_text("utf-8") for name in files)
+            for name in re.findall(r"``(\w+)``", row):
+                self.assertIn(f"{name}=", texts, row)
 
 
 class RegistryTests(SynchronousTestCase):

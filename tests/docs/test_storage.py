@@ -6,10 +6,12 @@ mailbox that it can keep, and IMAP and POP3 serve it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from unittest import TestResult
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.interface import InterfaceClass
 
 from docs.examples.board import Board
 from docs.examples.boardstore import BoardStore
@@ -21,6 +23,7 @@ from tests.docs.accounts import (
     Conversation,
     secureWire,
 )
+from twisted_mailstack import interfaces
 from twisted_mailstack.imap.server import IMAPFactory
 from twisted_mailstack.imap.session import IMAPSettings
 from twisted_mailstack.interfaces import IAccount, IMailbox, IMailStore
@@ -320,3 +323,23 @@ class BoardTests(AccountsTestCase):
         self.assertEqual(
             conversation.send(b"PASS " + PASSWORD + b"\r\n"), b"+OK 1 messages, 24 octets\r\n"
         )
+
+
+class PageTests(SynchronousTestCase):
+    """
+    What the page says there is.
+    """
+
+    def test_optional(self) -> None:
+        """Each optional interface of storage stands in its table."""
+        page = (Path(__file__).parents[2] / "docs" / "storage.rst").read_text("utf-8")
+        optional = [
+            each
+            for each in vars(interfaces).values()
+            if isinstance(each, InterfaceClass)
+            and (each.getDoc() or "").strip().startswith("Optional")
+            and not each.isOrExtends(interfaces.IDeliveryTarget)
+        ]
+        self.assertGreater(len(optional), 10)
+        for each in optional:
+            self.assertIn(f"``{each.__name__}``", page)
