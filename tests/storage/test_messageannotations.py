@@ -117,6 +117,25 @@ class SQLAnnotatedMailboxTests(SQLStore, contracts.AnnotatedMailboxContract, Syn
             self.execute("UPDATE mailbox SET annotated = 1")
         self.assertEqual(list(self.wait(self.store.check())), [])
 
+    def test_indexes(self) -> None:
+        """What concerns some messages looks at their annotations alone."""
+        statements: list[str] = []
+        store: Any = self.store
+        store.writer.connection.set_trace_callback(statements.append)
+        for number in range(MAX_REMOVED + 2):
+            self.put(self.found[0], {(f"/vendor/x/{number}", True): b"1"})
+            self.put(self.found[0], {(f"/vendor/x/{number}", True): None})
+        self.put(self.found[1], {("/comment", True): b"1"})
+        self.wait(self.inbox.copyMessages(self.numbers(*self.found), self.other))
+        self.wait(self.inbox.expunge(self.numbers(*self.found), False))
+        store.writer.connection.set_trace_callback(None)
+        looked = [each for each in statements if " annotation" in each]
+        self.assertTrue(any(each.startswith("DELETE") and "LIMIT" in each for each in looked))
+        for each in looked:
+            for *_, step in self.execute("EXPLAIN QUERY PLAN " + each):
+                self.assertNotIn("annotation_mod_seq", str(step), each)
+                self.assertNotIn("SCAN annotation", str(step), each)
+
     def test_costsNothing(self) -> None:
         """Where there are no annotations no statement looks for any."""
         statements: list[str] = []

@@ -118,8 +118,10 @@ class Setting:
         }
         self._whose = whose
         self.result = StoreResult([], [], [])
-        # What is to be written once all is read.
+        # What is to be written once all is read, and the messages and readers of which too many
+        # removed ones are then remembered.
         self._changes: list[tuple[int, str, int, bytes | None]] = []
+        self._forgetful: list[tuple[int, int]] = []
 
     def compare(self, uids: NumberSet, limit: int, unchangedSince: int | None) -> None:
         """
@@ -165,6 +167,11 @@ class Setting:
         if len(after) > limit and not after <= before:
             raise CannotDoThat("Too many annotations", imapCode="ANNOTATE TOOMANY")
         self._changes += changes
+        for reader in {change[2] for change in changes if change[3] is None}:
+            removed = {key for key, (value, _) in there.items() if value is None}
+            removed |= {change[1:3] for change in changes if change[3] is None}
+            if sum(key[1] == reader for key in removed) > MAX_REMOVED:
+                self._forgetful.append((uid, reader))
         return bool(changes)
 
     def write(self, modSeq: int) -> StoreResult:
@@ -187,16 +194,19 @@ class Setting:
             "UPDATE entry SET mod_seq = ?" + _HERE + " AND uid = ?",
             [(modSeq, *place, uid) for uid, _, _ in changed],
         )
-        for uid, reader in {(each[0], each[2]) for each in self._changes if each[3] is None}:
-            transaction.execute(
-                "DELETE FROM annotation"
-                + _HERE
-                + " AND uid = ? AND reader = ? AND entry IN (SELECT entry FROM annotation"
-                + _HERE
-                + " AND uid = ? AND reader = ? AND value IS NULL"
-                " ORDER BY mod_seq DESC LIMIT -1 OFFSET ?)",
-                (*place, uid, reader, *place, uid, reader, MAX_REMOVED),
-            )
+        # Without the unary plus, SQLite would walk all changes of the mailbox for the order.
+        transaction.executemany(
+            "DELETE FROM annotation"
+            + _HERE
+            + " AND uid = ? AND reader = ? AND entry IN (SELECT entry FROM annotation"
+            + _HERE
+            + " AND uid = ? AND reader = ? AND value IS NULL"
+            " ORDER BY +mod_seq DESC LIMIT -1 OFFSET ?)",
+            [
+                (*place, uid, reader, *place, uid, reader, MAX_REMOVED)
+                for uid, reader in self._forgetful
+            ],
+        )
         markAnnotated(transaction, place)
         return self.result._replace(changed=changed)
 
