@@ -19,9 +19,9 @@ from twisted_mailstack.model.address import Address
 from twisted_mailstack.storage.sql.account import MAX_MAILBOXES
 
 
-def _newSecrets(context: Context, address: Address) -> dict[str, str]:
+def _newSecrets(context: Context, address: Address, plain: bool) -> dict[str, str]:
     configuration = context.configuration
-    schemes = (OURS, *(each.lower() for each in configuration.scram))
+    schemes = (OURS, *(each.lower() for each in configuration.scram), *(("plain",) * plain))
     try:
         return makeSecrets(askPassword(), schemes, str(address), configuration.scramIterations)
     except SyntaxProblem as problem:
@@ -37,15 +37,22 @@ for _command in COMMANDS:
     user.add_command(_command)
 
 
+#: Of what asks for a password.
+_plain = click.option(
+    "--plain", is_flag=True, help="Keep the password as it is, too, for APOP and CRAM-MD5."
+)
+
+
 @user.command()
 @click.argument("address", type=ADDRESS)
+@_plain
 @passContext
-def add(context: Context, address: Address) -> None:
+def add(context: Context, address: Address, plain: bool) -> None:
     """Make an account. Asks for the password, or reads it as one line from standard input."""
     directory = context.open(make=True).directory
     if context.run(directory.findAccount(address)) is not None:
         raise click.ClickException(f"{address} exists already")
-    secrets = _newSecrets(context, address)
+    secrets = _newSecrets(context, address, plain)
     if context.run(directory.findDomain(address.domain)) is None:
         context.run(directory.addDomain(address.domain))
         click.echo(f"Made the domain {address.domain}.")
@@ -55,13 +62,14 @@ def add(context: Context, address: Address) -> None:
 
 @user.command()
 @click.argument("address", type=ADDRESS)
+@_plain
 @passContext
-def passwd(context: Context, address: Address) -> None:
+def passwd(context: Context, address: Address, plain: bool) -> None:
     """Change an account's password."""
     directory = context.open().directory
     if context.run(directory.findAccount(address)) is None:
         raise click.ClickException(f"there is no account {address}")
-    context.run(directory.setPassword(address, _newSecrets(context, address)))
+    context.run(directory.setPassword(address, _newSecrets(context, address, plain)))
     click.echo(f"Changed the password of {address}.")
 
 
