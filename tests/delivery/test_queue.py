@@ -26,6 +26,7 @@ from twisted_mailstack.delivery.queue import (
     BROKEN as BROKEN_LIMIT,
 )
 from twisted_mailstack.delivery.queue import (
+    FULL_AGAIN,
     LOAD,
     LOOK,
     MAX_RECIPIENTS,
@@ -34,7 +35,7 @@ from twisted_mailstack.delivery.queue import (
     UNSETTLED,
     QueueRunner,
 )
-from twisted_mailstack.errors import DestinationUnavailable, MailError, TemporaryFailure
+from twisted_mailstack.errors import DestinationUnavailable, HostBusy, MailError, TemporaryFailure
 from twisted_mailstack.model.queue import (
     DELIVERED,
     EXPANDED,
@@ -252,8 +253,37 @@ class ConnectionTests(QueueTestCase):
         self.pass_(60)
         self.assertEqual(self.waiting(), [])
         self.assertEqual(network.most["far.test"], 2)
-        # It is tried again now and then whether more are allowed.
-        self.assertLess(len(network.connects), 60)
+        # It is tried again now and then whether more are allowed, not with each message.
+        self.assertLess(len(network.connects), 12)
+
+    def test_fewerWhenBusy(self) -> None:
+        """
+        A destination whose host has no more connections for it goes on with those that it has, and
+        finds out now and then whether there may be more, not with each message.
+        """
+        for _ in range(200):
+            self.queue("a@far.test")
+        network = self.network
+        network.sending["far.test"] = 1.0
+        connect, limits = network.connect, [2]
+
+        async def connectSome(destination: str, message: QueuedMessage) -> Any:
+            if network.open[destination] >= limits[0]:
+                network.connects.append((self.clock.seconds(), destination))
+                raise HostBusy("busy", Deferred())
+            return await connect(destination, message)
+
+        self.patch(network, "connect", connectSome)
+        self.start()
+        self.pass_(50)
+        self.assertEqual(network.most["far.test"], 2)
+        self.assertEqual(sum(network.delivered.values()), 99)
+        self.assertLess(len(network.connects), 12)
+        limits[0] = 10
+        self.pass_(FULL_AGAIN + 5)
+        self.assertGreater(network.most["far.test"], 2)
+        self.pass_(50)
+        self.assertEqual(self.waiting(), [])
 
     def test_inAll(self) -> None:
         """There are never more connections than allowed in all."""

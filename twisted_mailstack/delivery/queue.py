@@ -86,6 +86,8 @@ UNSETTLED = 10
 BROKEN = 3
 #: Seconds after which a destination that waits for others' connections to its host tries by itself.
 BUSY_AGAIN = 60
+#: Seconds after which a destination that was refused one more connection than it has tries again.
+FULL_AGAIN = 10
 #: Which part of all connections may go to destinations that could not be reached lately.
 SUSPECTS = 4
 
@@ -156,6 +158,7 @@ class Destination:
     @ivar due: when something of it may be tried, as far as is known; C{None}: nothing known.
     @ivar retryAt: not before.
     @ivar busyUntil: nor before, since others have all connections to its host; known here only.
+    @ivar fullUntil: until then it has all the connections that it may have; known here only.
     @ivar failures: how often in a row it could not be reached.
     @ivar lastReply: of the last failure.
     @ivar proven: whether it has answered since it last could not be reached.
@@ -178,6 +181,7 @@ class Destination:
     due: int | None = None
     retryAt: int = 0
     busyUntil: int = 0
+    fullUntil: int = 0
     failures: int = 0
     lastReply: str = ""
     proven: bool = False
@@ -540,6 +544,8 @@ class QueueRunner:
         # One connection finds out whether it can be reached, and one loads.
         if destination.active and not (destination.proven and destination.jobs):
             return False
+        if destination.active and destination.fullUntil > self._now():
+            return False
         return destination.active < int(destination.window)
 
     # --- sending -------------------------------------------------------------------------------
@@ -614,6 +620,7 @@ class QueueRunner:
             destination.active -= 1
             self._active -= 1
             if not destination.active:
+                destination.fullUntil = 0
                 self._probed(destination)
                 # Nobody works on it: nothing of it is kept in memory.
                 last = AttemptResult.parse(destination.lastReply) or _STUMBLED
@@ -641,7 +648,7 @@ class QueueRunner:
         # Others have all connections to its host.
         if destination.active > 1:
             # It has some of them.
-            destination.window = max(1.0, float(destination.active - 1))
+            self._isFull(destination)
             error.free.addErrback(lambda failure: failure.trap(CancelledError))
             error.free.cancel()
             return
@@ -657,6 +664,10 @@ class QueueRunner:
         for news, connection in list(self._idle.items()):
             if connection.wanted:
                 _fire(news)
+
+    def _isFull(self, destination: Destination) -> None:
+        destination.window = max(1.0, float(destination.active - 1))
+        destination.fullUntil = int(self._now()) + FULL_AGAIN
 
     async def _next(
         self, destination: Destination, connection: IRelayConnection | None
@@ -840,7 +851,7 @@ class QueueRunner:
     async def _refused(self, destination: Destination, error: MailError) -> None:
         if destination.active > 1 and destination.proven:
             # Others of ours are connected: it takes fewer at a time.
-            destination.window = max(1.0, float(destination.active - 1))
+            self._isFull(destination)
             return
         await self._postpone(destination, _own(error).line)
 
