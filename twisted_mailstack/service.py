@@ -144,12 +144,16 @@ class MailService(Service):
             reactor,
         )
         domain = configuration.defaultDomain or None
+        schemes = (OURS, *(each.lower() for each in configuration.scram))
         checker = DirectoryChecker(
             self.store.directory,
             hasher,
             domain,
             codes=OneTimeCodes(self.store.memory, time),
-            makeSecrets=lambda password, name: hasher.makeSecrets(password),
+            makeSecrets=lambda password, name: hasher.makeSecrets(
+                password, schemes, name, configuration.scramIterations
+            ),
+            schemes=schemes,
         )
         self._recorder = LoginRecorder(self.store.logins, self.store.directory, reactor)
         policy = LoginPolicy(

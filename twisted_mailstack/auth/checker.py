@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_mailstack.auth.names import LoginName, addressKey, parseLogin
+from twisted_mailstack.auth.names import LoginName, parseLogin
 from twisted_mailstack.auth.onetime import DIGITS, OneTimeCodes
 from twisted_mailstack.auth.policy import Proof
 from twisted_mailstack.auth.schemes import OURS, SCRAM, chooseSecret, isAppPassword, isCurrent
@@ -140,7 +140,7 @@ class DirectoryChecker:
                 return None
             if not await self._codes.use(actor.accountId, policy.totp, code):
                 return None
-        self._renew(main, password, addressKey(actor.address))
+        self._renew(main, password, str(actor.address))
         return Proof(main, policy.totp is not None)
 
     async def _verifyHash(self, hashed: str | None, password: bytes, origin: str) -> bool:

@@ -6,6 +6,8 @@ storm of logins isn't one of writes.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -75,5 +77,14 @@ class LoginRecorder:
         used, self._used = self._used, {}
         if waiting:
             await self._history.record(waiting)
-        for credentialId, when in used.items():
-            await self._directory.touchCredential(credentialId, when)
+        # All are begun first, so that the store can make one change of them.
+        touched = [
+            ensureDeferred(_wait(self._directory.touchCredential(credentialId, when)))
+            for credentialId, when in used.items()
+        ]
+        for each in touched:
+            await each
+
+
+async def _wait(awaitable: Awaitable[None]) -> None:
+    await awaitable

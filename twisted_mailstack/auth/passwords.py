@@ -16,7 +16,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -24,7 +24,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from twisted_mailstack.auth import schemes
-from twisted_mailstack.auth.schemes import OURS, makeSecrets, parseSecret, prepare, verifySecret
+from twisted_mailstack.auth.schemes import makeSecrets, parseSecret, prepare, verifySecret
 from twisted_mailstack.errors import SyntaxProblem, TemporaryFailure
 from twisted_mailstack.interfaces import IPasswordHasher
 
@@ -102,11 +102,11 @@ class PasswordHasher:
         hashed: str = await self._limited("", hashPassword, password)
         return hashed
 
-    async def makeSecrets(self, password: bytes, kinds: Sequence[str] = (OURS,)) -> dict[str, str]:
+    async def makeSecrets(self, *arguments: Any) -> dict[str, str]:
         """
         As L{schemes.makeSecrets}.
         """
-        made: dict[str, str] = await self._limited("", makeSecrets, password, kinds)
+        made: dict[str, str] = await self._limited("", makeSecrets, *arguments)
         return made
 
     async def verify(self, hashed: str | None, password: bytes, origin: str = "") -> bool:

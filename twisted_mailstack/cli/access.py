@@ -125,8 +125,8 @@ def addAppPassword(
     """Make a password for an application, and show it, this once."""
     if not name.isprintable() or not name.strip():
         raise click.ClickException("the name of an app password must be printable")
-    # Its name isn't of use for the salt of the verifier: an account has many.
-    text, secrets = newAppPassword()
+    # All verifiers of an account have one salt: a client is told it before it says which it has.
+    text, secrets = newAppPassword(str(address), context.configuration.scramIterations)
     directory = context.open().directory
     wanted = frozenset(services) or None
     context.run(directory.addAppPassword(address, name, secrets, wanted, expires or None))
