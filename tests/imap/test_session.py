@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.imap.support import MESSAGE, Server, capabilities, now
 from twisted_mailstack.errors import MailError, SessionEnded, TemporaryFailure
 from twisted_mailstack.imap.extension import ANY, Command, Extension
+from twisted_mailstack.imap.framing import WINDOW_BEFORE_LOGIN
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.registry import EXTENSIONS
 from twisted_mailstack.imap.session import IMAPSession, IMAPSettings
@@ -549,7 +550,8 @@ class MemoryTests(SynchronousTestCase):
 
     def test_whileItWaits(self) -> None:
         """
-        While a failed login is being delayed the client is read from until 64 KB wait, no longer.
+        While a failed login is being delayed the client is read from until a small window of it
+        waits, no longer.
         """
         client = Server().connect()
         client.send(b"a LOGIN x y\r\n")
@@ -557,7 +559,69 @@ class MemoryTests(SynchronousTestCase):
         while not client.wire.paused:
             client.send(b"b NOOP\r\n" * 100)
             sent += 800
-        self.assertLessEqual(sent, HIGH_WATER + 800)
+        self.assertLessEqual(sent, WINDOW_BEFORE_LOGIN + 800)
+
+    def test_window(self) -> None:
+        """
+        Before login, and again after UNAUTHENTICATE, little is read ahead and little waits to be
+        sent; who is logged in has room.
+        """
+        client = Server().connect()
+        self.assertEqual(client.wire.window, WINDOW_BEFORE_LOGIN)
+        client.send(b"a LOGIN alice@example.test wrong\r\n")
+        self.assertEqual(client.wire.window, WINDOW_BEFORE_LOGIN)
+        client.clock.advance(10)
+        client.send(b"a LOGIN alice@example.test secret\r\n")
+        self.assertEqual(client.wire.window, HIGH_WATER)
+        client.send(b"a UNAUTHENTICATE\r\n")
+        self.assertEqual(client.wire.window, WINDOW_BEFORE_LOGIN)
+
+    def test_allThatIsHeld(self) -> None:
+        """
+        All that one who isn't logged in can make the server hold at a time, the session itself
+        included, is less than 64 KB: a command as it is put together, as much input as fills the
+        window and one more read of that size, and answers that aren't taken.
+        """
+        server = Server()
+        for start in (
+            # Waits for the rest of a command, as large as it may be.
+            b"a ID (" + b" ".join(b'"%d" {2000+}\r\n' % n + b"x" * 2000 for n in range(7)),
+            # In the midst of an authentication.
+            b"a AUTHENTICATE PLAIN\r\n" + b"A" * 12_000,
+            # While a failed login is delayed.
+            b"a LOGIN x y\r\n",
+            # The transport says that the peer takes nothing.
+            b"",
+        ):
+            sent = start + b"b CAPABILITY\r\n" * 5000
+            tracemalloc.start()
+            try:
+                before, _ = tracemalloc.get_traced_memory()
+                client = server.connect()
+                self.takeNothing(client)
+                for at in range(0, len(sent), WINDOW_BEFORE_LOGIN):
+                    if client.wire.paused:
+                        break
+                    # As much as one read brings.
+                    client.stream.received(sent[at : at + WINDOW_BEFORE_LOGIN])
+                    client.settle()
+                held, _ = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            self.assertTrue(client.wire.paused, start[:20])
+            self.assertLess(held - before, 64 * 1024, start[:20])
+
+    def takeNothing(self, client: Conversation) -> None:
+        """
+        The peer takes nothing, and the transport says so once a window of it waits.
+        """
+        send = client.wire.send
+
+        def fill(data: bytes) -> None:
+            send(data)
+            client.stream.setBlocked(len(client.wire.sent) > WINDOW_BEFORE_LOGIN)
+
+        client.wire.send = fill  # type: ignore[method-assign]
 
     def test_whoDoesNotRead(self) -> None:
         """

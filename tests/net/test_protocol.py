@@ -8,6 +8,7 @@ import socket
 from errno import EPIPE
 from typing import Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -873,6 +874,26 @@ class TransportTests(NetworkTestCase):
     """
     The protocol alone, on a transport that only records.
     """
+
+    def test_window(self) -> None:
+        """
+        The window of a stream is that of the socket: what is read at a time, and what may wait to
+        be sent. Implicit TLS has the socket's transport below its own.
+        """
+        factory = MailFactory(Talk().serve, "talk", self.network)
+        for isWrapped in (False, True):
+            socket = FileDescriptor(self.network)
+            protocol: Any = factory.buildProtocol(None)
+            protocol.transport = StringTransport()
+            if isWrapped:
+                protocol.transport.transport = socket
+            else:
+                protocol.transport = socket
+            protocol.setWindow(1234)
+            self.assertEqual(socket.bufferSize, 1234)
+        # Others have nothing of the kind.
+        protocol.transport = StringTransport()
+        protocol.setWindow(1234)
 
     def test_producer(self) -> None:
         """

@@ -18,7 +18,7 @@ from twisted_mailstack.errors import (
     SessionEnded,
 )
 from twisted_mailstack.testing.conversation import FakeWire
-from twisted_mailstack.wire.stream import FLUSH_AT, HIGH_WATER, KEPT, LineTooLong, Stream
+from twisted_mailstack.wire.stream import HIGH_WATER, KEPT, LineTooLong, Stream
 
 T = TypeVar("T")
 
@@ -629,10 +629,45 @@ class OutputTests(StreamTestCase):
 
     def test_much(self) -> None:
         """Much output doesn't wait for the session."""
-        self.stream.write(b"x" * (FLUSH_AT - 1))
+        self.stream.write(b"x" * (HIGH_WATER - 1))
         self.assertEqual(self.wire.calls, [])
         self.stream.write(b"y")
-        self.assertEqual(self.wire.calls, [b"x" * (FLUSH_AT - 1) + b"y"])
+        self.assertEqual(self.wire.calls, [b"x" * (HIGH_WATER - 1) + b"y"])
+
+    def test_smallWindow(self) -> None:
+        """
+        With a smaller window less input is taken and less output gathered, and the transport is
+        told so; a session that writes more than that without waiting lets the transport have a turn
+        to say that the peer doesn't keep up.
+        """
+        self.stream.setWindow(100)
+        self.assertEqual(self.wire.window, 100)
+        self.stream.write(b"x" * 99)
+        self.assertEqual(self.wire.take(), b"")
+        self.stream.write(b"y")
+        self.assertEqual(self.wire.take(), b"x" * 99 + b"y")
+        self.stream.received(b"a\r\n" * 33)
+        self.assertFalse(self.wire.paused)
+        self.stream.received(b"a\r\n")
+        self.assertTrue(self.wire.paused)
+        read: list[bytes] = []
+
+        async def session() -> None:
+            while True:
+                read.append(await self.stream.readLine(10))
+                self.stream.write(b"x" * 60)
+
+        self.start(session())
+        self.assertEqual(len(read), 2)
+        self.stream.setBlocked(True)
+        self.clock.advance(0)
+        self.assertEqual(len(read), 2)
+        self.stream.setBlocked(False)
+        self.assertEqual(len(read), 4)
+        for _ in range(34):
+            self.clock.advance(0)
+        self.assertEqual(read, [b"a"] * 34)
+        self.assertFalse(self.wire.paused)
 
     def test_drain(self) -> None:
         """drain goes on at once while the peer keeps up, else when it does again."""

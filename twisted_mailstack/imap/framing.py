@@ -43,8 +43,10 @@ class FramingLimits:
     command: int
 
 
-#: Before login nobody can make the server hold more than this for a connection.
+#: Before login nobody can make the server hold more than 64 KB for a connection: twice this, as a
+#: command is put together, and twice the window in each direction (L{Stream.setWindow}).
 BEFORE_LOGIN = FramingLimits(line=8192, literal=4096, command=16384)
+WINDOW_BEFORE_LOGIN = 8 * 1024
 #: RFC 9051 §4 (RFC 7162 §4): at least 8,192 octets; clients send long UID sets.
 AFTER_LOGIN = FramingLimits(line=128 * 1024, literal=128 * 1024, command=512 * 1024)
 

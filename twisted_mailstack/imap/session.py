@@ -47,6 +47,7 @@ from twisted_mailstack.imap.extension import (
 from twisted_mailstack.imap.framing import (
     AFTER_LOGIN,
     BEFORE_LOGIN,
+    WINDOW_BEFORE_LOGIN,
     Refused,
     SinkFor,
     readCommand,
@@ -55,7 +56,7 @@ from twisted_mailstack.imap.grammar import TAG, Cursor
 from twisted_mailstack.imap.selected import Selected
 from twisted_mailstack.imap.views import Views
 from twisted_mailstack.interfaces import IAccount, IContentWriter, IServerMechanism
-from twisted_mailstack.wire.stream import Stream
+from twisted_mailstack.wire.stream import HIGH_WATER, Stream
 
 #   text = 1*TEXT-CHAR; TEXT-CHAR = any CHAR but CR and LF; CHAR = %x01-7F
 _NOT_TEXT = re.compile(r"[^\x01-\x09\x0b\x0c\x0e-\x7f]")
@@ -326,6 +327,7 @@ class IMAPSession:
         self.account = account
         self.state = State.AUTHENTICATED
         self.stream.timeout = self.settings.timeout
+        self.stream.setWindow(HIGH_WATER)
 
     def enable(self, name: bytes) -> None:
         """
@@ -406,6 +408,7 @@ class IMAPSession:
         self.enabled.clear()
         self.named.clear()
         self.stream.timeout = self.settings.loginTimeout
+        self.stream.setWindow(WINDOW_BEFORE_LOGIN)
         self.stream.stopCompression()
 
     def _logLogout(self, account: IAccount) -> None:
@@ -478,6 +481,7 @@ class IMAPSession:
         """
         stream = self.stream
         stream.timeout = self.settings.loginTimeout
+        stream.setWindow(WINDOW_BEFORE_LOGIN)
         stream.write(
             b"* OK [CAPABILITY %b] %b ready\r\n"
             % (self.capabilities(), self.settings.hostname.encode())

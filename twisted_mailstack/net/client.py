@@ -145,6 +145,9 @@ class ClientConnection(Protocol):
             else:
                 self.transport.resumeProducing()
 
+    def setWindow(self, octets: int) -> None:
+        """See L{twisted_mailstack.wire.stream.IWire}. Clients have no need of it."""
+
     def startTLS(self) -> None:
         """See L{twisted_mailstack.wire.stream.IWire}. If TLS fails the connection is lost."""
         self._shaking = True

@@ -18,6 +18,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succeed
 from twisted.internet.interfaces import (
     IAddress,
@@ -230,6 +231,13 @@ class MailProtocol(Protocol):
             self.transport.pauseProducing()
         else:
             self.transport.resumeProducing()
+
+    def setWindow(self, octets: int) -> None:
+        """See L{twisted_mailstack.wire.stream.IWire}."""
+        # Implicit TLS has the socket's transport below it.
+        socket = getattr(self.transport, "transport", self.transport)
+        if isinstance(socket, FileDescriptor):
+            socket.bufferSize = octets
 
     def startTLS(self) -> None:
         """See L{twisted_mailstack.wire.stream.IWire}."""

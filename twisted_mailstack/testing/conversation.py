@@ -36,6 +36,7 @@ class FakeWire:
     @ivar sent: all octets sent and not yet taken by L{take}.
     @ivar lost: whether the session closed the connection.
     @ivar paused: whether the stream wants no input now.
+    @ivar window: as the stream set it; 0: it didn't.
     @ivar secure: whether TLS was started (or was on from the beginning).
     """
 
@@ -45,6 +46,7 @@ class FakeWire:
         self.sent = b""
         self.lost = False
         self.paused = False
+        self.window = 0
         self.secure = secure
         self.service = service
         self.peer = peer
@@ -56,6 +58,10 @@ class FakeWire:
     def setPaused(self, paused: bool) -> None:
         """See IWire."""
         self.paused = paused
+
+    def setWindow(self, octets: int) -> None:
+        """See IWire."""
+        self.window = octets
 
     def startTLS(self) -> None:
         """See IWire."""

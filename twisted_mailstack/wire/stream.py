@@ -11,6 +11,7 @@ Bounds: input that the session hasn't taken is at most C{HIGH_WATER} and what on
 transport brings, or what L{WINDOW} octets of it are when inflated; a line is bounded by its caller;
 a peer that doesn't read its replies isn't read
 from either, so output is bounded by what one command writes, and in L{Stream.drain} by less.
+L{Stream.setWindow} makes that less, for peers that have yet to say who they are.
 
 A session is never cancelled from outside. When the peer is gone, its next read raises
 L{ConnectionClosed}, so what it is committing is committed.
@@ -32,10 +33,9 @@ from twisted_mailstack.errors import (
 )
 from twisted_mailstack.model.records import ConnectionInfo
 
-#: Input not taken above which the peer is asked to wait.
+#: Input not taken above which the peer is asked to wait, and output gathered above which it is sent
+#: without waiting for the session to wait; see L{Stream.setWindow}.
 HIGH_WATER = 64 * 1024
-#: Output gathered above which it is sent without waiting for the session to wait.
-FLUSH_AT = 64 * 1024
 #: Octets that are inflated at a time, however few they were on the wire.
 WINDOW = 64 * 1024
 #: What deflating costs a connection: 2^(13+2) + 2^(6+9) octets, and at most 2^15 + 10,000 the other
@@ -78,6 +78,10 @@ class IWire(Protocol):
     def setPaused(self, paused: bool) -> None:
         """Stop or go on calling L{Stream.received}."""
 
+    def setWindow(self, octets: int) -> None:
+        """Read no more than so much at a time, and say that the peer doesn't keep up once more than
+        that waits to be sent."""
+
     def startTLS(self) -> None:
         """All that is sent from now on goes through TLS, as the server's side of it."""
 
@@ -115,6 +119,9 @@ class Stream:
         self._woken = False
         self._output: list[bytes] = []
         self._pending = 0
+        self._window = HIGH_WATER
+        # Octets that were sent since the session last waited.
+        self._unwaited = 0
         self._blocked = False
         self._info: ConnectionInfo | None = None
         self._deflater: zlib._Compress | None = None
@@ -137,14 +144,14 @@ class Stream:
         if self._inflater is not None:
             self._packed = self._packed[self._packedAt :] + data
             self._packedAt = 0
-            if len(self._packed) > HIGH_WATER and not self._paused:
+            if len(self._packed) > self._window and not self._paused:
                 self._paused = True
                 self.wire.setPaused(True)
             self._fire()
             return
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
         self._at = 0
-        if len(self._buffer) > HIGH_WATER and not self._paused:
+        if len(self._buffer) > self._window and not self._paused:
             self._paused = True
             self.wire.setPaused(True)
         self._fire()
@@ -187,6 +194,14 @@ class Stream:
         self._fire()
 
     # --- the session's side: input -------------------------------------------------------------
+
+    def setWindow(self, octets: int) -> None:
+        """
+        Bound what is held for the peer: so much input and so much output, each with as much as one
+        read or one command brings. C{HIGH_WATER} until this is called.
+        """
+        self._window = octets
+        self.wire.setWindow(octets)
 
     @property
     def info(self) -> ConnectionInfo:
@@ -307,6 +322,7 @@ class Stream:
         """
         Let everyone else have a turn, in the midst of long work.
         """
+        self._unwaited = 0
         turn: Deferred[None] = Deferred()
         self.clock.callLater(0, turn.callback, None)
         await turn
@@ -348,6 +364,10 @@ class Stream:
     async def _beginRead(self) -> None:
         if self._blocked:
             # Or a peer that sends commands and never reads would fill the memory with replies.
+            await self.drain()
+        if self._unwaited > self._window < HIGH_WATER:
+            # TLS gathers what is written in one turn before it says that it is too much.
+            await self.breathe()
             await self.drain()
         self._startRead()
 
@@ -413,6 +433,7 @@ class Stream:
         return False
 
     async def _suspend(self) -> None:
+        self._unwaited = 0
         self._waiter = Deferred()
         if self._deadline is not None:
             left = max(0, self._deadline - self.clock.seconds())
@@ -455,7 +476,7 @@ class Stream:
             return
         self._output.append(data)
         self._pending += len(data)
-        if self._pending >= FLUSH_AT:
+        if self._pending >= self._window:
             self.flush()
 
     def flush(self) -> None:
@@ -469,6 +490,7 @@ class Stream:
             if self._deflater is not None:
                 data = self._deflater.compress(data) + self._deflater.flush(zlib.Z_SYNC_FLUSH)
             self.bytesOut += len(data)
+            self._unwaited += len(data)
             self.wire.send(data)
 
     async def drain(self) -> None:
