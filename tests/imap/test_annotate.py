@@ -817,6 +817,12 @@ class AppendTests(AnnotateTestCase):
             self.assertIn(
                 b"x NO [%b] " % code, self.send(f"APPEND Sent ANNOTATION {arguments} {{4}}")
             )
+        for command in ("APPEND Sent", "REPLACE 1 Sent"):
+            for tilde in ("", "~"):
+                self.assertIn(
+                    b"x NO [ANNOTATE TOOBIG] ",
+                    self.send(f"{command} ANNOTATION (/comment (value.priv {tilde}{{{10**9}}}"),
+                )
         for arguments in (
             '(/comment (value "x"))',
             '(/comment (value.priv "x")) ANNOTATION (/altsubject (value.priv "x"))',

@@ -210,7 +210,20 @@ class NewMessage:
 
 
 class OrdinaryLiteral(Exception):
-    """The command goes on with a literal that is an argument like others."""
+    """
+    The command goes on with a literal that is an argument like others.
+
+    @ivar check: given its size, raises to refuse it before it is sent.
+    """
+
+    def __init__(self, check: Callable[[int], None]) -> None:
+        self.check = check
+        super().__init__(check)
+
+
+def _anySize(size: int) -> None:
+    # The framer has its own limit.
+    return None
 
 
 class MessageLiteral(Exception):
@@ -262,14 +275,15 @@ class MessageReader:
         self.mayBeLiteral()
         return self.cursor.astring()
 
-    def mayBeLiteral(self) -> None:
+    def mayBeLiteral(self, check: Callable[[int], None] = _anySize) -> None:
         """
         A string comes next.
 
+        @param check: given the size of a literal, raises to refuse it.
         @raise OrdinaryLiteral: if the command goes on with a literal here.
         """
         if self._partial and self.cursor.atEnd:
-            raise OrdinaryLiteral()
+            raise OrdinaryLiteral(check)
 
     def literal(self, binary: bool = False, mayBeEmpty: bool = False) -> None:
         """
@@ -518,7 +532,8 @@ async def literalSink(session: IMAPSession, cursor: Cursor, size: int) -> IConte
         else:
             name = reader.mailbox()
         reader.all()
-    except OrdinaryLiteral:
+    except OrdinaryLiteral as ordinary:
+        ordinary.check(size)
         return None
     except MessageLiteral as found:
         return await sinkFor(session, reader, found, name, size)

@@ -401,7 +401,7 @@ class StoreAnnotations(StoreOutcome):
 
 def append(reader: MessageReader) -> None:
     """§4.7"""
-    values = _readValues(reader.cursor, reader.mayBeLiteral)
+    values = _readValues(reader.cursor, lambda: reader.mayBeLiteral(_checkLiteral))
     message = reader.messages[-1]
     if message.annotations:
         raise SyntaxProblem("ANNOTATION is given twice")

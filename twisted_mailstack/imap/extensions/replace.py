@@ -84,7 +84,8 @@ def _sink(byUID: bool) -> LiteralSink:
         try:
             name = reader.mailbox()
             reader.one()
-        except OrdinaryLiteral:
+        except OrdinaryLiteral as ordinary:
+            ordinary.check(size)
             return None
         except MessageLiteral as found:
             await _requireRemovable(session)
