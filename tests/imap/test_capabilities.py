@@ -220,6 +220,14 @@ class CapabilityTests(SynchronousTestCase):
         self.assertLessEqual(some["memory"] - some["plain"], OPTIONAL)
         self.assertFalse(some["plain"] & OPTIONAL)
 
+    def test_enable(self) -> None:
+        """RFC 5161 §3.1: what isn't there isn't enabled, and doesn't keep the rest from it."""
+        for kind, server in self.servers().items():
+            client = self.login(server)
+            answer = client.send(b"a ENABLE METADATA CONDSTORE\r\n")
+            names = b"CONDSTORE" if kind == "plain" else b"METADATA CONDSTORE"
+            self.assertEqual(answer, b"* ENABLED %b\r\na OK ENABLE completed\r\n" % names, kind)
+
     def test_beforeLogin(self) -> None:
         """
         What is told before login is still so after it, whoever logs in, but for the ways to log in;

@@ -31,7 +31,7 @@ class Rev2Tests(SynchronousTestCase):
         """
         client = self.server.login()
         answer = client.send(b"e ENABLE IMAP4rev2\r\n")
-        self.assertEqual(answer, b"* ENABLED IMAP4REV2\r\ne OK ENABLE completed\r\n")
+        self.assertEqual(answer, b"* ENABLED IMAP4rev2\r\ne OK ENABLE completed\r\n")
         return client
 
     def test_capability(self) -> None:

@@ -15,13 +15,21 @@ async def enable(session: IMAPSession, cursor: Cursor) -> None:
     while cursor.skip(b" "):
         names.append(cursor.atom().upper())
     cursor.end()
-    known = {name for extension in session.registry.extensions for name in extension.enables}
+    known: set[bytes] = set()
+    for extension in session.registry.extensions:
+        capability = extension.capability
+        # What the account's storage can't do isn't there.
+        if isinstance(capability, bytes) or capability(session):
+            known.update(extension.enables)
     # What a command enabled that implies it is named as well, once.
     new = [name for name in dict.fromkeys(names) if name in known - session.named]
     session.named.update(new)
     for name in new:
         session.enable(name)
-    session.stream.write(b"* ENABLED%b\r\n" % b"".join(b" " + name for name in new))
+    # As CAPABILITY spells them: there are clients that compare.
+    spelled = {name.upper(): name for name in session.capabilities().split(b" ")}
+    shown = [b" " + spelled.get(name, name) for name in new]
+    session.stream.write(b"* ENABLED%b\r\n" % b"".join(shown))
 
 
 # Only before a mailbox is selected (RFC 5161 §3.1).
