@@ -220,6 +220,27 @@ class CompressedTests(SynchronousTestCase):
         )
 
 
+class RenamedTests(SynchronousTestCase):
+    """
+    MULTISEARCH (RFC 7377) in a mailbox that the session itself gave another name.
+    """
+
+    def test_selected(self) -> None:
+        """It is told by the name that it has, also when what is above it was renamed."""
+        server = Server()
+        now(server.account.createMailbox("Work/Old"))
+        server.deliver(mailbox="Work/Old")
+        client = server.select("Work/Old")
+        for old, new, name in (
+            ("Work/Old", "Work/Older", "Work/Older"),
+            ("Work", "Job", "Job/Older"),
+            ("Sent", "Posted", "Job/Older"),
+        ):
+            client.send(f"r RENAME {old} {new}\r\n".encode())
+            answer = client.send(b"a ESEARCH IN (selected) RETURN (COUNT) ALL\r\n")
+            self.assertIn(f'(TAG "a" MAILBOX {name} UIDVALIDITY '.encode(), answer)
+
+
 class UnauthenticatedTests(SynchronousTestCase):
     """
     UNAUTHENTICATE (RFC 8437 §3) after everything else.

@@ -15,7 +15,7 @@ from twisted_mailstack.imap.extension import LOGGED_IN, Command, Listed
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.interfaces import IMailbox
-from twisted_mailstack.model.mailboxname import DELIMITER
+from twisted_mailstack.model.mailboxname import DELIMITER, INBOX
 from twisted_mailstack.model.records import MailboxInfo, MailboxStatus
 
 #: STATUS items of RFC 3501 §6.3.10 and RFC 9051 §6.3.11.
@@ -107,6 +107,10 @@ async def delete(session: IMAPSession, cursor: Cursor) -> None:
     _tellRenamed(session, given, Listed(gone, True, [b"\\NonExistent"]))
 
 
+def _isWithin(name: str, above: str) -> bool:
+    return name == above or name.startswith(above + DELIMITER)
+
+
 async def rename(session: IMAPSession, cursor: Cursor) -> None:
     """RFC 9051 §6.3.6."""
     cursor.space()
@@ -115,6 +119,9 @@ async def rename(session: IMAPSession, cursor: Cursor) -> None:
     new, givenNew = cursor.mailboxGiven()
     cursor.end()
     await session.theAccount().renameMailbox(old, new)
+    selected = session.selected
+    if selected is not None and old != INBOX and _isWithin(selected.name, old):
+        selected.name = new + selected.name[len(old) :]
     # "If the normalized version of any of these 2 parameters differs": the old one is told.
     if givenNew.removesuffix(DELIMITER) != new or givenOld.removesuffix(DELIMITER) != old:
         await _tellName(session, givenOld, new)
