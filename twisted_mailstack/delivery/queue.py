@@ -159,6 +159,7 @@ class Destination:
     @ivar retryAt: not before.
     @ivar busyUntil: nor before, since others have all connections to its host; known here only.
     @ivar fullUntil: until then it has all the connections that it may have; known here only.
+    @ivar crowded: whether others waited for connections to its host, the last time it was seen.
     @ivar failures: how often in a row it could not be reached.
     @ivar lastReply: of the last failure.
     @ivar proven: whether it has answered since it last could not be reached.
@@ -182,6 +183,7 @@ class Destination:
     retryAt: int = 0
     busyUntil: int = 0
     fullUntil: int = 0
+    crowded: bool = False
     failures: int = 0
     lastReply: str = ""
     proven: bool = False
@@ -646,6 +648,7 @@ class QueueRunner:
 
     def _standInLine(self, destination: Destination, error: HostBusy) -> None:
         # Others have all connections to its host.
+        destination.crowded = True
         if destination.active > 1:
             # It has some of them.
             self._isFull(destination)
@@ -681,6 +684,8 @@ class QueueRunner:
                 return message
             due = destination.due
             if due is not None and due <= self._now() and not destination.loading:
+                if connection is not None:
+                    destination.crowded = connection.wanted
                 await self._load(destination)
                 continue
             if connection is None or not mayWait or self._isWanted(connection):
@@ -707,7 +712,8 @@ class QueueRunner:
     async def _load(self, destination: Destination) -> None:
         now = int(self._now())
         taken = destination.taken
-        limit = QUANTUM if self._hungry else LOAD
+        # What a turn has no room for would be read again in the next.
+        limit = QUANTUM if self._hungry or destination.crowded else LOAD
         destination.loading = True
         # What arrives from here on sets it again.
         destination.due = None
