@@ -11,6 +11,9 @@ from pathlib import Path
 
 from tests.cli.support import ALICE, BOB, CommandTestCase, Look
 from twisted_mailstack.cli import transfer
+from twisted_mailstack.interfaces import IMaildropAccount
+from twisted_mailstack.model.records import Attribute
+from twisted_mailstack.model.sequence import NumberSet
 
 #: Messages that mail software likes to alter.
 OCTETS = {
@@ -132,6 +135,46 @@ class RoundTripTests(TransferTestCase):
         self.transfer()
         self.mailstack("import", BOB, self.tree)
         self.assertEqual(len(self.look.messages(BOB)), 2)
+
+    def uniqueIds(self, address: str) -> list[str]:
+        """
+        @return: those of an INBOX.
+        """
+        rows = self.look.run(
+            self.look.mailbox(address).fetch(NumberSet([(1, 9)]), (Attribute.MESSAGE_ID,))
+        )
+        account = IMaildropAccount(self.look.account(address))
+        found = self.look.run(account.uniqueIds([row[1] for row in rows]))
+        return [found[row[1]] for row in rows]
+
+    def test_uniqueIds(self) -> None:
+        """POP3 clients know the messages again (RFC 1939 \u00a77)."""
+        for _ in range(3):
+            self.look.append(ALICE, OCTETS["ordinary"])
+        before = self.uniqueIds(ALICE)
+        self.transfer()
+        self.assertEqual(self.uniqueIds(BOB), before)
+        # A second copy is another message.
+        self.mailstack("import", BOB, self.tree)
+        self.assertEqual(self.uniqueIds(BOB)[:3], before)
+        self.assertEqual(len(set(self.uniqueIds(BOB))), 6)
+
+    def test_uniqueIdsOfOthers(self) -> None:
+        """
+        A Maildir of another server brings them as C{dovecot-uidlist} says: given ones, or those
+        that Dovecot makes of UIDVALIDITY and UID.
+        """
+        for each in ("tmp", "new", "cur"):
+            (self.tree / each).mkdir(parents=True)
+        for name in ("1.b.c", "2.b.c", "3.b.c"):
+            (self.tree / "cur" / f"{name}:2,S").write_bytes(b"Subject: x\n\n")
+        (self.tree / "dovecot-uidlist").write_text(
+            "3 V1700000001 N31 Gabc\n7 W12 Pold-id S11 :1.b.c\n29 :2.b.c\nnonsense\n8 :missing\n"
+        )
+        self.mailstack("import", BOB, self.tree)
+        found = self.uniqueIds(BOB)
+        self.assertEqual(found[:2], ["old-id", "0000001d6553f101"])
+        self.assertEqual(len(set(found)), 3)
 
 
 class ExportTests(TransferTestCase):

@@ -15,6 +15,7 @@ from twisted_mailstack.cli.aliases import alias
 from twisted_mailstack.cli.context import Commands, Context
 from twisted_mailstack.cli.domains import domain
 from twisted_mailstack.cli.maintenance import backup, check, index, init
+from twisted_mailstack.cli.pop3 import pop3
 from twisted_mailstack.cli.queue import queue
 from twisted_mailstack.cli.tlsreport import tlsReport
 from twisted_mailstack.cli.transfer import export, importMail
@@ -53,3 +54,4 @@ for command in (
     *(acl, alias, backup, check, domain, export, importMail, index, init, queue, tlsReport, user),
 ):
     main.add_command(command)
+user.add_command(pop3)

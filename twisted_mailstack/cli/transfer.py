@@ -5,8 +5,9 @@
 An export is one Maildir++ tree: INBOX at its top, each other mailbox in a directory C{.Name},
 levels separated by dots, names in modified UTF-7; a dot or backslash inside a name as C{\\2e} and
 C{\\5c} (Dovecot's listescape). Flags are in the files' names, keywords as letters that
-C{dovecot-keywords} in each directory explains, internal dates are the files' times. What can't be
-read of a damaged store is named and left out; the rest is exported.
+C{dovecot-keywords} in each directory explains, internal dates are the files' times, and POP3's
+unique-ids are in C{dovecot-uidlist} (P, by the files' names). What can't be read of a damaged store
+is named and left out; the rest is exported.
 
 An import gives back an export octet for octet, in the same order. Files of other programs end their
 lines as these do, and get CRLF.
@@ -26,10 +27,11 @@ import click
 
 from twisted_mailstack.cli.context import ADDRESS, Context, askPassword, passContext, progress
 from twisted_mailstack.cli.migrate import Migration
+from twisted_mailstack.cli.migratepop3 import MaildropMigration
 from twisted_mailstack.errors import MailError
 from twisted_mailstack.imap.client import IMAPClient, ListedMailbox
 from twisted_mailstack.imap.clientsession import Refused
-from twisted_mailstack.interfaces import IAccount, IMailbox, IStagedContent
+from twisted_mailstack.interfaces import IMailbox, IStagedContent
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.flags import (
     ANSWERED,
@@ -53,6 +55,8 @@ from twisted_mailstack.model.message import parseFieldDate
 from twisted_mailstack.model.records import Attribute
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.net.reach import TLS_LEVELS
+from twisted_mailstack.pop3.client import POP3Client
+from twisted_mailstack.storage.sql.account import SQLAccount
 from twisted_mailstack.storage.sql.store import SQLMailStore
 
 #: Maildir's flags (cr.yp.to/proto/maildir.html).
@@ -60,6 +64,11 @@ _LETTERS = {"D": DRAFT, "F": FLAGGED, "R": ANSWERED, "S": SEEN, "T": DELETED}
 #: Keywords' letters: a is the first line of the file that names them.
 KEYWORDS = "dovecot-keywords"
 MAX_KEYWORDS = 26
+#: Its first line: version, UIDVALIDITY, next UID; then a line for each file: its UID, extensions of
+#: a letter each, and behind a colon the file's name without flags.
+UIDLIST = "dovecot-uidlist"
+_UIDLIST_VALIDITY = re.compile(r"3(?: [A-Z]\S*)*? V(\d+)(?: |\Z)")
+_UIDLIST_LINE = re.compile(r"(\d+)((?: [A-Z]\S*)*) :(.+)\Z")
 #: What the files of an export are called: time, UID. Their octets are a message's own.
 _OURS = re.compile(r"\d+\.(\d+)\.mailstack(?=:|\Z)")
 WINDOW = 256 * 1024
@@ -94,6 +103,7 @@ def export(context: Context, address: Address, directory: Path) -> None:
                 opened = context.run(account.openMailbox(info.name))
                 changes = context.run(opened.changesSince(0))
                 letters = _writeKeywords(target, info.name, changes.flags)
+                _writeUniqueIds(context, account, opened, changes.uids, target)
             except (click.ClickException, OSError) as error:
                 failed += 1
                 click.echo(f"{info.name}: {_text(error)}", err=True)
@@ -137,6 +147,26 @@ def _writeKeywords(target: Path, name: str, flags: Sequence[Flags]) -> dict[str,
     return letters
 
 
+def _writeUniqueIds(
+    context: Context, account: SQLAccount, opened: IMailbox, uids: Sequence[int], target: Path
+) -> None:
+    status = context.run(opened.status())
+    lines = [f"3 V{status.uidValidity} N{status.uidNext}\n"]
+    columns = (Attribute.MESSAGE_ID, Attribute.INTERNAL_DATE)
+    for some in NumberSet.slices(uids, BATCH):
+        rows = context.run(opened.fetch(some, columns))
+        uniqueIds = context.run(account.uniqueIds([row[1] for row in rows]))
+        lines += [
+            f"{uid} P{uniqueIds[messageId]} :{_fileName(seconds, uid)}\n"
+            for uid, messageId, seconds in rows
+        ]
+    (target / UIDLIST).write_text("".join(lines), "ascii")
+
+
+def _fileName(seconds: int, uid: int) -> str:
+    return f"{seconds}.{uid}.mailstack"
+
+
 def _exportMessage(
     context: Context,
     opened: IMailbox,
@@ -149,7 +179,7 @@ def _exportMessage(
     ((_, seconds),) = context.run(opened.fetch(NumberSet.of([uid]), (Attribute.INTERNAL_DATE,)))
     letters = [letter for letter, flag in _LETTERS.items() if flag in flags]
     letters += sorted(keywords[flag] for flag in flags if flag in keywords)
-    name = f"{seconds}.{uid}.mailstack"
+    name = _fileName(seconds, uid)
     temporary = target / "tmp" / name
     try:
         with temporary.open("wb") as file:
@@ -167,7 +197,7 @@ def _exportMessage(
     temporary.rename(target / "cur" / f"{name}:2,{''.join(letters)}")
 
 
-def _openAccount(context: Context, address: Address) -> IAccount:
+def _openAccount(context: Context, address: Address) -> SQLAccount:
     store = context.open()
     record = context.run(store.directory.findAccount(address))
     if record is None:
@@ -186,6 +216,7 @@ class Found(NamedTuple):
     @ivar mailbox: where it goes.
     @ivar seconds: its internal date.
     @ivar done: how much of the whole has been read with it: files or octets.
+    @ivar uniqueId: that it had for POP3 clients, empty if that isn't known.
     """
 
     source: str
@@ -194,6 +225,7 @@ class Found(NamedTuple):
     flags: Flags
     seconds: int
     done: int
+    uniqueId: str = ""
 
 
 @click.command("import")
@@ -211,9 +243,10 @@ def importMail(
 ) -> None:
     """
     Read mail into an account: a Maildir or Maildir++ tree, an mbox file, a message (.eml); or all
-    of an account on another server, as imaps://user@host or imap://user@host. That asks for the
-    other account's password, or reads it as one line from standard input. What was read before is
-    not read again.
+    of an account on another server, as imaps://user@host or imap://user@host; or what POP3 shows of
+    it, as pop3s://user@host or pop3://user@host: messages then keep their unique-ids, so that POP3
+    clients don't fetch them again. That asks for the other account's password, or reads it as one
+    line from standard input. What was read before is not read again.
     """
     if "://" in source:
         _fromServer(context, address, source, name, tls)
@@ -234,17 +267,23 @@ def _fromServer(
         port = url.port
     except ValueError as error:
         raise click.UsageError(f"{source}: {error}") from None
-    if url.scheme not in ("imap", "imaps") or not url.hostname or not url.username:
-        raise click.UsageError(f"{source} is neither imaps://user@host nor imap://user@host")
+    protocol, secure = url.scheme.removesuffix("s"), url.scheme.endswith("s")
+    if protocol not in ("imap", "pop3") or not url.hostname or not url.username:
+        raise click.UsageError(
+            f"{source} is neither imaps://user@host nor imap://user@host, nor the same with pop3"
+        )
     if url.password is not None:
         raise click.UsageError("everybody on this machine sees a password in a command")
     if url.path not in ("", "/") or url.query or url.fragment:
         raise click.UsageError(f"{source}: nothing may follow the host")
-    level = tls or ("implicit" if url.scheme == "imaps" else "verified")
-    if (level == "implicit") != (url.scheme == "imaps"):
-        raise click.UsageError("imaps:// is with implicit TLS, imap:// with another")
+    level = tls or ("implicit" if secure else "verified")
+    if (level == "implicit") != secure:
+        raise click.UsageError(f"{protocol}s:// is with implicit TLS, {protocol}:// with another")
     password = askPassword(confirm=False).decode("utf-8", "surrogateescape")
     host, user = url.hostname, unquote(url.username)
+    if protocol == "pop3":
+        _fromMaildrop(context, address, (host, port), (user, password), name, level)
+        return
 
     async def work(reactor: Any, store: SQLMailStore) -> Migration:
         record = await store.directory.findAccount(address)
@@ -280,6 +319,54 @@ def _fromServer(
     )
     if done.failed:
         raise click.ClickException(f"{done.failed} messages or mailboxes could not be imported")
+
+
+def _fromMaildrop(
+    context: Context,
+    address: Address,
+    where: tuple[str, int | None],
+    login: tuple[str, str],
+    name: str | None,
+    level: str,
+) -> None:
+    async def work(reactor: Any, store: SQLMailStore) -> MaildropMigration:
+        record = await store.directory.findAccount(address)
+        if record is None:
+            raise MailError(f"there is no account {address}")
+        client = POP3Client(
+            reactor,
+            *where,
+            tls=level,
+            username=login[0],
+            password=login[1],
+            # Who says so knows that the way is safe, or that there is none.
+            allowPlaintextAuth=level == "none",
+        )
+        account = await store.openAccount(record.accountId)
+        wanted = INBOX if name is None else normaliseName(name)
+        if not any(i.name == wanted and i.selectable for i in await account.listMailboxes()):
+            await account.createMailbox(wanted)
+            await account.setSubscribed(wanted, True)
+        target = await account.openMailbox(wanted)
+        async with client:
+            whole, _ = await client.status()
+            with progress("Importing", whole) as show:
+                migration = MaildropMigration(
+                    client,
+                    account,
+                    target,
+                    tell=lambda text: click.echo(text, err=True),
+                    show=show,
+                )
+                await migration.run()
+        return migration
+
+    done = context.react(work)
+    click.echo(
+        f"Imported {done.imported} messages into {address}; {done.present} were there already."
+    )
+    if done.failed:
+        raise click.ClickException(f"{done.failed} messages could not be imported")
 
 
 async def _messages(client: IMAPClient, listed: ListedMailbox) -> int:
@@ -329,7 +416,7 @@ def _fromFiles(context: Context, address: Address, source: Path, name: str) -> N
     click.echo(f"Imported {count} messages into {address}.")
 
 
-def _append(context: Context, account: IAccount, found: Sequence[Found]) -> int:
+def _append(context: Context, account: SQLAccount, found: Sequence[Found]) -> int:
     if not found:
         return 0
     staged: list[IStagedContent] = []
@@ -341,7 +428,7 @@ def _append(context: Context, account: IAccount, found: Sequence[Found]) -> int:
                 context.run(waiting)
             staged.append(context.run(writer.finish()))
         opened = context.run(account.openMailbox(found[0].mailbox))
-        context.run(
+        result = context.run(
             opened.append(
                 [
                     (content, each.flags, each.seconds, 0)
@@ -349,6 +436,15 @@ def _append(context: Context, account: IAccount, found: Sequence[Found]) -> int:
                 ]
             )
         )
+        if any(each.uniqueId for each in found):
+            rows = context.run(opened.fetch(NumberSet.of(result.uids), (Attribute.MESSAGE_ID,)))
+            identities = dict(rows)
+            values = {
+                identities[uid]: each.uniqueId
+                for uid, each in zip(result.uids, found, strict=True)
+                if each.uniqueId and uid in identities
+            }
+            context.run(account.assignUniqueIds(values))
     finally:
         for content in staged:
             content.discard()
@@ -415,6 +511,7 @@ def _files(path: Path) -> list[Path]:
 
 def _readMaildir(path: Path, name: str, done: int) -> Iterator[Found]:
     keywords = _readKeywords(path)
+    uniqueIds = _readUniqueIds(path)
     for number, file in enumerate(_files(path), done + 1):
         letters = file.name.rpartition(":2,")[2] if ":2," in file.name else ""
         flags = {_LETTERS[letter] for letter in letters if letter in _LETTERS}
@@ -423,7 +520,29 @@ def _readMaildir(path: Path, name: str, done: int) -> Iterator[Found]:
         if not _OURS.match(file.name):
             octets = _crlf(octets)
         seconds = int(file.stat().st_mtime)
-        yield Found(str(file), name, octets, internFlags(flags), seconds, number)
+        uniqueId = uniqueIds.get(file.name.partition(":2,")[0], "")
+        yield Found(str(file), name, octets, internFlags(flags), seconds, number, uniqueId)
+
+
+def _readUniqueIds(path: Path) -> dict[str, str]:
+    try:
+        lines = (path / UIDLIST).read_text("latin-1").split("\n")
+    except FileNotFoundError:
+        return {}
+    found = {}
+    header = _UIDLIST_VALIDITY.match(lines[0])
+    for line in lines[1:]:
+        match = _UIDLIST_LINE.match(line)
+        if match is None:
+            continue
+        uid, extensions, name = match.groups()
+        given = re.search(r" P([!-~]{1,70})(?: |\Z)", extensions)
+        if given is not None:
+            found[name] = given.group(1)
+        elif header is not None:
+            # What Dovecot's POP3 server makes of them, if it isn't told otherwise.
+            found[name] = f"{int(uid):08x}{int(header.group(1)):08x}"
+    return found
 
 
 def _readKeywords(path: Path) -> dict[str, str]:

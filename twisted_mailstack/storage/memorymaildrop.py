@@ -29,7 +29,10 @@ class MemoryMaildrop:
         """
         @return: by MESSAGE_ID.
         """
-        return {each: self._given.get(each) or self._prefix + each for each in messageIds}
+        return {
+            each: self._given.get(each) or self._prefix + each.partition("-")[2]
+            for each in messageIds
+        }
 
     def assign(self, values: Mapping[str, str]) -> list[str]:
         """
