@@ -1636,6 +1636,34 @@ class MemoryTests(QueueTestCase):
         self.assertLessEqual(most, LOAD + 3 * (UNSETTLED + 1) * 5)
         self.assertEqual(self.waiting(), [])
 
+    def test_crowded(self) -> None:
+        """
+        A destination to whose host others wait for connections gets them turn by turn: what is read
+        for a turn is what is sent in it, not the same again and again.
+        """
+        for _ in range(10 * QUANTUM):
+            self.queue("a@far.test")
+        connect, due = self.network.connect, self.spool.due
+        loaded: list[int] = []
+
+        async def connectCrowded(*arguments: Any) -> Any:
+            connection: Any = await connect(*arguments)
+            connection.wanted = True
+            return connection
+
+        async def counted(*arguments: Any) -> Any:
+            messages = await due(*arguments)
+            loaded.append(len(messages))
+            return messages
+
+        self.patch(self.network, "connect", connectCrowded)
+        self.patch(self.spool, "due", counted)
+        self.start(maxPerDestination=1)
+        self.pass_(5)
+        self.assertEqual(self.waiting(), [])
+        self.assertEqual(len(self.network.connects), 10)
+        self.assertLess(sum(loaded), 10 * QUANTUM + LOAD)
+
     def test_nothing(self) -> None:
         """When all is sent nothing is left, of however many destinations."""
         runner = self.start(linger=1.0)

@@ -563,6 +563,7 @@ class QueueRunner:
                     await unsettled.popleft()
                 if turn >= QUANTUM and self._isWanted(connection):
                     # Others wait for one, or for this one; this destination gets in line again.
+                    destination.crowded = connection is not None and connection.wanted
                     break
                 message = await self._next(destination, connection)
                 if message is None:
