@@ -137,11 +137,13 @@ class MailService(Service):
         )
         self._urls = URLAuthority(self.store, configuration.name, time)
         self._views = Views()
+        guard = GuessingGuard(self.store.memory, time, configuration.guessing)
         hasher = PasswordHasher(
             lambda function, *arguments: deferToThreadPool(
                 reactor, self._hashing, function, *arguments
             ),
             reactor,
+            isLocked=guard.isKnown,
         )
         domain = configuration.defaultDomain or None
         schemes = (OURS, *(each.lower() for each in configuration.scram))
@@ -159,7 +161,7 @@ class MailService(Service):
         policy = LoginPolicy(
             self.store.directory,
             time,
-            GuessingGuard(self.store.memory, time, configuration.guessing),
+            guard,
             self._recorder,
             domain,
         )

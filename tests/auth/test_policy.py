@@ -15,12 +15,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_mailstack.auth import schemes
 from twisted_mailstack.auth.checker import DirectoryChecker
-from twisted_mailstack.auth.guessing import GuessingGuard, GuessingLimits
+from twisted_mailstack.auth.guessing import GuessingGuard, GuessingLimits, TooManyFailures
 from twisted_mailstack.auth.history import LoginRecorder
 from twisted_mailstack.auth.login import MAX_DELAY, Login
 from twisted_mailstack.auth.onetime import STEP, OneTimeCodes, code, newSecret
 from twisted_mailstack.auth.passwords import PasswordHasher
-from twisted_mailstack.auth.policy import LoginPolicy, MailPortal, TooManyFailures
+from twisted_mailstack.auth.policy import LoginPolicy, MailPortal
 from twisted_mailstack.auth.realm import MailRealm
 from twisted_mailstack.auth.schemes import makeSecrets, newAppPassword, parseSecret
 from twisted_mailstack.errors import AuthenticationFailed
@@ -59,6 +59,7 @@ class LoginTestCase(SynchronousTestCase):
         self.clock.advance(1_700_000_000)
         self.calls = CallQueue()
         self.computed = 0
+        self.pending: list[Any] | None = None
         self.store = self.makeStore()
         self.now(self.store.start())
         self.addCleanup(self.stop)
@@ -73,7 +74,7 @@ class LoginTestCase(SynchronousTestCase):
         self.policy = LoginPolicy(
             self.directory, self.clock.seconds, self.guard, self.recorder, "example.test"
         )
-        hasher = PasswordHasher(self.runInThread, self.clock)
+        hasher = PasswordHasher(self.runInThread, self.clock, isLocked=self.guard.isKnown)
         checker = DirectoryChecker(
             self.directory,
             hasher,
@@ -109,7 +110,11 @@ class LoginTestCase(SynchronousTestCase):
     def runInThread(self, function: Any, *arguments: Any) -> Deferred[Any]:
         """Compute it here."""
         self.computed += 1
-        return succeed(function(*arguments))
+        if self.pending is None:
+            return succeed(function(*arguments))
+        result: Deferred[Any] = Deferred()
+        self.pending.append(lambda: result.callback(function(*arguments)))
+        return result
 
     def now(self, awaitable: Awaitable[T]) -> T:
         """
@@ -466,6 +471,17 @@ class GuessingTests(LoginTestCase):
         # The lock-out of 15 minutes ends now and then.
         spent = 1000 * 1.1 * MAX_DELAY
         self.assertLess(self.computed - before, 10 * (spent / 900 + 2))
+
+    def test_atOnce(self) -> None:
+        """That holds for attempts that come all at once, before the first of them has failed."""
+        self.pending = []
+        attempts = [self.begin("alice", f"wrong{number}") for number in range(100)]
+        while self.pending:
+            self.pending.pop(0)()
+        self.assertLessEqual(self.computed, 12)
+        self.clock.advance(2 * MAX_DELAY)
+        problems = {type(self.failureResultOf(each).value) for each in attempts}
+        self.assertEqual(problems, {AuthenticationFailed, TooManyFailures})
 
     def test_owner(self) -> None:
         """Nobody can lock an account's owner out from elsewhere."""

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
+from twisted_mailstack.errors import TemporaryFailure
 from twisted_mailstack.interfaces import IKeyedMemory
 
 #: Seconds that a network is known as one from which an account's owner came.
@@ -24,6 +25,15 @@ KNOWN = 30 * 86400
 #: Wrong passwords that are known as ones that came before, so that a client that goes on trying
 #: an old one locks nobody out.
 REPEATS = 10_000
+#: Networks that are known as locked out without asking.
+LOCKED = 10_000
+
+
+class TooManyFailures(TemporaryFailure):
+    """Failed too often, from there or under that name; says nothing of this attempt."""
+
+    enhancedStatus = "4.7.0"
+    text = "Too many failed logins, try again later"
 
 
 class GuessingLimits(NamedTuple):
@@ -80,6 +90,7 @@ class GuessingGuard:
         self._limits = limits
         self._secret = os.urandom(32)
         self._repeats: dict[bytes, float] = {}
+        self._locked: dict[str, float] = {}
 
     def network(self, peer: str) -> str:
         """
@@ -126,7 +137,19 @@ class GuessingGuard:
             counts = await self._memory.add([(network, 1, until), (account, 1, until)])
         else:
             counts = await self._memory.recall((network,))
-        return counts.get(network, 0)
+        count = counts.get(network, 0)
+        if 0 < self._limits.networkFailures <= count:
+            if len(self._locked) >= LOCKED:
+                self._locked.clear()
+            self._locked[self.network(peer)] = until
+        return count
+
+    def isKnown(self, network: str) -> bool:
+        """
+        @return: whether a network is one that this process has locked out. Of those that wait for
+            their turn when that happens none needs to be computed any more.
+        """
+        return self._locked.get(network, 0.0) > self._now()
 
     async def succeeded(self, name: str, peer: str) -> None:
         """
@@ -147,6 +170,8 @@ class GuessingGuard:
         @param name: C{None}: none.
         """
         keys = [self._keys("", peer)[0] for peer in peers]
+        for peer in peers:
+            self._locked.pop(self.network(peer), None)
         if name is not None:
             keys.append(self._keys(name, "")[1])
         await self._memory.remember([(key, 0, int(self._now())) for key in keys])

@@ -14,7 +14,8 @@ from twisted.cred.error import LoginFailed, UnhandledCredentials
 from twisted.cred.portal import Portal
 from twisted.logger import Logger
 
-from twisted_mailstack.auth.policy import LoginPolicy, MailPortal, TooManyFailures
+from twisted_mailstack.auth.guessing import TooManyFailures
+from twisted_mailstack.auth.policy import LoginPolicy, MailPortal
 from twisted_mailstack.errors import AuthenticationFailed, NoSuchAccount
 from twisted_mailstack.interfaces import IAccount
 from twisted_mailstack.model.records import ConnectionInfo

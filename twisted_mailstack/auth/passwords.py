@@ -24,6 +24,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from twisted_mailstack.auth import schemes
+from twisted_mailstack.auth.guessing import TooManyFailures
 from twisted_mailstack.auth.schemes import makeSecrets, parseSecret, prepare, verifySecret
 from twisted_mailstack.errors import SyntaxProblem, TemporaryFailure
 from twisted_mailstack.interfaces import IPasswordHasher
@@ -78,16 +79,22 @@ class PasswordHasher:
     """
 
     def __init__(
-        self, runInThread: RunInThread, clock: IReactorTime, workers: int = WORKERS
+        self,
+        runInThread: RunInThread,
+        clock: IReactorTime,
+        workers: int = WORKERS,
+        isLocked: Callable[[str], bool] = lambda origin: False,
     ) -> None:
         """
         @param runInThread: C{runInThread(function, *arguments)} gives a Deferred.
         @param clock: for the cache.
         @param workers: how many run at a time.
+        @param isLocked: whether a network has been locked out while it waited for its turn.
         """
         self._run = runInThread
         self._clock = clock
         self._workers = workers
+        self._isLocked = isLocked
         self._count = 0
         self._running: dict[str, int] = {}
         self._queues: OrderedDict[str, deque[_Job]] = OrderedDict()
@@ -175,6 +182,10 @@ class PasswordHasher:
             origin = next((each for each in self._queues if self._may(each)), None)
             if origin is None:
                 return
+            if self._isLocked(origin):
+                for job in self._queues.pop(origin):
+                    job.turn.errback(TooManyFailures())
+                continue
             jobs = self._queues[origin]
             job = jobs.popleft()
             if jobs:

@@ -15,10 +15,9 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 
-from twisted_mailstack.auth.guessing import GuessingGuard, peerAddress
+from twisted_mailstack.auth.guessing import GuessingGuard, TooManyFailures, peerAddress
 from twisted_mailstack.auth.history import LoginRecorder
 from twisted_mailstack.auth.names import nameKey, parseLogin
-from twisted_mailstack.errors import TemporaryFailure
 from twisted_mailstack.interfaces import IDirectory
 from twisted_mailstack.model.records import (
     PASSWORD,
@@ -46,13 +45,6 @@ class Proof(NamedTuple):
     credential: Credential | None = None
     code: bool = False
     actor: str | None = None
-
-
-class TooManyFailures(TemporaryFailure):
-    """Failed too often, from there or under that name; says nothing of this attempt."""
-
-    enhancedStatus = "4.7.0"
-    text = "Too many failed logins, try again later"
 
 
 def protocolOf(service: str) -> str:
