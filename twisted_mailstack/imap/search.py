@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from twisted_mailstack.errors import (
@@ -158,6 +159,40 @@ class Context:
                     self.lose(at, error)
                     continue
             yield at, row, Header(data)
+
+    async def numbersOf(self, indexes: Sequence[int]) -> NumberSet:
+        """
+        @param indexes: of messages, ascending.
+        @return: their UIDs; if they are many, others have turns.
+        """
+        uids = self.view.uids
+        ranges: list[tuple[int, int]] = []
+        for start in range(0, len(indexes), SLICE):
+            if start:
+                await self.breathe()
+            ranges += NumberSet.of([uids[at] for at in indexes[start : start + SLICE]]).ranges
+        return NumberSet(ranges)
+
+    async def found(self, asked: Sequence[int], uids: Iterable[int]) -> array[int]:
+        """
+        Take what the storage found; messages that it doesn't have any more are gone.
+
+        @param asked: indexes of the messages it was asked about.
+        @param uids: of those it has.
+        @return: their indexes, in the same order; if they are many, others have turns.
+        """
+        index = self.view.index
+        found = array("I")
+        rest = iter(uids)
+        while some := list(islice(rest, SLICE)):
+            found.extend([at for uid in some if (at := index(uid)) is not None])
+            if len(some) == SLICE:
+                await self.breathe()
+        if len(found) < len(asked):
+            self.expunged = True
+            self.gone.update(asked)
+            self.gone.difference_update(found)
+        return found
 
     def lose(self, at: int, error: MessageExpunged | StoreDamaged) -> None:
         """

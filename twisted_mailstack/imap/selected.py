@@ -16,13 +16,13 @@ from twisted_mailstack.interfaces import IMailbox, IRestrictedMailbox
 from twisted_mailstack.model.flags import SYSTEM_FLAGS
 from twisted_mailstack.model.records import Changes
 from twisted_mailstack.model.rights import Rights
-from twisted_mailstack.model.sequence import NumberSet
+from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet
 from twisted_mailstack.sharing.mailbox import scopeOf
 
 #: Ranges of UIDs in one VANISHED response.
 MAX_RANGES = 1000
 
-#: Messages that are told of in one turn.
+#: Messages that are told of in one turn, or expunged in one step.
 SLICE = 5000
 
 Breathe = Callable[[], Awaitable[None]]
@@ -280,6 +280,24 @@ class Selected:
             if start:
                 await self._turn()
             yield messages[start : start + SLICE]
+
+    async def expunge(self) -> bool:
+        r"""
+        Remove all messages that are C{\Deleted}; many in steps, so that nobody who delivers a
+        message waits for all of them.
+
+        @return: whether there were any.
+        @raise MailError: if they can't be removed; some may be.
+        """
+        mailbox, uids = self.mailbox, self.view.uids
+        if len(uids) <= SLICE or (await mailbox.status()).deleted <= SLICE:
+            return bool(await mailbox.expunge(None))
+        ends = [uid - 1 for uid in uids[SLICE::SLICE]]
+        found = False
+        for before, last in zip([0, *ends], [*ends, MAX_NUMBER], strict=True):
+            if await mailbox.expunge(NumberSet([(before + 1, last)])):
+                found = True
+        return found
 
     async def observe(self) -> None:
         """

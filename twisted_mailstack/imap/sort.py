@@ -15,7 +15,6 @@ from twisted_mailstack.imap.search import Context
 from twisted_mailstack.interfaces import ISortingMailbox
 from twisted_mailstack.model.mime import MAX_HEADER
 from twisted_mailstack.model.records import Attribute
-from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.model.sorting import (
     SortCriterion,
     SortKey,
@@ -102,7 +101,7 @@ def parseProgram(cursor: Cursor, known: Mapping[bytes, Criterion | ReadCriterion
         cursor.space()
 
 
-async def sort(program: Program, found: Sequence[int], context: Context) -> list[int]:
+async def sort(program: Program, found: Sequence[int], context: Context) -> Sequence[int]:
     """
     @param found: indexes of messages in the view, ascending.
     @return: them sorted; messages that turned out to be gone are missing.
@@ -123,11 +122,9 @@ async def sort(program: Program, found: Sequence[int], context: Context) -> list
     if not program.byRelevancy and not computed and ISortingMailbox.providedBy(context.mailbox):
         # zope's provider is the proof that mypy can't see.
         mailbox: Any = context.mailbox
-        uids = context.view.uids
-        where = {uids[at]: at for at in found}
         wanted = [SortCriterion(key, reverse) for key, reverse in criteria if key != RELEVANCY]  # type: ignore[arg-type]
-        result = await mailbox.sortMessages(NumberSet.of(where), wanted)
-        return _notGone(context, where, [(uid, where[uid]) for uid in result])
+        result = await mailbox.sortMessages(await context.numbersOf(found), wanted)
+        return await context.found(found, result)
     rows: dict[int, _Row] = {}
     order = list(found)
     if any(isinstance(key, SortKey) for key, _ in criteria):
@@ -146,22 +143,23 @@ async def sort(program: Program, found: Sequence[int], context: Context) -> list
     return order
 
 
-async def threadRows(found: Sequence[int], context: Context) -> list[tuple[int, ThreadRow]]:
+async def threadRows(
+    found: Sequence[int], context: Context
+) -> tuple[Sequence[int], Sequence[ThreadRow]]:
     """
     @param found: indexes of messages in the view, ascending.
-    @return: indexes and what threads these messages, ascending; those that turned out to be gone
-        are missing.
+    @return: indexes and, in parallel, what threads these messages, ascending; those that turned out
+        to be gone are missing.
     """
     if not found:
-        return []
+        return (), ()
     uids = context.view.uids
     if ISortingMailbox.providedBy(context.mailbox):
         mailbox: Any = context.mailbox
-        where = {uids[at]: at for at in found}
-        rows: Sequence[ThreadRow] = await mailbox.threadRows(NumberSet.of(where))
-        _notGone(context, where, [(row.uid, where[row.uid]) for row in rows])
-        return [(where[row.uid], row) for row in rows]
-    result = []
+        known: Sequence[ThreadRow] = await mailbox.threadRows(await context.numbersOf(found))
+        return await context.found(found, (row.uid for row in known)), known
+    indexes: list[int] = []
+    rows = []
     async for each in _values(context, found):
         values = each.values
         date = each.date if values.sentDate is None else values.sentDate
@@ -169,19 +167,9 @@ async def threadRows(found: Sequence[int], context: Context) -> list[tuple[int, 
             *(uids[each.at], date, each.date, values.subject, values.isReply),
             *(values.identity, values.references),
         )
-        result.append((each.at, row))
-    return result
-
-
-def _notGone(
-    context: Context, where: Mapping[int, int], found: Sequence[tuple[int, int]]
-) -> list[int]:
-    # Those that the storage doesn't have any more.
-    if len(found) < len(where):
-        context.expunged = True
-        context.gone.update(where.values())
-        context.gone.difference_update(at for _, at in found)
-    return [at for _, at in found]
+        indexes.append(each.at)
+        rows.append(row)
+    return indexes, rows
 
 
 class _Row(NamedTuple):

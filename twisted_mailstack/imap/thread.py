@@ -8,7 +8,8 @@ Nothing recurses: a thread may be as deep as a mailbox has messages.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from twisted_mailstack.model.sorting import ThreadRow
 
@@ -16,6 +17,9 @@ from twisted_mailstack.model.sorting import ThreadRow
 STEPS = 2000
 
 Breathe = Callable[[], Awaitable[None]]
+
+#: What most messages have below them: a list for each would be a fifth of all that is held.
+_NOTHING: Any = ()
 
 
 class Thread:
@@ -32,18 +36,24 @@ class Thread:
         self.number = number
         self.row = row
         self.parent: Thread | None = None
-        self.children: list[Thread] = []
+        self.children: list[Thread] = _NOTHING
         self.hadChildren = False
         # Of a union of all that were ever linked: those in different ones can't make a loop.
         self.group: Thread = self
 
+    def add(self, child: Thread) -> None:
+        """Put one below it, behind those that are there."""
+        if self.children is _NOTHING:
+            self.children = []
+        self.children.append(child)
+
     @property
-    def date(self) -> tuple[int, int]:
+    def date(self) -> int:
         """By what it is sorted among its siblings: equal dates by the order of the mailbox."""
         # A dummy has children, and they are sorted before it is (RFC 5256 §3, step 6).
         row = self.row or self.children[0].row
         assert row is not None
-        return row.date, row.uid
+        return row.date << 32 | row.uid
 
     @property
     def subject(self) -> str:
@@ -95,8 +105,18 @@ class _Pause:
             await self._breathe()
 
 
+async def _sort(threads: list[Thread], pause: _Pause) -> None:
+    # What they are sorted by is found in many turns, the rest is quick.
+    dates: list[int] = []
+    for thread in threads:
+        await pause()
+        dates.append(thread.date)
+    order = sorted(range(len(threads)), key=dates.__getitem__)
+    threads[:] = [threads[at] for at in order]
+
+
 async def orderedSubject(
-    messages: Sequence[tuple[int, ThreadRow]], breathe: Breathe
+    messages: Iterable[tuple[int, ThreadRow]], breathe: Breathe
 ) -> list[Thread]:
     """
     @param messages: what the client calls each message, and what threads it.
@@ -113,11 +133,11 @@ async def orderedSubject(
         each.sort(key=lambda thread: thread.date)
         each[0].children = each[1:]
         threads.append(each[0])
-    threads.sort(key=lambda thread: thread.date)
+    await _sort(threads, pause)
     return threads
 
 
-async def references(messages: Sequence[tuple[int, ThreadRow]], breathe: Breathe) -> list[Thread]:
+async def references(messages: Iterable[tuple[int, ThreadRow]], breathe: Breathe) -> list[Thread]:
     """
     @return: the threads of REFERENCES.
     """
@@ -127,15 +147,15 @@ async def references(messages: Sequence[tuple[int, ThreadRow]], breathe: Breathe
     for head in heads:
         if head.row is None:
             head.children.sort(key=lambda thread: thread.date)
-    heads.sort(key=lambda thread: thread.date)
+    await _sort(heads, pause)
     heads = await _mergeSubjects(heads, pause)
     # (6) Sort each set of siblings.
     await _sortBelow(heads, pause)
-    heads.sort(key=lambda thread: thread.date)
+    await _sort(heads, pause)
     return heads
 
 
-async def refs(messages: Sequence[tuple[int, ThreadRow]], breathe: Breathe) -> list[Thread]:
+async def refs(messages: Iterable[tuple[int, ThreadRow]], breathe: Breathe) -> list[Thread]:
     """
     @return: the threads of REFS: those of REFERENCES as references alone make them, the one whose
         newest message (by INTERNALDATE) is the oldest first, so that what is new is at the end.
@@ -161,7 +181,7 @@ async def refs(messages: Sequence[tuple[int, ThreadRow]], breathe: Breathe) -> l
     return heads
 
 
-async def _relate(messages: Sequence[tuple[int, ThreadRow]], pause: _Pause) -> list[Thread]:
+async def _relate(messages: Iterable[tuple[int, ThreadRow]], pause: _Pause) -> list[Thread]:
     """
     Steps 1 and 2.
 
@@ -201,7 +221,7 @@ async def _relate(messages: Sequence[tuple[int, ThreadRow]], pause: _Pause) -> l
         if thread.parent is None:
             heads.append(thread)
         else:
-            thread.parent.children.append(thread)
+            thread.parent.add(thread)
     return heads
 
 
@@ -263,7 +283,7 @@ async def _mergeSubjects(heads: list[Thread], pause: _Pause) -> list[Thread]:
             there.children += current.children
             del root[current]
         elif there.row is None or (current.isReply and not there.isReply):
-            there.children.append(current)
+            there.add(current)
             del root[current]
         else:
             dummy = Thread(None, None)
@@ -286,7 +306,7 @@ async def _sortBelow(heads: Sequence[Thread], pause: _Pause) -> None:
         stack += thread.children
 
 
-Algorithm = Callable[[Sequence[tuple[int, ThreadRow]], Breathe], Awaitable[list[Thread]]]
+Algorithm = Callable[[Iterable[tuple[int, ThreadRow]], Breathe], Awaitable[list[Thread]]]
 
 
 def render(threads: Sequence[Thread]) -> Iterator[bytes]:

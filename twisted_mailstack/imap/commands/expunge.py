@@ -13,7 +13,7 @@ async def expunge(session: IMAPSession, cursor: Cursor) -> None:
     cursor.end()
     selected = session.theSelected()
     selected.requireWritable()
-    if await selected.mailbox.expunge(None):
+    if await selected.expunge():
         selected.wantModSeq()
 
 

@@ -87,7 +87,7 @@ async def close(session: IMAPSession, cursor: Cursor) -> None:
     selected = session.theSelected()
     if not selected.readOnly:
         try:
-            await selected.mailbox.expunge(None)
+            await selected.expunge()
         except AccessDenied:
             # RFC 4314 §4: "the server MUST ignore the expunge request, close the mailbox, and
             # return the tagged OK response".

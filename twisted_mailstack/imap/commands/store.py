@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
-from twisted_mailstack.errors import MessageExpunged, SyntaxProblem
+from twisted_mailstack.errors import ConnectionClosed, MessageExpunged, SessionEnded, SyntaxProblem
 from twisted_mailstack.imap.commands.append import requireRoom
 from twisted_mailstack.imap.extension import (
     ONLY_SELECTED,
@@ -32,7 +32,7 @@ _OPERATIONS = {
 
 #: FETCH responses that are written in one go.
 SLICE = 1000
-#: Messages whose flags are compared in one go.
+#: Messages whose flags are changed, or compared, in one go.
 MANY = 10_000
 
 
@@ -126,7 +126,14 @@ class _Store(StoreOutcome):
         Change the flags of these messages.
         """
         uids = uidsOf(self.selected.view, indexes)
-        self.modified = await self._change(uids, self.unchangedSince)
+        # In steps: who delivers a message meanwhile waits for one of them.
+        for start in range(0, len(uids), MANY):
+            try:
+                self.modified += await self._change(uids[start : start + MANY], self.unchangedSince)
+            except Exception:
+                # The client takes NO for "nothing changed": it is told what did.
+                self.withFlags.update(indexes[:start])
+                raise
         if self.modified:
             await self._tryAgain()
 
@@ -247,7 +254,13 @@ async def _store(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | N
         store = _Store(session, operation, flags, silent, byUID, unchangedSince)
     if not indexes:
         return None
-    await store.run(indexes)
+    try:
+        await store.run(indexes)
+    except (ConnectionClosed, SessionEnded):
+        raise
+    except Exception:
+        await store.tell()
+        raise
     if new:
         # FLAGS names a new keyword before it is used.
         await session.tellNews(mayExpunge=False)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.imap.extension import ONLY_SELECTED, Command, Extension
 from twisted_mailstack.imap.grammar import Cursor
@@ -11,6 +13,9 @@ from twisted_mailstack.imap.search import find, readCharset, readQuery
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.imap.sort import threadRows
 from twisted_mailstack.imap.thread import orderedSubject, references, refs, render
+
+#: Pieces of a THREAD response that are written in one turn.
+PIECES = 10_000
 
 
 async def _thread(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | None:
@@ -24,12 +29,18 @@ async def _thread(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | 
     cursor.space()
     query = await readQuery(session, cursor, selected.view, charset)
     context = newContext(session, selected.view, selected.mailbox, tagOf(cursor))
-    rows = await threadRows(await find(query.node, context), context)
-    messages = [(row.uid if byUID else at + 1, row) for at, row in rows]
-    threads = await algorithm(messages, session.stream.breathe)
-    lists = b"".join(render(threads))
+    indexes, rows = await threadRows(await find(query.node, context), context)
+    numbers = (row.uid for row in rows) if byUID else (at + 1 for at in indexes)
+    threads = await algorithm(zip(numbers, rows, strict=True), session.stream.breathe)
     #   thread-data = "THREAD" [SP 1*thread-list]
-    session.stream.write(b"* THREAD %b\r\n" % lists if lists else b"* THREAD\r\n")
+    stream = session.stream
+    stream.write(b"* THREAD " if threads else b"* THREAD")
+    pieces = render(threads)
+    while some := b"".join(islice(pieces, PIECES)):
+        stream.write(some)
+        await stream.drain()
+        await stream.breathe()
+    stream.write(b"\r\n")
     return completed(context, b"THREAD", byUID)
 
 

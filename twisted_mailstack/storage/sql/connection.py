@@ -59,6 +59,7 @@ class ReadingCursor(sqlite3.Cursor):
     execute = _explained(sqlite3.Cursor.execute)
     fetchone = _explained(sqlite3.Cursor.fetchone)
     fetchall = _explained(sqlite3.Cursor.fetchall)
+    fetchmany = _explained(sqlite3.Cursor.fetchmany)
     __next__ = _explained(sqlite3.Cursor.__next__)
 
 

@@ -505,7 +505,7 @@ class SQLMailbox:
             ).fetchone()
             if row is None:
                 raise NoSuchMailbox()
-            entries: list[tuple[int, str, int]] = []
+            uids, flags, modSeqs = array("I"), list[Flags](), array("Q")
             gone: list[tuple[int, int]] = []
             if row[0] > modSeq:
                 # Without the unary plus, SQLite would walk the table to have the order for free.
@@ -513,7 +513,13 @@ class SQLMailbox:
                     "SELECT uid, flags, mod_seq FROM entry WHERE account = ? AND mailbox = ?"
                     + (" AND mod_seq > ? ORDER BY +uid" if modSeq else " ORDER BY uid"),
                     (*key, modSeq) if modSeq else key,
-                ).fetchall()
+                )
+                # A million rows at once would be 150 MB, and a second of collecting garbage.
+                while some := entries.fetchmany(MANY):
+                    columns = list(zip(*some, strict=True))
+                    uids.extend(columns[0])
+                    flags.extend(map(flagsFromText, columns[1]))
+                    modSeqs.extend(columns[2])
                 if modSeq:
                     gone = connection.execute(
                         "SELECT first, last FROM vanished WHERE account = ? AND mailbox = ?"
@@ -522,11 +528,10 @@ class SQLMailbox:
                     ).fetchall()
         finally:
             connection.execute("COMMIT")
-        fromText = flagsFromText
         return Changes(
-            array("I", [entry[0] for entry in entries]),
-            [fromText(entry[1]) for entry in entries],
-            array("Q", [entry[2] for entry in entries]),
+            uids,
+            flags,
+            modSeqs,
             NumberSet(gone),
             row[0],
             row[1],

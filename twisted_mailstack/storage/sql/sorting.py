@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from twisted_mailstack.model.header import Header
@@ -92,12 +92,14 @@ def sortedUids(
     if "s." in text:
         joins += _SORTING
         missing = "s.content IS NULL"
-    rows = _rows(
-        connection,
-        f"SELECT e.uid, {missing} FROM entry e{joins}",
-        f" ORDER BY {', '.join([*order, 'e.uid'])}",
-        key,
-        uids,
+    rows = list(
+        _rows(
+            connection,
+            f"SELECT e.uid, {missing} FROM entry e{joins}",
+            f" ORDER BY {', '.join([*order, 'e.uid'])}",
+            key,
+            uids,
+        )
     )
     if known and any(row[1] for row in rows):
         return None
@@ -118,35 +120,36 @@ def threadRows(
         key,
         uids,
     )
-    if known and any(row[3] is None for row in rows):
-        return None
-    return [
-        ThreadRow(
-            row[0],
-            row[1],
-            row[2],
-            row[3] or "",
-            bool(row[4]),
-            row[5] or 0,
-            _unpackReferences(row[6]) if row[6] else (),
+    found = []
+    # Of messages in one thread it is the same.
+    subjects: dict[str, str] = {}
+    for uid, date, arrival, subject, isReply, identity, references in rows:
+        if known and subject is None:
+            return None
+        subject = subject or ""
+        found.append(
+            ThreadRow(
+                *(uid, date, arrival, subjects.setdefault(subject, subject), bool(isReply)),
+                *(identity or 0, _unpackReferences(references) if references else ()),
+            )
         )
-        for row in rows
-    ]
+    return found
 
 
 def _rows(
     connection: sqlite3.Connection, head: str, tail: str, key: tuple[int, int], uids: NumberSet
-) -> list[Any]:
+) -> Iterable[Any]:
     ranges = uids.ranges
     where = " WHERE e.account = ? AND e.mailbox = ? AND e.uid "
     if len(ranges) == 1 or len(uids) > FEW:
-        rows = connection.execute(
+        found = connection.execute(
             f"{head}{where}BETWEEN ? AND ?{tail}", (*key, ranges[0][0], ranges[-1][1])
-        ).fetchall()
-        if len(ranges) > 1:
-            wanted = set(uids.select(sorted([row[0] for row in rows])))
-            rows = [row for row in rows if row[0] in wanted]
-        return rows
+        )
+        if len(ranges) == 1:
+            return found
+        rows = found.fetchall()
+        wanted = set(uids.select(sorted([row[0] for row in rows])))
+        return [row for row in rows if row[0] in wanted]
     some = [uid for first, last in ranges for uid in range(first, last + 1)]
     return connection.execute(
         f"{head}{where}IN ({','.join('?' * len(some))}){tail}", (*key, *some)
