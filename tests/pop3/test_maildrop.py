@@ -4,12 +4,15 @@ The maildrop over each storage: its lock, its snapshot, and unique-ids that last
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_mailstack.errors import MaildropLocked, MailError, MessageExpunged, SyntaxProblem
-from twisted_mailstack.interfaces import IAccount, IMailStore
-from twisted_mailstack.model.flags import DELETED, NO_FLAGS, FlagOperation
+from twisted_mailstack.interfaces import IAccount, IMaildropAccount, IMailStore
+from twisted_mailstack.model.flags import DELETED, NO_FLAGS, SEEN, FlagOperation
 from twisted_mailstack.model.mailboxname import INBOX
+from twisted_mailstack.model.records import Attribute, MaildropSettings
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.pop3 import maildrop as module
 from twisted_mailstack.pop3.maildrop import Maildrop
@@ -215,6 +218,107 @@ class MaildropContract(StorageContract):
 
     def restart(self) -> None:
         """Stop the store and open it again, where it outlives that."""
+
+    # --- settings ------------------------------------------------------------------------------
+
+    def set(self, **settings: Any) -> None:
+        """Say what is shown."""
+        account = IMaildropAccount(self.account)
+        self.wait(account.setMaildropSettings(MaildropSettings(**settings)))
+
+    def putElsewhere(self, name: str, *messages: bytes) -> None:
+        """Put messages into another mailbox."""
+        mailbox = self.mailbox(name)
+        for octets in messages:
+            self.wait(mailbox.append([(self.stage(octets), NO_FLAGS, 1_700_000_000, 0)]))
+
+    def test_unseenOnly(self) -> None:
+        """What IMAP has seen isn't shown, as it was at login; ids are the same either way."""
+        self.put(b"a", b"bb", b"ccc")
+        ids = self.ids()
+        inbox = self.mailbox(INBOX)
+        self.wait(inbox.storeFlags(NumberSet.of([2]), FlagOperation.ADD, frozenset([SEEN])))
+        self.assertEqual(self.ids(), ids)
+        self.set(unseenOnly=True)
+        maildrop = self.open()
+        self.assertEqual(list(maildrop.octets), [1, 3])
+        self.assertEqual(self.wait(maildrop.uniqueIds()), [ids[0], ids[2]])
+        self.wait(inbox.storeFlags(NumberSet.of([1]), FlagOperation.ADD, frozenset([SEEN])))
+        self.assertEqual(maildrop.count, 2)
+        maildrop.deleted.update((1, 2))
+        self.assertEqual(self.wait(maildrop.update()), 2)
+        self.assertEqual(self.uids(inbox), [2])
+
+    def test_otherMailboxes(self) -> None:
+        """Messages of other mailboxes come behind those of INBOX; what isn't there is left out."""
+        self.put(b"a")
+        self.putElsewhere("Lists", b"bb", b"ccc")
+        self.putElsewhere("Work", b"dddd")
+        self.set(mailboxes=("Work", "Nowhere", INBOX, "Lists"))
+        maildrop = self.open()
+        self.assertEqual(list(maildrop.octets), [1, 4, 2, 3])
+        self.assertEqual(len(set(self.wait(maildrop.uniqueIds()))), 4)
+        for number, octets in ((1, b"a"), (2, b"dddd"), (4, b"ccc")):
+            content = self.wait(maildrop.openMessage(number))
+            self.assertEqual(self.wait(content.read(0, 9)), octets)
+        maildrop.deleted.update((1, 3))
+        self.assertEqual(self.wait(maildrop.update()), 2)
+        self.assertEqual(self.uids(self.mailbox("Lists")), [2])
+        self.assertEqual(self.uids(self.mailbox("Work")), [1])
+        self.assertEqual(self.uids(self.mailbox(INBOX)), [])
+
+    def test_mailboxGone(self) -> None:
+        """A mailbox that IMAP deletes meanwhile takes its messages with it, and nothing else."""
+        self.put(b"a")
+        self.putElsewhere("Lists", b"bb")
+        self.set(mailboxes=("Lists",))
+        maildrop = self.open()
+        self.wait(self.account.deleteMailbox("Lists"))
+        self.assertFails(maildrop.openMessage(2), MessageExpunged)
+        maildrop.deleted.update((1, 2))
+        self.assertEqual(self.wait(maildrop.update()), 1)
+        self.assertEqual(self.uids(self.mailbox(INBOX)), [])
+
+    def test_toTrash(self) -> None:
+        """What is deleted goes where deleted mail goes; what is there already is expunged."""
+        self.put(b"a", b"bb")
+        self.putElsewhere("Trash", b"ccc")
+        self.set(toTrash=True, mailboxes=("Trash",))
+        ids = self.ids()
+        maildrop = self.open()
+        maildrop.deleted.update((1, 3))
+        self.assertEqual(self.wait(maildrop.update()), 2)
+        maildrop.release()
+        rows = self.fetch(self.mailbox("Trash"), Attribute.OCTETS)
+        self.assertEqual([row[1] for row in rows], [1])
+        # It is the same message.
+        self.assertEqual(self.ids(), [ids[1], ids[0]])
+
+    def test_trashMissing(self) -> None:
+        """Without such a mailbox one is made; one of that name is used, special or not."""
+        for special in (False, True):
+            self.wait(self.account.deleteMailbox("Trash"))
+            if special:
+                self.wait(self.account.createMailbox("Trash"))
+            self.set(toTrash=True)
+            self.put(b"a")
+            maildrop = self.open()
+            maildrop.deleted.add(1)
+            self.assertEqual(self.wait(maildrop.update()), 1)
+            maildrop.release()
+            self.assertEqual(self.uids(self.mailbox("Trash")), [1])
+
+    def test_copies(self) -> None:
+        """Two copies of a message have one id (RFC 1939 §7), and are deleted one by one."""
+        self.put(b"a")
+        inbox = self.mailbox(INBOX)
+        self.wait(inbox.copyMessages(NumberSet.of([1]), inbox))
+        self.assertEqual(len(self.ids()), 2)
+        self.assertEqual(len(set(self.ids())), 1)
+        maildrop = self.open()
+        maildrop.deleted.add(1)
+        self.assertEqual(self.wait(maildrop.update()), 1)
+        self.assertEqual(self.uids(inbox), [2])
 
     # --- the end -------------------------------------------------------------------------------
 

@@ -79,7 +79,9 @@ def _asciiField(field: bytes) -> bytes:
 
 
 def _joined(name: bytes, pieces: list[bytes]) -> bytes:
-    return name + b": " + b"\r\n ".join(pieces) + b"\r\n"
+    # RFC 2047 §2: lines with encoded words have 76 characters at most.
+    gap = b": " if not pieces or len(name) + len(pieces[0]) <= 74 else b":\r\n "
+    return name + gap + b"\r\n ".join(pieces) + b"\r\n"
 
 
 def _words(text: str) -> list[bytes]:
