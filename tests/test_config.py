@@ -153,6 +153,7 @@ KEYS: dict[str, tuple[str, str, object]] = {
     "relay.connections-per-destination": ("4", "relayConnectionsPerDestination", 4),
     "queue.lifetime": ("86400", "queueLifetime", 86400),
     "queue.warn-after": ("0", "queueWarnAfter", 0),
+    "quota.warnings": ("[80, 95]", "quotaWarnings", (80, 95)),
     "queue.retry": ("[5, 10]", "queueRetry", (5, 10)),
     "queue.double-failures": ('"root@a.test"', "doubleFailures", "root@a.test"),
 }

@@ -541,6 +541,12 @@ class Configuration:
     quotaMessages: int = _option(
         "quota.messages", "Messages that a new account may hold; 0 for no limit.", 0, 0
     )
+    quotaWarnings: tuple[int, ...] = _option(
+        "quota.warnings",
+        "Percent of a quota from which on the account is told by a message, and the log has a line,"
+        " once for each time that it comes above. It is looked at every five minutes.",
+        (90,),
+    )
     quotaAdministrators: tuple[str, ...] = _option(
         "quota.administrators", "Accounts that may change quotas with IMAP's SETQUOTA.", ()
     )
@@ -813,6 +819,8 @@ def _check(where: str, configuration: Configuration) -> None:
         # RFC 5321 §4.5.3.1.6
         raise ConfigurationProblem(f"{where}smtp.max-line must be 0 or at least 1000")
     _checkRelay(where, configuration)
+    if not all(0 < each <= 100 for each in configuration.quotaWarnings):
+        raise ConfigurationProblem(f"{where}quota.warnings must be a list of numbers up to 100")
     for key, bits, most in (
         ("auth.ipv4-prefix", configuration.ipv4Prefix, 32),
         ("auth.ipv6-prefix", configuration.ipv6Prefix, 128),

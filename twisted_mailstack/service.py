@@ -27,7 +27,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -48,6 +48,7 @@ from twisted_mailstack.auth.secretsource import DirectorySecrets
 from twisted_mailstack.auth.urls import URLAuthority
 from twisted_mailstack.config import SERVICES, Configuration, ConfigurationProblem, networks
 from twisted_mailstack.delivery.policy import HopLimit
+from twisted_mailstack.delivery.quotawarnings import INTERVAL, QuotaWarner
 from twisted_mailstack.delivery.resolve import Resolver
 from twisted_mailstack.delivery.step import StepServices
 from twisted_mailstack.delivery.target import MailTarget
@@ -126,6 +127,7 @@ class MailService(Service):
         self.listeners: list[Listener] = []
         self._certificates: Certificates | None = None
         self._poll: LoopingCall | None = None
+        self._quotas: LoopingCall | None = None
         self._hashing = ThreadPool(0, WORKERS, "mailstack-passwords")
         limit = configuration.quotaOctets or None, configuration.quotaMessages or None
         self.store = SQLMailStore(
@@ -164,6 +166,14 @@ class MailService(Service):
             guard,
             self._recorder,
             domain,
+        )
+        self._warner = QuotaWarner(
+            self.store,
+            self.store.memory,
+            configuration.quotaWarnings,
+            configuration.name,
+            time,
+            lambda: deferLater(reactor, 0),
         )
         realm = MailRealm(
             self.store,
@@ -395,6 +405,9 @@ class MailService(Service):
         self._poll = LoopingCall(certificates.reload)
         self._poll.clock = self._reactor
         self._poll.start(CERTIFICATE_POLL, now=False)
+        self._quotas = LoopingCall(lambda: ensureDeferred(self._lookAtQuotas()))
+        self._quotas.clock = self._reactor
+        self._quotas.start(INTERVAL, now=False)
         self._listenForHangup()
         accounts = await self.store.directory.listAccounts()
         first = None
@@ -512,9 +525,17 @@ class MailService(Service):
         super().stopService()
         return ensureDeferred(self._stop())
 
+    async def _lookAtQuotas(self) -> None:
+        try:
+            await self._warner.look()
+        except Exception:
+            self.log.failure("quotas could not be looked at")
+
     async def _stop(self) -> None:
         if self._poll is not None and self._poll.running:
             self._poll.stop()
+        if self._quotas is not None and self._quotas.running:
+            self._quotas.stop()
         for listener in self.listeners:
             if listener.port is not None:
                 await _settle(listener.port.stopListening())
