@@ -14,6 +14,7 @@ client that is to know everything does, and the store agrees with the model.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -295,6 +296,14 @@ class Client:
         self.statuses: dict[bytes, dict[bytes, int]] = {}
         self.ofOthers = False
         self.forget()
+        self.deflater: Any = None
+        self.inflater: Any = None
+        if self.number == 1:
+            # RFC 4978
+            answer = self.conversation.send(b"t COMPRESS DEFLATE\r\n")
+            assert answer == b"t OK DEFLATE active\r\n", answer
+            self.deflater = zlib.compressobj(wbits=-15)
+            self.inflater = zlib.decompressobj(wbits=-15)
         if self.number % 2 == 0:
             _enable(self, 1)
 
@@ -361,6 +370,8 @@ class Client:
         """
         random = self.world.random
         output, self.output = self.output, b""
+        if self.deflater is not None and output:
+            output = self.deflater.compress(output) + self.deflater.flush(zlib.Z_SYNC_FLUSH)
         while output and not self.conversation.finished:
             size = random.choice((1, 3, 20, 1 << 20))
             self.conversation.stream.received(output[:size])
@@ -368,13 +379,20 @@ class Client:
             if random.random() < 0.3:
                 self.conversation.settle()
         self.conversation.settle()
-        self.read(self.conversation.wire.take(), cut)
+        self.read(self.take(), cut)
+
+    def take(self) -> bytes:
+        """
+        @return: what came since the last time.
+        """
+        data = self.conversation.wire.take()
+        return data if self.inflater is None else self.inflater.decompress(data)
 
     def done(self) -> None:
         """
         End IDLE.
         """
-        self.conversation.stream.received(b"DONE\r\n")
+        self.output += b"DONE\r\n"
         self.flush()
 
     # --- reading -------------------------------------------------------------------------------
@@ -666,7 +684,7 @@ class World:
         """
         for client in list(self.clients):
             client.conversation.settle()
-            data = client.conversation.wire.take()
+            data = client.take()
             if client.idle or client.pushes or client.conversation.finished:
                 client.read(data)
             else:
@@ -1195,12 +1213,17 @@ def _fetch(client: Client, a: int, b: int) -> None:
     if b % 4 == 1 and client.box is not None:
         since = max(1, (client.modSeq if a % 3 else client.box.highest) - b % 6)
         modifiers = b" (CHANGEDSINCE %d)" % since
-        if byUID and b"QRESYNC" in client.enabled and b"$" not in numbers and b"*" not in numbers:
+        if byUID and b % 3 == 0:
+            modifiers = b" (CHANGEDSINCE %d PARTIAL -1:-3)" % since
+        elif byUID and b"QRESYNC" in client.enabled and b"$" not in numbers and b"*" not in numbers:
             modifiers = b" (CHANGEDSINCE %d VANISHED)" % since
 
     def fetch(tagged: bytes, box: Box, uids: list[int]) -> Callable[[], None]:
         there = [uid for uid in uids if uid in box.messages]
         mayFail = len(there) < len(uids) and not byUID
+        if b"PARTIAL" in modifiers:
+            # Of those that are asked for; and then those that changed (RFC 9394 §3.4).
+            there = [uid for uid in uids[-3:] if uid in box.messages]
         assert tagged.startswith((b"OK ", b"NO [EXPUNGEISSUED] ") if mayFail else b"OK "), tagged
         if modifiers:
             there = [uid for uid in there if box.messages[uid].changedSince(since)]
