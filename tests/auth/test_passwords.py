@@ -324,6 +324,26 @@ class LoadTests(HasherTestCase):
             self.begin("192.0.2.0/24", password)
         self.assertEqual(len(self.pending), 2)
 
+    def test_last(self) -> None:
+        """
+        Whoever comes from a network that guesses waits until nobody else does, but for a turn now
+        and then: others' logins are slowed down by no more than that, and he isn't kept out.
+        """
+        assert self.pending is not None
+        first = self.begin("192.0.2.0/24", b"wrong")
+        self.finish()
+        self.assertFalse(self.successResultOf(first))
+        guesses = [self.begin("192.0.2.0/24", b"%d" % number) for number in range(50)]
+        others = [
+            self.begin(f"198.51.{number % 7}.0/24", b"secret%d" % number) for number in range(100)
+        ]
+        # One of them had begun before anybody else was there.
+        while not all(each.called for each in others):
+            self.finish()
+        done = sum(each.called for each in guesses)
+        self.assertLessEqual(done, 1 + len(others) // (passwords.LAST_TURNS - 1) + 1)
+        self.assertGreater(done, 2)
+
     def test_boundedOfOne(self) -> None:
         """One network can't take all the places; others get in, and it does when one is free."""
         self.assertLess(MAX_WAITING_OF_ONE + WORKERS, MAX_WAITING)

@@ -4,8 +4,9 @@ Passwords are hashed off the reactor's thread, and only so many at a time.
 
 At most L{WORKERS} hashes are computed at a time and L{MAX_WAITING} wait, so a storm of logins costs
 neither memory nor the event loop; a login beyond them is told to come back. Those that wait take
-turns by the network they come from, and of a network that has just shown wrong passwords only one
-is computed at a time: who guesses waits for himself.
+turns by the network they come from. Those of networks that have just shown wrong passwords come
+last, one of each at a time, but one turn of L{LAST_TURNS} is theirs if others wait, too: whoever
+guesses waits for himself.
 
 A password that was verified is remembered for L{CACHE_SECONDS} under a keyed digest together with
 the hash it was verified against: a changed password is another hash, so it is forgotten at once.
@@ -39,6 +40,8 @@ CACHE_ENTRIES = 10_000
 #: How long a network is known for a wrong password, and how many networks are.
 SUSPECT_SECONDS = 60.0
 SUSPECTS = 10_000
+#: One of so many turns is for a network that is.
+LAST_TURNS = 20
 
 RunInThread = Callable[..., Deferred[Any]]
 
@@ -96,6 +99,7 @@ class PasswordHasher:
         self._workers = workers
         self._isLocked = isLocked
         self._count = 0
+        self._turns = 0
         self._running: dict[str, int] = {}
         self._queues: OrderedDict[str, deque[_Job]] = OrderedDict()
         self._suspects: dict[str, float] = {}
@@ -179,7 +183,7 @@ class PasswordHasher:
     def _next(self) -> None:
         # The one whose turn it is, of those that may.
         while sum(self._running.values()) < self._workers:
-            origin = next((each for each in self._queues if self._may(each)), None)
+            origin = self._choose()
             if origin is None:
                 return
             if self._isLocked(origin):
@@ -192,10 +196,23 @@ class PasswordHasher:
                 self._queues.move_to_end(origin)
             else:
                 del self._queues[origin]
+            self._turns += 1
             self._running[origin] = self._running.get(origin, 0) + 1
             job.turn.callback(None)
 
-    def _may(self, origin: str) -> bool:
-        if self._suspects.get(origin, 0.0) <= self._clock.seconds():
-            return True
-        return self._running.get(origin, 0) < max(1, self._workers - 1)
+    def _choose(self) -> str | None:
+        suspect: str | None = None
+        other: str | None = None
+        for origin in self._queues:
+            if not self._isSuspect(origin):
+                other = origin
+                break
+            if suspect is None and self._running.get(origin, 0) < max(1, self._workers - 1):
+                suspect = origin
+        # The empty one is a network, too.
+        if self._turns % LAST_TURNS == LAST_TURNS - 1:
+            return other if suspect is None else suspect
+        return suspect if other is None else other
+
+    def _isSuspect(self, origin: str) -> bool:
+        return self._suspects.get(origin, 0.0) > self._clock.seconds()
