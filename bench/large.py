@@ -4,16 +4,19 @@ What large mailboxes and large accounts cost (docs/performance.rst).
     python -m bench.large [--messages 1000000] [--mailboxes 10000] [--sessions 1000]
 
 One mailbox with a million messages, and what each command takes there: the time until its tagged
-response, and the CPU time of the server's process. An account with 10,000 mailboxes. A mailbox on
-which 1,000 sessions idle, and how long it takes until a new message was told to all of them. The
-store is filled directly, not over the network.
+response, the CPU time of the server's process, the longest turn of its reactor, in which nobody
+else is served, and its memory. A hundred sessions that select that mailbox. An account with 10,000
+mailboxes. A mailbox on which 1,000 sessions idle, and how long it takes until a new message was
+told to all of them. The store is filled directly, not over the network.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import select
+import signal
 import socket
 import sys
 import time
@@ -38,6 +41,47 @@ TEXT = (
 )
 #: Different messages; each is entered many times, as copies.
 KINDS = 1000
+
+
+class TimedServer(Server):
+    """
+    A server that knows how long its reactor's turns take.
+    """
+
+    program = """
+import os, signal, time
+from twisted.internet import reactor
+last, longest = None, 0.0
+def tick():
+    global last, longest
+    now = time.perf_counter()
+    if last is not None:
+        longest = max(longest, now - last - 0.002)
+    last = now
+    reactor.callLater(0.002, tick)
+def tell(*_):
+    global longest
+    with open("turn.new", "w") as file:
+        file.write(str(longest))
+    os.rename("turn.new", "turn")
+    longest = 0.0
+reactor.callWhenRunning(tick)
+signal.signal(signal.SIGUSR2, tell)
+from twisted.scripts.twistd import run
+run()
+"""
+
+    def longestTurn(self) -> float:
+        """
+        @return: in seconds, since the last call.
+        """
+        assert self.process is not None
+        file = self.work / "turn"
+        file.unlink(missing_ok=True)
+        os.kill(self.process.pid, signal.SIGUSR2)
+        while not file.exists():
+            time.sleep(0.002)
+        return float(file.read_text())
 
 
 def fill(server: Server, messages: int, mailboxes: int) -> None:
@@ -75,26 +119,37 @@ def fill(server: Server, messages: int, mailboxes: int) -> None:
     for number in range(mailboxes):
         context.run(wide.createMailbox(f"level {number // 100}/box {number}"))
     print(f"{mailboxes} mailboxes made: {mailboxes / (time.monotonic() - started):.0f}/s")
+    for number in range(mailboxes):
+        name = f"level {number // 100}/box {number}"
+        writer = wide.newContent()
+        writer.write(TEXT % (number, number, number))
+        content = context.run(writer.finish())
+        flags = unseen if number % 1000 == 0 else seen
+        opened = context.run(wide.openMailbox(name))
+        context.run(opened.append([(content, flags, 1_700_000_000, 0)]))
+        content.discard()
     context.close()
 
 
-def timed(server: Server, what: str, work: Callable[[], T]) -> T:
+def timed(server: TimedServer, what: str, work: Callable[[], T]) -> T:
     """
     Print what it took.
     """
     assert server.process is not None
+    server.longestTurn()
     before, started = cpu(server.process.pid), time.monotonic()
     result = work()
     took, used = time.monotonic() - started, cpu(server.process.pid) - before
     print(
-        f"{what:56} {took * 1e3:9.1f} ms {used * 1e3:9.1f} ms CPU"
+        f"{what:48} {took * 1e3:9.1f} ms {used * 1e3:9.1f} ms CPU"
+        f" {server.longestTurn() * 1e3:7.1f} ms turn"
         f" {memory(server.process.pid)[0] >> 10:6} MiB",
         flush=True,
     )
     return result
 
 
-def many(server: Server, messages: int) -> None:
+def many(server: TimedServer, messages: int) -> None:
     """
     The commands on the large mailbox.
     """
@@ -140,10 +195,31 @@ def many(server: Server, messages: int) -> None:
         "SELECT (QRESYNC ...), two changes behind",
         lambda: client.ask(b"SELECT INBOX (QRESYNC (%b %d))" % (validity, modSeq - 2)),
     )
+    half = messages // 2
+    for what, command in (
+        ("STORE 1:* +FLAGS.SILENT", b"STORE 1:* +FLAGS.SILENT (other)"),
+        ("STORE of half \\Deleted", b"STORE 1:%d +FLAGS.SILENT (\\Deleted)" % half),
+        ("EXPUNGE of half", b"EXPUNGE"),
+    ):
+        timed(server, what, lambda command=command: client.ask(command))
     client.socket.close()
 
 
-def wide(server: Server) -> None:
+def together(server: TimedServer) -> None:
+    """
+    Sessions that have the large mailbox selected.
+    """
+    clients = [Raw(server, MANY) for _ in range(100)]
+    timed(server, "SELECT by one session", lambda: clients[0].ask(b"SELECT INBOX"))
+    rest = clients[1:]
+    timed(server, "SELECT by 99 more", lambda: [each.ask(b"SELECT INBOX") for each in rest])
+    timed(server, "STORE one +FLAGS", lambda: clients[0].ask(b"STORE 1 +FLAGS (\\Flagged)"))
+    timed(server, "told to the others", lambda: [each.ask(b"NOOP") for each in rest])
+    for each in clients:
+        each.socket.close()
+
+
+def wide(server: TimedServer) -> None:
     """
     The account with many mailboxes.
     """
@@ -156,6 +232,8 @@ def wide(server: Server) -> None:
         ("LIST RETURN (STATUS)", b'LIST "" * RETURN (STATUS (MESSAGES UNSEEN))'),
         ("LSUB", b'LSUB "" *'),
         ("STATUS of one", b'STATUS "level 1/box 111" (MESSAGES)'),
+        ("ESEARCH of all mailboxes, UNSEEN", b"ESEARCH IN (PERSONAL) UNSEEN"),
+        ("ESEARCH of all mailboxes, TEXT", b'ESEARCH IN (PERSONAL) TEXT "text 1"'),
         ("CREATE", b"CREATE new"),
         ("RENAME of a level with 100", b'RENAME "level 2" "level x"'),
         ("DELETE", b"DELETE new"),
@@ -164,7 +242,7 @@ def wide(server: Server) -> None:
     client.socket.close()
 
 
-def busy(server: Server, sessions: int) -> None:
+def busy(server: TimedServer, sessions: int) -> None:
     """
     Sessions that idle on one mailbox.
     """
@@ -210,12 +288,15 @@ def main() -> int:
     given = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    server = Server()
+    server = TimedServer()
     try:
         server.start()
         server.addAccounts(MANY, WIDE, BUSY)
         server.stop()
         fill(server, given.messages, given.mailboxes)
+        server.start()
+        together(server)
+        server.stop()
         server.start()
         many(server, given.messages)
         server.stop()
