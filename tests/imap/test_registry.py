@@ -253,16 +253,16 @@ class ThirdPartyTests(SynchronousTestCase):
         )
 
     def test_enable(self) -> None:
-        """What it wants enabled is known to its code."""
+        """What it wants enabled is known to its code; what isn't offered then isn't enabled."""
         enabled: list[set[bytes]] = []
 
         async def xlook(session: IMAPSession, cursor: Cursor) -> None:
             enabled.append(session.enabled)
 
-        look = Extension(b"", 3501, (Command(b"XLOOK", ANY, xlook),))
+        look = Extension(b"", 3501, (Command(b"XLOOK", ANY, xlook),), enables=(b"XLOOK",))
         client = Server(extensions=(*EXTENSIONS, MINE, look)).login()
-        client.send(b"a ENABLE XMINE\r\nb XLOOK\r\n")
-        self.assertEqual(enabled, [{b"XMINE"}])
+        client.send(b"a ENABLE XMINE XLOOK\r\nb XLOOK\r\n")
+        self.assertEqual(enabled, [{b"XLOOK"}])
 
     def test_replace(self) -> None:
         """Of two commands of one name the later counts."""

@@ -307,7 +307,7 @@ class Extension:
         their data are written.
     @ivar progress: C{progress(session, tag)}: makes what is called now and then during a long
         command, with the number of messages it has looked at.
-    @ivar enables: capabilities that ENABLE may name (RFC 5161).
+    @ivar enables: what ENABLE may name (RFC 5161), while the capability is offered.
     @ivar sortKeys: of SORT, by name (RFC 5256); or what reads one, given the cursor, which stands
         behind the name.
     @ivar threadAlgorithms: of THREAD, by name: C{await algorithm(messages, breathe)} gives the

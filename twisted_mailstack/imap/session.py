@@ -134,14 +134,13 @@ class Registry:
     @ivar commands: by state and name.
     @ivar fetchItems: by name; C{searchKeys}, C{statusItems}, C{statusQueries},
         C{listSelections}, C{listReturns}, C{createParameters}, C{selectParameters},
-        C{fetchModifiers}, C{storeModifiers}, C{searchReturns} and C{statusEnables} likewise.
+        C{fetchModifiers}, C{storeModifiers}, C{storeItems}, C{searchReturns}, C{sortKeys},
+        C{threadAlgorithms}, C{appendData}, C{appendOptions} and C{statusEnables} likewise.
     @ivar progress: that of the extension that has one.
     @ivar whenEnabled: called when a capability is enabled, by its name.
     @ivar implied: what is enabled along with a capability, by its name.
-    @ivar appendData: by name; C{appendOptions} and C{storeItems} likewise; C{appendChecks}: of all
-        extensions.
-    @ivar listAttributes: of all extensions; C{selectResponses} and C{createCodes}
-        likewise.
+    @ivar listAttributes: of all extensions; C{selectResponses}, C{createCodes}, C{appendChecks}
+        and C{metadataChecks} likewise.
     """
 
     def __init__(
@@ -210,7 +209,7 @@ class Registry:
         self.appendChecks = [
             each.checkAppend for each in self.extensions if each.checkAppend is not None
         ]
-        self.checksMetadata = [
+        self.metadataChecks = [
             each.checkMetadata for each in self.extensions if each.checkMetadata is not None
         ]
         self.createCodes = [
@@ -405,8 +404,7 @@ class IMAPSession:
             self._logLogout(self.account)
         self.account = None
         self.state = State.NOT_AUTHENTICATED
-        self.enabled.clear()
-        self.named.clear()
+        self.disable()
         self.stream.timeout = self.settings.loginTimeout
         self.stream.setWindow(WINDOW_BEFORE_LOGIN)
         self.stream.stopCompression()

@@ -18,7 +18,7 @@ async def enable(session: IMAPSession, cursor: Cursor) -> None:
     known: set[bytes] = set()
     for extension in session.registry.extensions:
         capability = extension.capability
-        # What the account's storage can't do isn't there.
+        # What isn't offered now, as the account's storage can't do it, isn't there.
         if isinstance(capability, bytes) or capability(session):
             known.update(extension.enables)
     # What a command enabled that implies it is named as well, once.

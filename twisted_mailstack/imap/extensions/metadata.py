@@ -259,7 +259,7 @@ async def setMetadata(session: IMAPSession, cursor: Cursor) -> None:
         raise CannotDoThat("The value is too long", imapCode=f"METADATA MAXSIZE {MAX_VALUE}")
     if not name and any(not entry.startswith(_PRIVATE) for entry in values):
         raise AccessDenied("Shared entries of the server are read-only")
-    for check in session.registry.checksMetadata:
+    for check in session.registry.metadataChecks:
         for entry, value in values.items():
             if value is not None:
                 check(session, name, entry, value)
