@@ -11,7 +11,8 @@ last message is there.
 
 Each time the same with Debian's Postfix in between, if this runs as root, and the ratio, ours to
 Postfix's. It isn't asked to log in. With ``--mx`` our server finds each domain's mail exchanger, by
-a name server in the load generator, and connects for each; Postfix still has its ``relayhost``.
+a name server in the load generator; it is one host for all of them, so its connections are limited
+and go from domain to domain. Postfix still has its ``relayhost``.
 """
 
 from __future__ import annotations
