@@ -138,13 +138,22 @@ class Gated:
 
         async def call(*arguments: Any, **named: Any) -> Any:
             await self._gate.passed(name)
-            result = await value(*arguments, **named)
+            result = await value(*_bare(arguments), **named)
             for interface in (IAccount, IMailbox, IMessageContent):
                 if interface.providedBy(result):
                     return Gated(result, self._gate)
             return result
 
         return call
+
+
+def _bare(value: Any) -> Any:
+    """
+    @return: what stands behind a gate, also in lists.
+    """
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_bare, value)) if type(value) in (list, tuple) else value
+    return value._real if isinstance(value, Gated) else value
 
 
 class GatedStore(MemoryMailStore):

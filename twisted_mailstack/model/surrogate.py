@@ -30,7 +30,9 @@ _ADDRESSES = frozenset(
     for name in (b"from", b"sender", b"to", b"cc", b"bcc", b"reply-to")
 ) | {b"return-path", b"disposition-notification-to"}
 _PARAMETERS = frozenset((b"content-type", b"content-disposition"))
-#: Octets of UTF-8 in one encoded word: 75 with what is around them in base64 (RFC 2047 §2).
+#: Characters of a line with encoded words, and of what is around the base64 in one (RFC 2047 §2).
+_LINE, _AROUND = 76, len("=?UTF-8?B??=")
+#: Octets of UTF-8 in one encoded word, which may have 75 characters.
 _PIECE = 45
 #   field-name = 1*ftext (RFC 5322 §3.6.8)
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)
@@ -68,32 +70,35 @@ def _asciiField(field: bytes) -> bytes:
     value = value.strip()
     key = name.lower()
     if key in _TEXTS:
-        return _joined(name, _words(decodeText(value)))
+        return _joined(name, _words(decodeText(value), len(name) + 2))
     if key in _ADDRESSES:
         return _joined(name, _addresses(value))
     if key in _PARAMETERS:
         main, parameters = parseParameters(value)
         if main.isascii():
             return _joined(name, [main + b";", *_parameters(parameters)])
-    return _joined(b"Downgraded-" + name, _words(decodeText(value)))
+    name = b"Downgraded-" + name
+    return _joined(name, _words(decodeText(value), len(name) + 2))
 
 
 def _joined(name: bytes, pieces: list[bytes]) -> bytes:
     # RFC 2047 §2: lines with encoded words have 76 characters at most.
-    gap = b": " if not pieces or len(name) + len(pieces[0]) <= 74 else b":\r\n "
+    gap = b": " if not pieces or len(name) + 2 + len(pieces[0]) <= _LINE else b":\r\n "
     return name + gap + b"\r\n ".join(pieces) + b"\r\n"
 
 
-def _words(text: str) -> list[bytes]:
+def _words(text: str, used: int = 0) -> list[bytes]:
     # Encoded words, none of which cuts a character (RFC 2047 §5). The space that folds them isn't
-    # shown.
+    # shown. So many characters stand before the first one on its line.
     pieces: list[bytes] = []
     piece = b""
+    room = min(_PIECE, max(4, (_LINE - used - _AROUND) // 4 * 3))
     for character in text:
         octets = character.encode("utf-8", "replace")
-        if len(piece) + len(octets) > _PIECE:
+        if len(piece) + len(octets) > room:
             pieces.append(piece)
             piece = b""
+            room = _PIECE
         piece += octets
     pieces.append(piece)
     return [b"=?UTF-8?B?%b?=" % b64encode(each) for each in pieces if each]
