@@ -6,22 +6,23 @@ Asks web servers, for what answers with one small document.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
     BrowserLikePolicyForHTTPS,
-    FileBodyProducer,
     HTTPConnectionPool,
     ResponseDone,
 )
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer
+from zope.interface import implementer
 
 from twisted_mailstack.errors import TemporaryFailure
 
@@ -77,7 +78,7 @@ class WebClient:
         given = Headers({"User-Agent": ["twisted_mailstack"]})
         for name, value in headers.items():
             given.setRawHeaders(name, [value])
-        producer = FileBodyProducer(BytesIO(body), self._reactor) if body else None
+        producer = _Given(body) if body else None
         response = await self._agent.request(
             method.encode("ascii"), url.encode("ascii"), given, producer
         )
@@ -93,7 +94,35 @@ class WebClient:
         return closed
 
 
+@implementer(IBodyProducer)
+class _Given:
+    """
+    A request's body that is in memory.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.length = len(body)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        pass
+
+    def resumeProducing(self) -> None:
+        pass
+
+    def stopProducing(self) -> None:
+        pass
+
+
 class _Body(Protocol):
+    """
+    An answer's body, up to L{MAX_BODY} octets.
+    """
+
     transport: Any
 
     def __init__(self) -> None:
