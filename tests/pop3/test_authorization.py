@@ -314,7 +314,7 @@ class LockTests(AuthorizationTestCase):
 
     def test_quitFails(self) -> None:
         """A QUIT that couldn't delete frees it (RFC 1939 §6)."""
-        self.server.gate.fails = {"expunge"}
+        self.server.gate.fails = {"removeMessages"}
         self.freedBy(lambda: self.holder.send(b"QUIT\r\n"))
 
 

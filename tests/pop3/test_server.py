@@ -175,7 +175,7 @@ class POP3FactoryTests(ServerTestCase):
         idle, busy = self.connectTLS(), self.connectTLS()
         idle.take()
         busy.send(LOGIN)
-        self.server.gate.held = {"expunge"}
+        self.server.gate.held = {"removeMessages"}
         busy.send(b"DELE 1\r\nQUIT\r\n")
         over: list[object] = []
         self.factory.shutDown().addCallback(over.append)
@@ -206,7 +206,7 @@ class POP3FactoryTests(ServerTestCase):
     def test_cutOff(self) -> None:
         """If that takes too long the connection is cut, and the deletion is done all the same."""
         client = self.connectTLS()
-        self.server.gate.held = {"expunge"}
+        self.server.gate.held = {"removeMessages"}
         client.send(LOGIN + b"DELE 1\r\nQUIT\r\n")
         over: list[object] = []
         self.factory.shutDown(5).addCallback(over.append)

@@ -270,7 +270,7 @@ class EndTests(POP3TestCase):
     def test_shutdownBehindQuit(self) -> None:
         """A QUIT that is there already is done before the server stops."""
         client = self.server.login()
-        self.server.gate.held = {"expunge"}
+        self.server.gate.held = {"removeMessages"}
         client.send(b"DELE 1\r\n")
         client.send(b"QUIT\r\n")
         client.stream.end(SessionEnded.SHUTDOWN)
@@ -282,7 +282,7 @@ class EndTests(POP3TestCase):
     def test_lostDuringQuit(self) -> None:
         """A QUIT that was begun is done to its end, also when the client is gone meanwhile."""
         client = self.server.login()
-        self.server.gate.held = {"expunge"}
+        self.server.gate.held = {"removeMessages"}
         client.send(b"DELE 1\r\nQUIT\r\n")
         client.disconnect()
         self.assertTrue(self.server.locked)

@@ -485,7 +485,7 @@ class QUITTests(TransactionTestCase):
             (OverQuota, b"The account is over its quota"),
             (lambda: OSError(28, "/data"), b"[SYS/TEMP] Temporary failure, try again later"),
         ):
-            self.server.gate.error, self.server.gate.fails = error, {"expunge"}
+            self.server.gate.error, self.server.gate.fails = error, {"removeMessages"}
             self.client.send(b"DELE 1\r\nDELE 2\r\n")
             self.assertEqual(self.client.send(b"QUIT\r\nQUIT\r\nSTAT\r\n"), b"-ERR %b\r\n" % said)
             self.assertEqual(self.left(), [FIRST, SECOND])
