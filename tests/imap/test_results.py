@@ -10,7 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.support import Server
 from twisted_mailstack.imap import results, search
+from twisted_mailstack.imap.extensions import thread
 from twisted_mailstack.imap.results import renderInOrder
+from twisted_mailstack.testing.conversation import Conversation
 
 
 class RenderTests(SynchronousTestCase):
@@ -104,3 +106,35 @@ class RandomTests(SynchronousTestCase):
             self.assertRegex(last, rb"\A%b (OK|NO|BAD) " % tag, command)
             self.assertNotIn(b"SERVERBUG", answer, command)
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class TimeoutTests(SynchronousTestCase):
+    """
+    A client that takes nothing of a long response.
+    """
+
+    def test_noGoodbye(self) -> None:
+        """
+        It is disconnected in the end, with no BYE where the rest of a response is due.
+        """
+        self.patch(results, "SLICE", 1)
+        self.patch(thread, "PIECES", 1)
+        server = Server()
+        for _ in range(3):
+            server.deliver()
+        for command in (b"SEARCH ALL", b"SORT (SIZE) UTF-8 ALL", b"THREAD REFS UTF-8 ALL"):
+            session = server.select()
+
+            def send(data: bytes, session: Conversation = session) -> None:
+                session.wire.sent += data
+                session.stream.setBlocked(True)
+
+            session.wire.send = send  # type: ignore[method-assign]
+            session.stream.received(b"a " + command + b"\r\n")
+            session.settle()
+            self.assertRegex(session.wire.sent, rb"\A\* [A-Z]+ ")
+            session.clock.advance(1800)
+            session.settle()
+            self.assertTrue(session.finished, command)
+            self.assertNotIn(b"BYE", session.wire.sent, command)
+            self.assertNotIn(b"\n", session.wire.sent, command)

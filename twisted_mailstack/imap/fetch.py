@@ -615,12 +615,7 @@ async def _send(session: IMAPSession, output: list[bytes]) -> None:
     # In the midst of a response, at the pace of the peer.
     session.stream.write(b"".join(output))
     output.clear()
-    try:
-        await session.stream.drain()
-    except SessionEnded:
-        # A goodbye would be taken for a part of the response.
-        session.stream.close()
-        raise ConnectionClosed() from None
+    await session.drainAmid()
 
 
 def _cut(sections: Sequence[Section], whole: bytes, root: Part | None) -> Iterator[bytes]:

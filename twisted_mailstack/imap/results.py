@@ -364,7 +364,7 @@ async def _tellNumbers(results: Results, name: bytes, modSeq: bytes) -> None:
     for start in range(0, len(found), SLICE):
         if start:
             # Others have a turn, and the peer takes what there is.
-            await stream.drain()
+            await results.session.drainAmid()
             await stream.breathe()
         numbers = results.numbers(found[start : start + SLICE])
         stream.write(b"".join([b" %d" % number for number in numbers]))

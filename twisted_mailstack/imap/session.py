@@ -430,6 +430,19 @@ class IMAPSession:
         self.stream.startTLS()
         self.disable()
 
+    async def drainAmid(self) -> None:
+        """
+        In the midst of a response: wait until the peer has taken enough of it. Where that has no
+        end the connection is closed without a goodbye, which would be taken for a part of it.
+
+        @raise ConnectionClosed: if the peer is gone, or takes nothing.
+        """
+        try:
+            await self.stream.drain()
+        except SessionEnded:
+            self.stream.close()
+            raise ConnectionClosed() from None
+
     async def tellNews(self, mayExpunge: bool = True) -> None:
         """
         Write what others changed in the selected mailbox; nothing after BYE.

@@ -38,7 +38,7 @@ async def _thread(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | 
     pieces = render(threads)
     while some := b"".join(islice(pieces, PIECES)):
         stream.write(some)
-        await stream.drain()
+        await session.drainAmid()
         await stream.breathe()
     stream.write(b"\r\n")
     return completed(context, b"THREAD", byUID)
