@@ -505,6 +505,28 @@ class GuessingTests(LoginTestCase):
             self.failureResultOf(attempt, TooManyFailures)
         self.assertTrue(login.exhausted)
 
+    def test_mechanisms(self) -> None:
+        """
+        A mechanism that finds out by itself that a proof is wrong has it counted, and says the same
+        of a right one and of a wrong one when the network is locked out.
+        """
+        info = ConnectionInfo(PEER, 5000, "imaps", True)
+
+        def refuse(number: int) -> Any:
+            login = Login(self.portal, self.sleep)
+            refused = ensureDeferred(login.refuse(f"user{number}", "SCRAM-SHA-256", info))
+            self.finish(refused)
+            return self.failureResultOf(refused).type
+
+        self.assertEqual([refuse(number) for number in range(10)], [AuthenticationFailed] * 10)
+        self.assertEqual(refuse(11), TooManyFailures)
+        proven = ProvenIdentity(b"alice@example.test", None, self.credentials()[0].credentialId)
+        attempt = ensureDeferred(
+            Login(self.portal, self.sleep).attempt(proven, "SCRAM-SHA-256", info)
+        )
+        self.finish(attempt)
+        self.failureResultOf(attempt, TooManyFailures)
+
     def test_forgiven(self) -> None:
         """An operator can let a network and a name in again."""
         for number in range(10):

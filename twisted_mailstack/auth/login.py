@@ -81,10 +81,7 @@ class Login:
             # The portal was set up without a checker for what the mechanisms give.
             raise
         except TooManyFailures:
-            # As slow as a failure, but it says nothing of the password, and isn't counted as one.
-            self.failures += 1
-            self._logFailure(username, mechanism, info)
-            await self._sleep(MAX_DELAY)
+            await self._tooMany(username, mechanism, info)
             raise
         except (LoginFailed, NoSuchAccount):
             self._callLogout(logout)
@@ -110,8 +107,23 @@ class Login:
 
         @param name: whom it claimed to be, for the log; C{"?"} if it didn't come to that.
         @raise AuthenticationFailed: after a delay.
+        @raise TooManyFailures: likewise, of whoever is locked out.
         """
-        await self._refuse(name.encode("utf-8", "replace"), mechanism, info)
+        username = name.encode("utf-8", "replace")
+        if self._policy is not None:
+            try:
+                await self._policy.begin(username, info)
+            except TooManyFailures:
+                # Else who is locked out could tell a wrong proof from a right one.
+                await self._tooMany(username, mechanism, info)
+                raise
+        await self._refuse(username, mechanism, info)
+
+    async def _tooMany(self, username: bytes, mechanism: str, info: ConnectionInfo) -> None:
+        # As slow as a failure, but it says nothing of the password, and isn't counted as one.
+        self.failures += 1
+        self._logFailure(username, mechanism, info)
+        await self._sleep(MAX_DELAY)
 
     async def _refuse(
         self, username: bytes, mechanism: str, info: ConnectionInfo, credentials: Any = None
