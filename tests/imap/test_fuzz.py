@@ -25,6 +25,7 @@ from tests.imap.stepped import SteppedServer
 from tests.imap.support import MESSAGE, Server, now
 from twisted_mailstack.auth.urls import URLAuthority
 from twisted_mailstack.imap.commands import append
+from twisted_mailstack.imap.extensions.context import MAX_UPDATES
 from twisted_mailstack.imap.registry import makeRegistry
 from twisted_mailstack.testing.conversation import Conversation
 
@@ -389,6 +390,11 @@ class EveryCommandTests(SynchronousTestCase):
             raise AssertionError(f"{what!r}: it hangs")
         if client.stream.buffered > 2 * 64 * 1024:
             raise AssertionError(f"{what!r}: {client.stream.buffered} octets wait")
+        # What a session gathers, however long it goes on.
+        selected = peer.session.selected
+        updates = () if selected is None else selected.updates
+        if len(peer.session.listeners) > 3 or len(updates) > MAX_UPDATES:
+            raise AssertionError(f"{what!r}: {peer.session.listeners!r} {updates!r}")
         found = responses(peer.take())
         for response in found:
             if not _ANY.fullmatch(response):
