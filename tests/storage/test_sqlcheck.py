@@ -15,7 +15,7 @@ from tests.storage.test_sql import SQLStore
 from twisted_mailstack.errors import MailError, StoreDamaged
 from twisted_mailstack.interfaces import IMovableMailbox
 from twisted_mailstack.model.flags import DELETED, SEEN
-from twisted_mailstack.model.records import Damage, Placement
+from twisted_mailstack.model.records import AccountPolicy, Damage, Placement
 from twisted_mailstack.storage.sql import check
 from twisted_mailstack.storage.sql.schema import CHUNK, PIECES
 from twisted_mailstack.storage.sql.store import FILE, SQLMailStore
@@ -489,6 +489,41 @@ class SoundTests(Damaged, SynchronousTestCase):
         for each in pending:
             result = self.wait(each)
             self.assertNotIn("Damage", repr(result))
+
+
+class CredentialTests(Damaged, SynchronousTestCase):
+    """
+    What accounts log in with.
+    """
+
+    def test_credentials(self) -> None:
+        """Credentials and rules that can't be read, or whose id would return, are named."""
+        alice = self.account.address
+        self.wait(self.store.directory.setPassword(alice, "$argon2id$x"))
+        self.wait(self.store.directory.addAppPassword(alice, "Phone", {"ssha256": "x"}))
+        self.wait(self.store.directory.setPolicy(alice, AccountPolicy(networks=("::/0",))))
+        self.assertSound()
+        self.damage("UPDATE credential SET secrets = '[]' WHERE kind = 'password'")
+        self.damage("UPDATE credential SET secrets = '{\"x\": 1' WHERE kind = 'app'")
+        self.damage("UPDATE account SET credentials = 1 WHERE account = 1")
+        self.damage("UPDATE account_policy SET networks = '192.0.2.1/24'")
+        self.damage(
+            "INSERT INTO login VALUES (77, 1, 1, '', '', '', '', 1, ''),"
+            " (0, 1, 1, '', '', '', '', 1, '')"
+        )
+        self.assertEqual(
+            {(each.where, each.what.partition(";")[0]) for each in self.findings()},
+            {
+                ("account A77", "does not exist, but has 1 logins"),
+                (str(alice), "its password can't be read"),
+                (str(alice), "its app password Phone can't be read"),
+                (
+                    str(alice),
+                    "its app password Phone has an id that another one would get, too",
+                ),
+                (str(alice), "may log in from '192.0.2.1/24', which is no network"),
+            },
+        )
 
 
 class FileTests(Damaged, SynchronousTestCase):

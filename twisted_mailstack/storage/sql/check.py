@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from ipaddress import ip_network
 from itertools import chain, islice
 from typing import Any
 from zlib import crc32
@@ -19,7 +20,7 @@ from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.model.address import Address, foldLocalPart
 from twisted_mailstack.model.flags import DELETED, SEEN, canonicalFlag
 from twisted_mailstack.model.header import Header
-from twisted_mailstack.model.records import Damage
+from twisted_mailstack.model.records import APP_PASSWORD, PASSWORD, Damage
 from twisted_mailstack.model.rights import ALL_RIGHTS
 from twisted_mailstack.model.sorting import sortValues
 from twisted_mailstack.storage.sql.content import SUMMARY, summaryChecksum
@@ -49,6 +50,7 @@ def checkDatabase(
             *(_database, _mailboxes, _vanished, _entries, _flags, _messages, _accounts, _orphans),
             *(
                 _access,
+                _credentials,
                 _annotations,
                 _queue,
                 _sorting,
@@ -290,6 +292,29 @@ def _access(connection: sqlite3.Connection) -> Iterator[Damage]:
             yield Damage(where, f"the rights of {identifier} can't be read: {rights!r}")
 
 
+def _credentials(connection: sqlite3.Connection) -> Iterator[Damage]:
+    # Nobody logs in to an account of which one can't be read.
+    rows = connection.execute(
+        f"SELECT {_ADDRESS}, c.credential, c.kind, c.name, c.secrets, a.credentials"
+        " FROM credential c JOIN account a ON a.account = c.account"
+    )
+    for address, number, kind, name, secrets, count in rows:
+        what = "password" if kind == PASSWORD else f"app password {name}"
+        if kind not in (PASSWORD, APP_PASSWORD) or not _areTexts(secrets):
+            yield Damage(address, f"its {what} can't be read; mailstack user passwd sets another")
+        if number > count:
+            yield Damage(address, f"its {what} has an id that another one would get, too")
+    for address, networks in connection.execute(
+        f"SELECT {_ADDRESS}, p.networks FROM account_policy p"
+        " JOIN account a ON a.account = p.account WHERE p.networks <> ''"
+    ):
+        for each in networks.split():
+            try:
+                ip_network(each)
+            except ValueError:
+                yield Damage(address, f"may log in from {each!r}, which is no network")
+
+
 def _annotations(connection: sqlite3.Connection) -> Iterator[Damage]:
     rows = connection.execute(
         f"SELECT coalesce({_NAME}, {_ADDRESS}), n.uid, max(n.mod_seq), e.mod_seq,"
@@ -359,6 +384,14 @@ def _isAddress(text: object) -> bool:
         return not text or bool(isinstance(text, str) and Address.parse(text))
     except SyntaxProblem:
         return False
+
+
+def _areTexts(text: str) -> bool:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and all(isinstance(each, str) for each in found.values())
 
 
 def _areParameters(text: str) -> bool:
