@@ -29,11 +29,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.interop.harness import ALICE, PASSWORD, Server, looseTLS, needs, run
 from twisted_mailstack.interfaces import IClientMechanism
 from twisted_mailstack.model.records import Channel, ConnectionInfo
-from twisted_mailstack.sasl.anonymous import AnonymousClient
-from twisted_mailstack.sasl.crammd5 import CramMD5Client
-from twisted_mailstack.sasl.credentials import AnonymousCredentials, PasswordCredentials
-from twisted_mailstack.sasl.login import LoginClient
-from twisted_mailstack.sasl.plain import PlainClient
+from twisted_mailstack.sasl.credentials import PasswordCredentials
 from twisted_mailstack.sasl.scram import ScramClient
 
 TOKEN = "a.good-token~for_alice"
@@ -327,11 +323,16 @@ class TheirServerTests(SynchronousTestCase):
             # It prints the mechanism's name, and then in each line a challenge.
             self.assertEqual(process.stdout.readline().strip(), client.name)
             # The first one is empty where it is for the client to begin.
-            initial = exchange.respond(None)
+            initial, sent = exchange.respond(None), False
             while line := process.stdout.readline():
                 response, initial = initial, None
                 if response is None:
-                    response = exchange.respond(b64decode(line.strip()))
+                    challenge = b64decode(line.strip())
+                    if not challenge and sent:
+                        # What goes with its success, which is nothing.
+                        break
+                    response = exchange.respond(challenge)
+                sent = True
                 process.stdin.write(b64encode(response or b"") + b"\n")
                 process.stdin.flush()
         except BrokenPipeError:
@@ -379,15 +380,11 @@ class TheirServerTests(SynchronousTestCase):
         exchange.accepted()
 
     def test_gsasl(self) -> None:
-        """Every mechanism that both know; a wrong password is wrong."""
-        for client in (
-            *(ScramClient("scram-sha-1"), ScramClient("scram-sha-256"), CramMD5Client()),
-            *(PlainClient(), LoginClient()),
-        ):
+        """SCRAM as they have it; a wrong password is wrong."""
+        for client in (*(ScramClient("scram-sha-1"), ScramClient("scram-sha-256")),):
             for password, right in ((PASSWORD, True), ("wrong", False)):
                 credentials = PasswordCredentials(ALICE.encode(), password.encode())
                 self.assertIs(self.gsasl(client, credentials), right, (client.name, password))
-        self.assertTrue(self.gsasl(AnonymousClient(), AnonymousCredentials(b"me@example.test")))
 
     def test_scramp(self) -> None:
         """The three hash functions, with channel binding and without; wrong passwords are."""
