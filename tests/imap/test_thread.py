@@ -4,6 +4,8 @@ THREAD (RFC 5256 §3): ORDEREDSUBJECT, REFERENCES, and REFS (draft-ietf-morg-int
 
 from __future__ import annotations
 
+import gc
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -312,3 +314,32 @@ class PushedDownTests(ThreadTests):
         server = SteppedServer(self.mktemp())
         self.addCleanup(lambda: now(server.store.stop()))
         return server
+
+
+class MemoryTests(SynchronousTestCase):
+    """
+    What is held.
+    """
+
+    def test_released(self) -> None:
+        """
+        When threads were rendered nothing of them is left for Python's garbage collection to find,
+        however many messages there were.
+        """
+        rows = [
+            ThreadRow(uid, uid, uid, f"s{uid % 3}", uid % 2 == 0, uid, (uid // 2, 1000 + uid % 5))
+            for uid in range(1, 200)
+        ]
+        wasEnabled = gc.isenabled()
+        gc.collect()
+        gc.disable()
+        try:
+            for algorithm in (orderedSubject, references, refs):
+                threads = now(algorithm([(row.uid, row) for row in rows], breathe))
+                self.assertTrue(b"".join(render(threads)))
+                del threads
+                left = [each for each in gc.get_objects() if isinstance(each, Thread)]
+                self.assertEqual(len(left), 0, algorithm)
+        finally:
+            if wasEnabled:
+                gc.enable()

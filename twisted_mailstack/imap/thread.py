@@ -38,8 +38,9 @@ class Thread:
         self.parent: Thread | None = None
         self.children: list[Thread] = _NOTHING
         self.hadChildren = False
-        # Of a union of all that were ever linked: those in different ones can't make a loop.
-        self.group: Thread = self
+        # Towards the one that stands for all that were ever linked, C{None} in that: those of
+        # different groups can't make a loop.
+        self.group: Thread | None = None
 
     def add(self, child: Thread) -> None:
         """Put one below it, behind those that are there."""
@@ -69,9 +70,12 @@ class Thread:
 
 
 def _group(thread: Thread) -> Thread:
-    while thread.group is not thread:
-        thread.group = thread.group.group
-        thread = thread.group
+    above = thread.group
+    while above is not None:
+        if above.group is not None:
+            # The way gets shorter each time that it is gone.
+            thread.group = above.group
+        thread, above = above, above.group
     return thread
 
 
@@ -86,7 +90,8 @@ def _link(parent: Thread, child: Thread) -> None:
             above = above.parent
     elif parent is child:
         return
-    other.group = one
+    if one is not other:
+        other.group = one
     child.parent = parent
     parent.hadChildren = True
 
@@ -222,6 +227,10 @@ async def _relate(messages: Iterable[tuple[int, ThreadRow]], pause: _Pause) -> l
             heads.append(thread)
         else:
             thread.parent.add(thread)
+        # Nothing goes round any more: all goes when it has been rendered, not when Python looks for
+        # garbage.
+        thread.parent = None
+        thread.group = None
     return heads
 
 
@@ -318,6 +327,8 @@ def render(threads: Sequence[Thread]) -> Iterator[bytes]:
     #   thread-members = nz-number *(SP nz-number) [SP thread-nested]
     #   thread-nested  = 2*thread-list
     stack: list[Thread | None] = list(reversed(threads))
+    # Each goes when it was rendered, if nobody else holds it.
+    del threads
     while stack:
         thread = stack.pop()
         if thread is None:

@@ -36,6 +36,7 @@ async def _thread(session: IMAPSession, cursor: Cursor, byUID: bool) -> bytes | 
     stream = session.stream
     stream.write(b"* THREAD " if threads else b"* THREAD")
     pieces = render(threads)
+    del threads, rows, numbers, indexes
     while some := b"".join(islice(pieces, PIECES)):
         stream.write(some)
         await session.drainAmid()
