@@ -184,6 +184,12 @@ class SourceTests(MultiTestCase):
         self.expunge(b"2")
         answer = client.send(b"t ESEARCH IN (personal) 2:3 SUBJECT x\r\n")
         self.assertNotIn(b" EXPUNGE\r\n", answer)
+        self.assertIn(b"t OK ESEARCH completed\r\n", answer)
+        # Of the selected one it is told that it will be told (RFC 5530 §3).
+        for sources in (b"", b"IN (personal selected) "):
+            answer = client.send(b"t ESEARCH %bSUBJECT x\r\n" % sources)
+            self.assertIn(b"t OK [EXPUNGEISSUED] ESEARCH completed\r\n", answer)
+            self.assertNotIn(b" EXPUNGE\r\n", answer)
         self.assertIn(b"* 1 EXPUNGE\r\n", client.send(b"n NOOP\r\n"))
 
     def test_cannotBeOpened(self) -> None:

@@ -15,6 +15,7 @@ from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.results import (
     Results,
     check,
+    completed,
     conclude,
     extended,
     forget,
@@ -188,14 +189,14 @@ async def _mailboxes(
         yield name, uidValidity, mailbox, view
 
 
-async def esearch(session: IMAPSession, cursor: Cursor) -> None:
+async def esearch(session: IMAPSession, cursor: Cursor) -> bytes | None:
     """RFC 7377 §2."""
     cursor.space()
     sources = _readSources(cursor)
     returns = readReturns(session, cursor) or {}
     _checkScope(session, sources, returns)
     try:
-        await _esearch(session, cursor, sources, returns)
+        return await _esearch(session, cursor, sources, returns)
     except (SyntaxProblem, LimitExceeded):
         raise
     except Exception:
@@ -205,7 +206,7 @@ async def esearch(session: IMAPSession, cursor: Cursor) -> None:
 
 async def _esearch(
     session: IMAPSession, cursor: Cursor, sources: Sequence[MailboxFilter], returns: Any
-) -> None:
+) -> bytes | None:
     charset = readSearchCharset(session, cursor)
     start = cursor.at
     # Also if there is nothing to look at, what isn't right is told.
@@ -215,6 +216,7 @@ async def _esearch(
     query = await readQuery(session, cursor, view, charset)
     tag = tagOf(cursor)
     looked = 0
+    done: bytes | None = None
     survey = _Survey(session, query)
     async for name, uidValidity, mailbox, view in _mailboxes(session, sources, survey):
         isSelected = session.selected is not None and view is session.selected.view
@@ -238,6 +240,8 @@ async def _esearch(
             # It went while it was looked at.
             continue
         looked = context.looked
+        if isSelected:
+            done = completed(context, b"ESEARCH", False)
         await results.prepare()
         if results.found:
             # "An ESEARCH response MUST NOT be returned for mailboxes that contain no matching
@@ -246,6 +250,7 @@ async def _esearch(
         await conclude(results)
         await session.stream.drain()
         await context.breathe()
+    return done
 
 
 EXTENSION = Extension(
