@@ -37,6 +37,7 @@ from twisted_mailstack.sasl.credentials import PasswordCredentials, ProvenIdenti
 from twisted_mailstack.storage.memory import MemoryMailStore
 from twisted_mailstack.storage.sql.store import SQLMailStore
 from twisted_mailstack.testing.contracts import CallQueue
+from twisted_mailstack.testing.faulty import FaultyStore
 
 T = TypeVar("T")
 PEER = "192.0.2.1"
@@ -75,7 +76,7 @@ class LoginTestCase(SynchronousTestCase):
             self.directory, self.clock.seconds, self.guard, self.recorder, "example.test"
         )
         hasher = PasswordHasher(self.runInThread, self.clock, isLocked=self.guard.isKnown)
-        checker = DirectoryChecker(
+        checker = self.checker = DirectoryChecker(
             self.directory,
             hasher,
             "example.test",
@@ -404,6 +405,8 @@ class GuessingTests(LoginTestCase):
         Whatever is wrong, it costs one hash and as many questions to the directory's tables, and
         the answer is the same, after the same delay: nobody can tell whether there is an account.
         """
+        faulty = FaultyStore(self.store)
+        self.checker._directory = faulty.directory
         _, secrets = newAppPassword()
         self.now(self.directory.addAppPassword(self.address("alice"), "a", secrets))
         self.now(self.directory.setPassword(self.address("bob"), None))
@@ -426,11 +429,26 @@ class GuessingTests(LoginTestCase):
             )
         ):
             before, start = self.computed, self.clock.seconds()
+            faulty.calls.clear()
             attempt = self.begin(name, "wrong", peer=f"198.51.{number}.1")
             self.finish(attempt)
             problem = self.failureResultOf(attempt, AuthenticationFailed).value
-            seen.add((problem.text, self.computed - before, self.clock.seconds() - start))
-        self.assertEqual(seen, {(AuthenticationFailed.text, 1, 1.0)})
+            # A name that can't be an address isn't looked for.
+            calls = tuple(each for each in faulty.calls if each != "IDirectory.findAccount")
+            seen.add((problem.text, self.computed - before, self.clock.seconds() - start, calls))
+        asked = ("IDirectory.findCredentials", "IDirectory.findPolicy")
+        self.assertEqual(seen, {(AuthenticationFailed.text, 1, 1.0, asked)})
+
+    def test_sameTime(self) -> None:
+        """How long the hash takes isn't seen: the delay counts from the attempt's beginning."""
+        self.pending = []
+        attempt = self.begin("alice", "wrong")
+        self.clock.advance(0.75)
+        self.pending.pop()()
+        self.clock.advance(0.125)
+        self.assertNoResult(attempt)
+        self.clock.advance(0.125)
+        self.failureResultOf(attempt, AuthenticationFailed)
 
     def test_lockedOut(self) -> None:
         """

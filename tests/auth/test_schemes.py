@@ -225,6 +225,24 @@ class CryptTests(SynchronousTestCase):
             for setting in ("$1$abcdefgh", "$5$s", "$5$rounds=1400$saltstringsaltst", "$6$abc"):
                 self.assertEqual(pureCrypt(password, setting), library(password, setting.encode()))
 
+    def test_long(self) -> None:
+        """A password that would cost too much work is nobody's, with the library and without."""
+        for library in (schemes._library, None):
+            self.patch(schemes, "_library", library)
+            text = (pureCrypt(b"x" * 513, "$6$abc") or b"").decode()
+            self.assertFalse(verifySecret("sha512-crypt", text, b"x" * 513))
+            text = (pureCrypt(b"x" * 512, "$6$abc") or b"").decode()
+            if library is None:
+                self.assertTrue(verifySecret("sha512-crypt", text, b"x" * 512))
+
+    def test_costs(self) -> None:
+        """So is what is kept by a hash that would take minutes."""
+        for text in (
+            "$2b$31$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+            "$argon2id$v=19$m=262144,t=1000,p=1$c29tZXNhbHQ$aGFzaGhhc2hoYXNo",
+        ):
+            self.assertFalse(verifySecret(*parseSecret(text), SECRET))
+
     def test_others(self) -> None:
         """A kind that only the system knows is nobody's without it."""
         self.assertIsNone(pureCrypt(SECRET, "$y$j9T$abc"))

@@ -24,6 +24,9 @@ from twisted_mailstack.interfaces import IDirectory, IDirectoryAdmin, IPasswordH
 from twisted_mailstack.model.records import PASSWORD, AccountPolicy, AccountRecord, Credential
 from twisted_mailstack.sasl.credentials import IProvenIdentity
 
+#: An accountId that nobody has.
+NOBODY = "A0"
+
 MakeSecrets = Callable[[bytes, str], Awaitable[Mapping[str, str]]]
 
 
@@ -75,16 +78,16 @@ class DirectoryChecker:
         identity = getattr(credentials, "authorizationIdentity", None)
         name = parseLogin(credentials.username, self._defaultDomain, identity)
         actor = await self._usable(name.actor)
-        found = policy = None
-        if actor is not None:
-            found = await self._directory.findCredentials(actor.accountId)
-            policy = await self._directory.findPolicy(actor.accountId)
+        # Asked for nobody's, too, so that it takes as long.
+        accountId = NOBODY if actor is None else actor.accountId
+        found = await self._directory.findCredentials(accountId)
+        policy = await self._directory.findPolicy(accountId)
         if IProvenIdentity.providedBy(credentials):
-            proof = _proven(credentials.credentialId, found or ())
+            proof = _proven(credentials.credentialId, found)
         else:
             origin = getattr(credentials, "origin", "")
-            proof = await self._verify(actor, policy, found or (), credentials.password, origin)
-        if proof is None or actor is None or policy is None:
+            proof = await self._verify(actor, policy, found, credentials.password, origin)
+        if proof is None or actor is None:
             raise UnauthorizedLogin()
         account = await self._acting(name, actor, policy)
         if account.accountId != actor.accountId:
@@ -112,8 +115,8 @@ class DirectoryChecker:
     async def _verify(
         self,
         actor: AccountRecord | None,
-        policy: AccountPolicy | None,
-        found: Any,
+        policy: AccountPolicy,
+        found: Sequence[Credential],
         password: bytes,
         origin: str,
     ) -> Proof | None:
@@ -124,7 +127,7 @@ class DirectoryChecker:
             elif isAppPassword(password, each.secrets):
                 return Proof(each)
         code = None
-        if policy is not None and policy.totp is not None:
+        if policy.totp is not None:
             # The code is behind the password.
             password, code = password[:-DIGITS], password[-DIGITS:]
         chosen = chooseSecret(main.secrets) if main is not None else None
@@ -133,7 +136,7 @@ class DirectoryChecker:
             scheme, text = chosen
             hashed = text if scheme == OURS else f"{{{scheme.upper()}}}{text}"
         right = await self._verifyHash(hashed, password, origin)
-        if not right or main is None or actor is None or policy is None:
+        if not right or main is None or actor is None:
             return None
         if policy.totp is not None:
             if self._codes is None or code is None:

@@ -14,6 +14,7 @@ from twisted.cred.error import LoginFailed, UnhandledCredentials
 from twisted.cred.portal import Portal
 from twisted.logger import Logger
 
+from twisted_mailstack.auth.checkers.source import SourceUnavailable
 from twisted_mailstack.auth.guessing import TooManyFailures
 from twisted_mailstack.auth.policy import LoginPolicy, MailPortal
 from twisted_mailstack.errors import AuthenticationFailed, NoSuchAccount
@@ -71,6 +72,7 @@ class Login:
         avatar: Any
         logout: Callable[[], None] = _nothing
         policy = self._policy
+        began = policy.now() if policy is not None else 0.0
         try:
             if policy is not None:
                 credentials.origin = await policy.begin(username, info)
@@ -83,9 +85,14 @@ class Login:
         except TooManyFailures:
             await self._tooMany(username, mechanism, info)
             raise
+        except SourceUnavailable:
+            # Another checker may have said no: nobody guesses faster while this one is down.
+            self.failures += 1
+            await self._sleep(FIRST_DELAY)
+            raise
         except (LoginFailed, NoSuchAccount):
             self._callLogout(logout)
-            await self._refuse(username, mechanism, info, credentials)
+            await self._refuse(username, mechanism, info, credentials, began)
         if policy is not None:
             await policy.succeeded(avatar.accountId, credentials, mechanism, info)
         self.logOut()
@@ -126,17 +133,28 @@ class Login:
         await self._sleep(MAX_DELAY)
 
     async def _refuse(
-        self, username: bytes, mechanism: str, info: ConnectionInfo, credentials: Any = None
+        self,
+        username: bytes,
+        mechanism: str,
+        info: ConnectionInfo,
+        credentials: Any = None,
+        began: float | None = None,
     ) -> NoReturn:
         self.failures += 1
         count = self.failures
+        elapsed = 0.0
         self._logFailure(username, mechanism, info)
         if self._policy is not None:
             # Others of that network count, too: closing the connection shortens no delay.
             failed = await self._policy.failed(username, credentials, mechanism, info)
             count = max(count, failed)
+            if began is not None:
+                elapsed = self._policy.now() - began
         # The exponent is bounded too: more attempts may be allowed than a float can count.
-        await self._sleep(min(MAX_DELAY, FIRST_DELAY * 2 ** min(count - 1, 16)))
+        delay = min(MAX_DELAY, FIRST_DELAY * 2 ** min(count - 1, 16))
+        # From the beginning of the attempt on: how long a hash takes, which tells its kind, isn't
+        # seen. A clock that was set meanwhile changes nothing.
+        await self._sleep(delay - elapsed if 0 < elapsed < delay else delay)
         raise AuthenticationFailed()
 
     def _logFailure(self, username: bytes, mechanism: str, info: ConnectionInfo) -> None:

@@ -58,6 +58,8 @@ def protocolOf(service: str) -> str:
 class LoginPolicy:
     """
     Asked by L{Login<twisted_mailstack.auth.login.Login>} for each attempt.
+
+    @ivar now: seconds since 1970.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class LoginPolicy:
         @param recorder: of recent logins.
         """
         self._directory = directory
-        self._now = now
+        self.now = now
         self._guard = guard
         self._recorder = recorder
         self._defaultDomain = defaultDomain
@@ -105,7 +107,7 @@ class LoginPolicy:
     async def _mayLogIn(
         self, accountId: str, proof: Proof, credentials: Any, info: ConnectionInfo
     ) -> bool:
-        now = self._now()
+        now = self.now()
         protocol = protocolOf(info.service)
         policy = await self._usable(accountId, now)
         if policy is None:
@@ -184,7 +186,7 @@ class LoginPolicy:
     ) -> LoginRecord:
         text = name[:320].decode("utf-8", "replace")
         return LoginRecord(
-            int(self._now()), accountId, text, info.service, info.peer, mechanism, right
+            int(self.now()), accountId, text, info.service, info.peer, mechanism, right
         )
 
 

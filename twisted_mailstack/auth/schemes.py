@@ -44,6 +44,10 @@ SCRAM = scram.SCHEMES
 #: What a stored hash may cost, whoever wrote it: KiB of memory, and iterations.
 MAX_MEMORY = 256 * 1024
 MAX_ITERATIONS = 10_000_000
+#: bcrypt's, each of which doubles it: seconds.
+MAX_BCRYPT_COST = 16
+#: Octets of a password for crypt, whose work grows with their square; as the system's has it.
+MAX_CRYPT_PASSWORD = 512
 #: Iterations of SCRAM verifiers that are made here if nothing else is said: 20 ms, as argon2 takes.
 #: RFC 7677 §4 has 4096 as the least, which is little against who guesses offline.
 SCRAM_ITERATIONS = 65536
@@ -250,12 +254,15 @@ def isAppPassword(password: bytes, secrets: Mapping[str, str]) -> bool:
 
 
 def _verifyArgon2(text: str, password: bytes) -> bool:
-    if extract_parameters(text).memory_cost > MAX_MEMORY:
+    cost = extract_parameters(text)
+    if cost.memory_cost > MAX_MEMORY or cost.time_cost * cost.memory_cost > 16 * MAX_MEMORY:
         return False
     return argon2.verify(text, password)
 
 
 def _verifyBcrypt(text: str, password: bytes) -> bool:
+    if int(text[4:6]) > MAX_BCRYPT_COST:
+        return False
     # Only so much of a password ever counted.
     return bcrypt.checkpw(password[:72].partition(b"\0")[0], text.encode("ascii"))
 
@@ -392,7 +399,7 @@ _ROUNDS = re.compile(r"rounds=(\d{1,9})\$")
 
 
 def _verifyCrypt(text: str, password: bytes) -> bool:
-    if b"\0" in password:
+    if b"\0" in password or len(password) > MAX_CRYPT_PASSWORD:
         return False
     setting = text.encode("ascii")
     rounds = _ROUNDS.search(text)
