@@ -44,6 +44,7 @@ from twisted_mailstack.model.flags import (
     SEEN,
     FlagOperation,
     Flags,
+    FlagScope,
     KeywordSpelling,
 )
 from twisted_mailstack.model.message import Summary, summarise
@@ -250,6 +251,7 @@ class TopicMailbox:
         operation: FlagOperation,
         flags: Flags,
         unchangedSince: int | None = None,
+        scope: FlagScope | None = None,
     ) -> StoreResult:
         """
         See L{IMailbox}.
@@ -266,6 +268,8 @@ class TopicMailbox:
         modSeq = 0
         for post, before, last in await self._entries(uids):
             after = operation.apply(before, flags)
+            if scope is not None:
+                after = scope.merge(before, after)
             if unchangedSince is not None and last > unchangedSince:
                 modified.append(post.number)
             elif after == before:
@@ -301,7 +305,9 @@ class TopicMailbox:
         await self._entries()
         raise AccessDenied("Posts are written on the web")
 
-    async def copyMessages(self, uids: NumberSet, destination: IMailbox) -> CopyResult:
+    async def copyMessages(
+        self, uids: NumberSet, destination: IMailbox, scope: FlagScope | None = None
+    ) -> CopyResult:
         """See L{IMailbox}: into an ordinary mailbox, all of them or none."""
         entries = await self._entries(uids)
         contents: list[IStagedContent] = []
@@ -311,20 +317,23 @@ class TopicMailbox:
                 if (waiting := writer.write(entry.octets)) is not None:
                     await waiting
                 contents.append(await writer.finish())
-            messages = [
-                (content, entry.flags, entry.post.posted, 0)
-                for content, entry in zip(contents, entries, strict=True)
-            ]
-            result = await destination.append(messages)
+            result = await destination.append(
+                [
+                    (content, flags if scope is None else scope.within(flags), post.posted, 0)
+                    for content, (post, flags, _) in zip(contents, entries, strict=True)
+                ]
+            )
         finally:
             for content in contents:
                 content.discard()
         return CopyResult(result.uidValidity, [e.post.number for e in entries], result.uids)
 
-    async def moveMessages(self, uids: NumberSet, destination: IMailbox) -> CopyResult:
+    async def moveMessages(
+        self, uids: NumberSet, destination: IMailbox, scope: FlagScope | None = None
+    ) -> CopyResult:
         """See L{IMovableMailbox}. The check comes first, so that nothing is left half done."""
         self._requireModerator()
-        result = await self.copyMessages(uids, destination)
+        result = await self.copyMessages(uids, destination, scope)
         await self.expunge(NumberSet.of(result.sources), onlyDeleted=False)
         return result
 

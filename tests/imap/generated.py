@@ -395,7 +395,6 @@ def _create(random: Random) -> bytes:
 
 SELECT_PARAMETERS: dict[bytes, Make] = {
     b"ANNOTATE": nothing,
-    b"ANNOTATE": nothing,
     b"CONDSTORE": nothing,
     b"QRESYNC": _one(
         *(b" (1 1)", b" (1 5 1:9)", b" (1 3 1:9 (1,2 1,2))", b" (9 9)", b" (1 2 (1 1))"),

@@ -15,6 +15,7 @@ from tests.imap.stepped import SteppedServer
 from tests.imap.support import Server
 from twisted_mailstack.auth.urls import URLAuthority
 from twisted_mailstack.interfaces import IAccount, IMailbox, IMailStore, IURLKeyStore
+from twisted_mailstack.model.flags import FlagScope
 from twisted_mailstack.model.records import CopyResult
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.storage.memory import MemoryMailStore
@@ -24,9 +25,11 @@ from twisted_mailstack.testing.conversation import Conversation
 class PlainMailbox(proxyForInterface(IMailbox, "_inner")):  # type: ignore[misc]
     """A mailbox that can do what each must be able to."""
 
-    async def copyMessages(self, uids: NumberSet, destination: Any) -> CopyResult:
+    async def copyMessages(
+        self, uids: NumberSet, destination: Any, scope: FlagScope | None = None
+    ) -> CopyResult:
         """See L{IMailbox}."""
-        result: CopyResult = await self._inner.copyMessages(uids, destination._inner)
+        result: CopyResult = await self._inner.copyMessages(uids, destination._inner, scope)
         return result
 
 
