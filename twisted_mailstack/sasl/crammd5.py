@@ -103,7 +103,7 @@ class CramMD5:
         self._makeChallenge = challenge or self._newChallenge
 
     def _newChallenge(self) -> bytes:
-        # RFC 2195 §2: a msg-id of RFC 822, of random digits, a time and the host's name.
+        # RFC 2195 §2: a msg-id, of random digits, a time and the host's name.
         return b"<%d.%d@%b>" % (secrets.randbits(64), time(), self._hostname)
 
     def begin(self, info: ConnectionInfo) -> ISASLExchange:
