@@ -49,6 +49,39 @@ KEYS: dict[str, tuple[str, str, object]] = {
     "auth.anonymous-account": ('"public@a.test"', "anonymous", "public@a.test"),
     "auth.gssapi-realms": ('{"A.TEST" = "a.test"}', "gssapiRealms", {"A.TEST": "a.test"}),
     "auth.gssapi-keytab": ('"/etc/mail.keytab"', "gssapiKeytab", "/etc/mail.keytab"),
+    "auth.checkers": ('["file", "accounts"]', "checkers", ("file", "accounts")),
+    "auth.create-accounts": ("true", "createAccounts", True),
+    "checker-file.path": ('"/etc/users"', "checkerFilePath", "/etc/users"),
+    "checker-sql.module": ('"psycopg"', "checkerSQLModule", "psycopg"),
+    "checker-sql.arguments": ('{database = "u"}', "checkerSQLArguments", {"database": "u"}),
+    "checker-sql.password-file": ('"/etc/p"', "checkerSQLPasswordFile", "/etc/p"),
+    "checker-sql.query": ('"SELECT 1"', "checkerSQLQuery", "SELECT 1"),
+    "checker-sql.connections": ("3", "checkerSQLConnections", 3),
+    "checker-sql.timeout": ("11", "checkerSQLTimeout", 11),
+    "checker-ldap.url": ('"ldaps://a.test"', "checkerLDAPURL", "ldaps://a.test"),
+    "checker-ldap.starttls": ("true", "checkerLDAPStartTLS", True),
+    "checker-ldap.ca-file": ('"/etc/ca"', "checkerLDAPCAFile", "/etc/ca"),
+    "checker-ldap.dn": ('"uid={name}"', "checkerLDAPDN", "uid={name}"),
+    "checker-ldap.base": ('"dc=test"', "checkerLDAPBase", "dc=test"),
+    "checker-ldap.filter": ('"(uid={name})"', "checkerLDAPFilter", "(uid={name})"),
+    "checker-ldap.bind-dn": ('"cn=mail"', "checkerLDAPBindDN", "cn=mail"),
+    "checker-ldap.bind-password-file": ('"/etc/p"', "checkerLDAPBindPasswordFile", "/etc/p"),
+    "checker-ldap.connections": ("3", "checkerLDAPConnections", 3),
+    "checker-ldap.timeout": ("11", "checkerLDAPTimeout", 11),
+    "checker-pam.service": ('"login"', "checkerPAMService", "login"),
+    "checker-pam.domain": ('"a.test"', "checkerPAMDomain", "a.test"),
+    "checker-pam.username": ('"address"', "checkerPAMUsername", "address"),
+    "checker-pam.threads": ("3", "checkerPAMThreads", 3),
+    "checker-pam.timeout": ("11", "checkerPAMTimeout", 11),
+    "checker-command.command": ('["/bin/c", "-v"]', "checkerCommand", ("/bin/c", "-v")),
+    "checker-command.descriptor": ("0", "checkerCommandDescriptor", 0),
+    "checker-command.processes": ("3", "checkerCommandProcesses", 3),
+    "checker-command.timeout": ("11", "checkerCommandTimeout", 11),
+    "checker-http.url": ('"https://a.test"', "checkerHTTPURL", "https://a.test"),
+    "checker-http.token-file": ('"/etc/t"', "checkerHTTPTokenFile", "/etc/t"),
+    "checker-http.ca-file": ('"/etc/ca"', "checkerHTTPCAFile", "/etc/ca"),
+    "checker-http.connections": ("3", "checkerHTTPConnections", 3),
+    "checker-http.timeout": ("11", "checkerHTTPTimeout", 11),
     "oauth.introspection": ('"https://a.test/i"', "oauthIntrospection", "https://a.test/i"),
     "oauth.client": ('"mail"', "oauthClient", "mail"),
     "oauth.secret-file": ('"/etc/secret"', "oauthSecretFile", "/etc/secret"),
@@ -205,17 +238,21 @@ class KeyTests(ConfigTestCase):
     def test_each(self) -> None:
         """Each key sets its field and nothing else, dotted and in its table alike."""
         for key, (text, name, value) in KEYS.items():
-            # The two that go together.
-            other = {"tls.certificate": 'tls.key = "x"\n', "tls.key": 'tls.certificate = "x"\n'}
-            found = self.load(f"{other.get(key, '')}{key} = {text}\n")
+            # Those that don't go alone.
+            other = {
+                "tls.certificate": ('tls.key = "x"\n', "key"),
+                "tls.key": ('tls.certificate = "x"\n', "certificate"),
+                "auth.checkers": ('checker-file.path = "x"\n', "checkerFilePath"),
+            }
+            more, field = other.get(key, ("", name))
+            found = self.load(f"{more}{key} = {text}\n")
             self.assertEqual(getattr(found, name), value, key)
             changed = {
                 each.name
                 for each in fields(Configuration)
                 if getattr(found, each.name) != getattr(Configuration(), each.name)
             }
-            expected = {"certificate", "key"} if key in other else {name}
-            self.assertEqual(changed, expected)
+            self.assertEqual(changed, {name, field})
             section, _, last = key.rpartition(".")
             if section and key not in other:
                 table = self.load(f"[{section}]\n{last} = {text}\n")

@@ -63,6 +63,7 @@ LAYERS: tuple[tuple[str, float, str], ...] = (
     ),
     ("net", 5.9, "net"),
     ("relay", 6.5, "relay"),
+    ("checkers", 7, "top"),
     ("config", 7, "top"),
     ("mechanisms", 7, "top"),
     ("outbound", 7, "top"),

@@ -18,7 +18,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from twisted_mailstack.auth.checkers.source import SourceProblem
 from twisted_mailstack.auth.guessing import GuessingLimits
+from twisted_mailstack.checkers import checkCheckers
 from twisted_mailstack.delivery.registry import RECEIVING, SUBMISSION
 from twisted_mailstack.delivery.step import StepProblem
 from twisted_mailstack.errors import SyntaxProblem
@@ -164,6 +166,20 @@ class Configuration:
         ("127.0.0.0/8", "::1/128"),
     )
     defaultDomain: str = _option("auth.default-domain", "The domain of login names without @.", "")
+    checkers: tuple[str, ...] = _option(
+        "auth.checkers",
+        "Who is asked whether a password is right, in this order, until one says yes: the store's"
+        ' own "accounts", and "file", "sql", "ldap", "pam", "command", "http", each of which has'
+        " its table of settings, [checker-file] and so on. With another one than accounts SCRAM is"
+        " offered only if auth.mechanisms is set, and without accounts not at all.",
+        ("accounts",),
+    )
+    createAccounts: bool = _option(
+        "auth.create-accounts",
+        "Make the account of whoever logs in for the first time with a password that another"
+        " checker than accounts knows, in the domains there are.",
+        False,
+    )
     mechanisms: tuple[str, ...] = _option(
         "auth.mechanisms",
         "The SASL mechanisms that clients may use, as far as what they need is there: those that"
@@ -215,6 +231,113 @@ class Configuration:
         "The file with the keys of imap/HOST, pop/HOST and smtp/HOST; by default the system's.",
         "",
     )
+    checkerFilePath: str = _option(
+        "checker-file.path",
+        "The password file: lines of address:hash, as Dovecot's passwd-file. Read again when it"
+        " changes.",
+        "",
+    )
+    checkerSQLModule: str = _option(
+        "checker-sql.module", "The database's driver, a module of Python's DB-API 2.0.", "sqlite3"
+    )
+    checkerSQLArguments: Mapping[str, str] = _option(
+        "checker-sql.arguments",
+        'A table of the arguments of its connect: {database = "/srv/web/users.db"}.',
+        {},
+    )
+    checkerSQLPasswordFile: str = _option(
+        "checker-sql.password-file", "A file with the password that is given with them.", ""
+    )
+    checkerSQLQuery: str = _option(
+        "checker-sql.query",
+        "The SQL that gives the hash of a password, in the first column of one row, with"
+        " :address, :name (of the address) and :domain for the login's.",
+        "",
+    )
+    checkerSQLConnections: int = _option(
+        "checker-sql.connections", "Connections, each in a thread.", 4, 1
+    )
+    checkerSQLTimeout: int = _option("checker-sql.timeout", "Seconds for an answer.", 10, 1)
+    checkerLDAPURL: str = _option(
+        "checker-ldap.url", "The directory server, like ldaps://ldap.example.org.", ""
+    )
+    checkerLDAPStartTLS: bool = _option(
+        "checker-ldap.starttls", "Begin TLS on connections of ldap URLs.", False
+    )
+    checkerLDAPCAFile: str = _option(
+        "checker-ldap.ca-file",
+        "A file with the certificates of those whose certificates are believed; by default the"
+        " system's.",
+        "",
+    )
+    checkerLDAPDN: str = _option(
+        "checker-ldap.dn",
+        'The DN of an address, like "uid={name},ou=people,dc=example,dc=org", with {address},'
+        " {name} and {domain}; empty: it is searched for.",
+        "",
+    )
+    checkerLDAPBase: str = _option("checker-ldap.base", "The DN below which it is searched.", "")
+    checkerLDAPFilter: str = _option(
+        "checker-ldap.filter", "The filter by which it is searched.", "(mail={address})"
+    )
+    checkerLDAPBindDN: str = _option(
+        "checker-ldap.bind-dn", "As whom it is searched; empty: as nobody.", ""
+    )
+    checkerLDAPBindPasswordFile: str = _option(
+        "checker-ldap.bind-password-file", "The file with the password of bind-dn.", ""
+    )
+    checkerLDAPConnections: int = _option(
+        "checker-ldap.connections", "Questions at a time, each in a thread.", 4, 1
+    )
+    checkerLDAPTimeout: int = _option("checker-ldap.timeout", "Seconds for an answer.", 10, 1)
+    checkerPAMService: str = _option(
+        "checker-pam.service", "The name of the file in /etc/pam.d.", "mailstack"
+    )
+    checkerPAMDomain: str = _option(
+        "checker-pam.domain", "The domain whose users the machine's users are.", ""
+    )
+    checkerPAMUsername: str = _option(
+        "checker-pam.username",
+        'What PAM is asked about: "name" (of the address) or "address".',
+        "name",
+    )
+    checkerPAMThreads: int = _option("checker-pam.threads", "Questions at a time.", 4, 1)
+    checkerPAMTimeout: int = _option("checker-pam.timeout", "Seconds for an answer.", 10, 1)
+    checkerCommand: tuple[str, ...] = _option(
+        "checker-command.command",
+        "A program and its arguments. It reads address NUL password NUL NUL and ends with 0 for"
+        " yes, 1 for no, anything else if it can't tell, as checkpassword does.",
+        (),
+    )
+    checkerCommandDescriptor: int = _option(
+        "checker-command.descriptor",
+        "The descriptor from which it reads: 3, or 0 for its standard input.",
+        3,
+        0,
+    )
+    checkerCommandProcesses: int = _option(
+        "checker-command.processes", "Processes at a time.", 10, 1
+    )
+    checkerCommandTimeout: int = _option(
+        "checker-command.timeout", "Seconds after which it is killed.", 10, 1
+    )
+    checkerHTTPURL: str = _option(
+        "checker-http.url",
+        "Where a JSON object with address, name, domain and password is posted to. 204, or 200 with"
+        ' {"valid": true}, is yes; 401, 403, or {"valid": false} no.',
+        "",
+    )
+    checkerHTTPTokenFile: str = _option(
+        "checker-http.token-file", "A file with a token that is sent along (Bearer).", ""
+    )
+    checkerHTTPCAFile: str = _option(
+        "checker-http.ca-file",
+        "A file with the certificates of those whose certificates are believed; by default the"
+        " system's.",
+        "",
+    )
+    checkerHTTPConnections: int = _option("checker-http.connections", "Requests at a time.", 20, 1)
+    checkerHTTPTimeout: int = _option("checker-http.timeout", "Seconds for an answer.", 10, 1)
     oauthIntrospection: str = _option(
         "oauth.introspection",
         "The URL at which the authorisation server tells whose an access token is (RFC 7662). It"
@@ -844,8 +967,9 @@ def _check(where: str, configuration: Configuration) -> None:
             except ValueError as problem:
                 raise ConfigurationProblem(f"{where}{key}: {problem}") from None
     try:
+        checkCheckers(configuration.values)
         checkPolicies(configuration.values)
-    except StepProblem as problem:
+    except (SourceProblem, StepProblem) as problem:
         raise ConfigurationProblem(f"{where}{problem}") from None
     if bool(configuration.certificate) != bool(configuration.key):
         raise ConfigurationProblem(f"{where}tls.certificate and tls.key go together")
@@ -871,6 +995,7 @@ def _check(where: str, configuration: Configuration) -> None:
         ("hostname", configuration.hostname, parseDomain),
         *(("tls.names", name, parseDomain) for name in configuration.tlsNames),
         ("auth.default-domain", configuration.defaultDomain, parseDomain),
+        ("checker-pam.domain", configuration.checkerPAMDomain, parseDomain),
         ("auth.anonymous-account", configuration.anonymous, Address.parse),
         *(
             ("auth.certificates", account, Address.parse)

@@ -1682,6 +1682,33 @@ class INegotiatingMechanism(IClientMechanism):
         """
 
 
+class IPasswordSource(Interface):
+    """
+    Somebody else who knows passwords: a file, a database, a directory service.
+    """
+
+    def start() -> Awaitable[None]:
+        """
+        From now on it is asked.
+        """
+
+    def stop() -> Awaitable[None]:
+        """
+        It isn't asked any more: close what is open. Idempotent.
+        """
+
+    def verify(address: Address, password: bytes, origin: str = "") -> Awaitable[bool]:
+        """
+        @param address: whose password it would be, in the form that C{model.address.foldLocalPart}
+            gives its local-part.
+        @param password: as it was typed; not empty, without NUL, not always UTF-8.
+        @param origin: as of L{IPasswordHasher.verify}.
+        @return: whether it is, now: it was asked of whoever knows. Where that is in its hands, an
+            unknown address takes as long as a wrong password.
+        @raise TemporaryFailure: if it can't be found out; the log says why.
+        """
+
+
 class IPasswordHasher(Interface):
     """
     Hashes passwords, off the reactor's thread and only so many at a time.

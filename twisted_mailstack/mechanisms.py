@@ -11,9 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from twisted_mailstack.auth.certificates import CertificateAccounts
+from twisted_mailstack.auth.checkers.registry import ACCOUNTS
 from twisted_mailstack.auth.secretsource import DirectorySecrets
 from twisted_mailstack.auth.tokens import Fetch, Introspection, SignedTokens
-from twisted_mailstack.config import Configuration, ConfigurationProblem
+from twisted_mailstack.config import MECHANISMS, Configuration, ConfigurationProblem
 from twisted_mailstack.interfaces import IDirectory, IServerMechanism, ITokenVerifier
 from twisted_mailstack.net.http import WebClient
 from twisted_mailstack.sasl.gssapi import acceptor, accountNames
@@ -44,7 +45,7 @@ class Mechanisms:
         domain = configuration.defaultDomain or None
         realms = configuration.gssapiRealms
         self.services = MechanismServices(
-            names=configuration.mechanisms,
+            names=_names(configuration),
             hostname=configuration.name,
             secrets=DirectorySecrets(directory, configuration.scramIterations, now, domain),
             tokens=_tokens(configuration, reactor, now, fetch or self._web),
@@ -71,6 +72,15 @@ class Mechanisms:
         @return: a Deferred that fires when nobody is asked any more; or C{None}.
         """
         return self._web.close() if self._web is not None else None
+
+
+def _names(configuration: Configuration) -> tuple[str, ...]:
+    # Not those that verify clients by what the store keeps of passwords: who is known elsewhere
+    # would be offered them, too, and fail, since clients prefer them.
+    names, checkers = configuration.mechanisms, configuration.checkers
+    if ACCOUNTS not in checkers or (len(checkers) > 1 and names == MECHANISMS):
+        return tuple(name for name in names if not name.startswith(("SCRAM-", "CRAM-")))
+    return names
 
 
 def _hints(configuration: Configuration) -> Mapping[str, str]:

@@ -37,6 +37,8 @@ from zope.interface import implementer
 
 from twisted_mailstack.auth.anonymous import AnonymousChecker
 from twisted_mailstack.auth.checker import DirectoryChecker
+from twisted_mailstack.auth.checkers.registry import ACCOUNTS
+from twisted_mailstack.auth.checkers.source import SourceProblem
 from twisted_mailstack.auth.guessing import GuessingGuard
 from twisted_mailstack.auth.history import LoginRecorder
 from twisted_mailstack.auth.onetime import OneTimeCodes
@@ -46,6 +48,7 @@ from twisted_mailstack.auth.realm import MailRealm
 from twisted_mailstack.auth.schemes import OURS, makeSecrets
 from twisted_mailstack.auth.secretsource import DirectorySecrets
 from twisted_mailstack.auth.urls import URLAuthority
+from twisted_mailstack.checkers import Checkers
 from twisted_mailstack.config import SERVICES, Configuration, ConfigurationProblem, networks
 from twisted_mailstack.delivery.policy import HopLimit
 from twisted_mailstack.delivery.quotawarnings import INTERVAL, QuotaWarner
@@ -149,11 +152,12 @@ class MailService(Service):
         )
         domain = configuration.defaultDomain or None
         schemes = (OURS, *(each.lower() for each in configuration.scram))
-        checker = DirectoryChecker(
+        codes = OneTimeCodes(self.store.memory, time)
+        accounts = DirectoryChecker(
             self.store.directory,
             hasher,
             domain,
-            codes=OneTimeCodes(self.store.memory, time),
+            codes=codes,
             makeSecrets=lambda password, name: hasher.makeSecrets(
                 password, schemes, name, configuration.scramIterations
             ),
@@ -180,7 +184,13 @@ class MailService(Service):
             [Address.parse(each) for each in configuration.quotaAdministrators],
             configuration.defaultDomain or None,
         )
-        self._portal = MailPortal(realm, (checker,), policy)
+        try:
+            self._checkers = Checkers(
+                configuration.values, reactor, time, hasher, self.store.directory, accounts, codes
+            )
+        except SourceProblem as problem:
+            self._giveUp(str(problem))
+        self._portal = MailPortal(realm, (self._checkers.chain,), policy)
         try:
             self._mechanisms = Mechanisms(configuration, reactor, self.store.directory, time)
         except ConfigurationProblem as problem:
@@ -331,7 +341,7 @@ class MailService(Service):
 
     def _apopSecrets(self) -> ISecretSource | None:
         configuration = self.configuration
-        if not configuration.pop3Apop:
+        if not configuration.pop3Apop or ACCOUNTS not in configuration.checkers:
             return None
         # APOP has passwords, which no iterations go into.
         return DirectorySecrets(self.store.directory, 1, time, configuration.defaultDomain or None)
@@ -400,6 +410,7 @@ class MailService(Service):
         # The ports are bound already: nothing may be waited for before all that a connection needs
         # is there, the certificate before the store.
         self._certificates = certificates = self._loadCertificates()
+        await self._checkers.start()
         await self.store.start()
         await self.outbound.start()
         self._poll = LoopingCall(certificates.reload)
@@ -546,6 +557,7 @@ class MailService(Service):
             ]
         )
         await _settle(self._mechanisms.close())
+        await self._checkers.stop()
         await self._recorder.close()
         await self.store.stop()
         if self._hashing.started:

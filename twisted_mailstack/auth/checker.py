@@ -21,6 +21,7 @@ from twisted_mailstack.auth.policy import Proof
 from twisted_mailstack.auth.schemes import OURS, SCRAM, chooseSecret, isAppPassword, isCurrent
 from twisted_mailstack.errors import MailError
 from twisted_mailstack.interfaces import IDirectory, IDirectoryAdmin, IPasswordHasher
+from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.records import PASSWORD, AccountPolicy, AccountRecord, Credential
 from twisted_mailstack.sasl.credentials import IProvenIdentity
 
@@ -77,7 +78,7 @@ class DirectoryChecker:
     async def _check(self, credentials: Any) -> bytes | tuple[()]:
         identity = getattr(credentials, "authorizationIdentity", None)
         name = parseLogin(credentials.username, self._defaultDomain, identity)
-        actor = await self._usable(name.actor)
+        actor = await _usable(self._directory, name.actor)
         # Asked for nobody's, too, so that it takes as long.
         accountId = NOBODY if actor is None else actor.accountId
         found = await self._directory.findCredentials(accountId)
@@ -89,28 +90,11 @@ class DirectoryChecker:
             proof = await self._verify(actor, policy, found, credentials.password, origin)
         if proof is None or actor is None:
             raise UnauthorizedLogin()
-        account = await self._acting(name, actor, policy)
+        account = await actAs(self._directory, name, actor, policy)
         if account.accountId != actor.accountId:
             proof = proof._replace(actor=actor.accountId)
         credentials.proof = proof
         return account.accountId.encode("ascii")
-
-    async def _usable(self, address: Any) -> AccountRecord | None:
-        record = await self._directory.findAccount(address) if address is not None else None
-        return record if record is not None and record.enabled else None
-
-    async def _acting(
-        self, name: LoginName, actor: AccountRecord, policy: AccountPolicy
-    ) -> AccountRecord:
-        # RFC 4616 §2: whom to act as. Everybody is only themselves, but for masters.
-        account = await self._usable(name.account)
-        if account is None:
-            raise UnauthorizedLogin()
-        if account.accountId != actor.accountId:
-            other = await self._directory.findPolicy(account.accountId)
-            if not policy.master or other.master:
-                raise UnauthorizedLogin()
-        return account
 
     async def _verify(
         self,
@@ -171,6 +155,31 @@ class DirectoryChecker:
         }
         directory: Any = self._directory
         await directory.changeSecrets(main.credentialId, {**kept, **await make(password, name)})
+
+
+async def _usable(directory: IDirectory, address: Address | None) -> AccountRecord | None:
+    record = await directory.findAccount(address) if address is not None else None
+    return record if record is not None and record.enabled else None
+
+
+async def actAs(
+    directory: IDirectory, name: LoginName, actor: AccountRecord, policy: AccountPolicy
+) -> AccountRecord:
+    """
+    Whom to act as (RFC 4616 §2): everybody is only themselves, but for masters.
+
+    @param actor: who has shown who he is.
+    @param policy: the actor's.
+    @raise UnauthorizedLogin: if he may not.
+    """
+    account = await _usable(directory, name.account)
+    if account is None:
+        raise UnauthorizedLogin()
+    if account.accountId != actor.accountId:
+        other = await directory.findPolicy(account.accountId)
+        if not policy.master or other.master:
+            raise UnauthorizedLogin()
+    return account
 
 
 def _proven(credentialId: str | None, found: Any) -> Proof | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from twisted_mailstack.checkers import examine
 from twisted_mailstack.cli.context import ADDRESS, Context, passContext, progress
 from twisted_mailstack.config import template
 from twisted_mailstack.model.address import Address
@@ -44,7 +45,7 @@ def check(context: Context) -> None:
         )
     for damage in found:
         click.echo(f"{damage.where}: {damage.what}")
-    warnings = _certificates(context)
+    warnings = _certificates(context) + examine(context.configuration.values)
     for line in warnings:
         click.echo(line)
     if found:
