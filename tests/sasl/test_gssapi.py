@@ -45,6 +45,7 @@ class GSSAPITests(MechanismContract, SynchronousTestCase):
         """Whom to act as is behind the layer; one's own principal is oneself."""
         for said, identity in (
             *((b"bob@example.test", b"bob@example.test"), (b"alice@EXAMPLE.TEST", None)),
+            *((b"alice", None), (b"bob", b"bob"), (b"alice@OTHER.TEST", b"alice@OTHER.TEST")),
         ):
             *_, found = self.exchange(b"ticket", b"", b"<\1\0\0\0%b>" % said)
             self.assertEqual(found.authorizationIdentity, identity)

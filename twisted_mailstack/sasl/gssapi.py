@@ -201,8 +201,11 @@ class GSSAPIExchange:
         name = self._accountName(context.initiator)
         if name is None:
             raise ProofRefused(context.initiator.encode("utf-8"))
-        if identity and self._accountName(identity.decode("utf-8")) == name:
-            # Clients say their principal here too.
+        said = identity.decode("utf-8")
+        if said and "@" not in said:
+            said += "@" + context.initiator.rpartition("@")[2]
+        if said and self._accountName(said) == name:
+            # Clients say their principal here too, with its realm or without.
             identity = b""
         return ProvenIdentity(name, identity or None)
 

@@ -1,0 +1,150 @@
+"""
+GSSAPI with MIT Kerberos: its KDC, run by ourselves, tickets of it, other people's clients.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.interop.harness import ALICE, PASSWORD, Server, freePorts, needs, run
+from twisted_mailstack.model.records import ConnectionInfo
+from twisted_mailstack.sasl.credentials import TicketCredentials
+from twisted_mailstack.sasl.gssapi import GSSAPI, GSSAPIClient, acceptor, accountNames
+
+REALM = "EXAMPLE.TEST"
+KRB5 = """
+[libdefaults]
+ default_realm = EXAMPLE.TEST
+ dns_lookup_kdc = false
+ dns_lookup_realm = false
+ dns_canonicalize_hostname = false
+ rdns = false
+[realms]
+ EXAMPLE.TEST = {
+  kdc = 127.0.0.1:%d
+ }
+[domain_realm]
+ localhost = EXAMPLE.TEST
+"""
+KDC = """
+[kdcdefaults]
+ kdc_listen = 127.0.0.1:%d
+ kdc_tcp_listen = 127.0.0.1:%d
+[realms]
+ EXAMPLE.TEST = {
+  database_name = %s/principal
+  key_stash_file = %s/stash
+  acl_file = %s/acl
+ }
+"""
+CONFIG = """
+[auth]
+mechanisms = ["GSSAPI"]
+gssapi-realms = {"EXAMPLE.TEST" = "example.test"}
+gssapi-keytab = "%s"
+"""
+
+
+class KerberosTests(SynchronousTestCase):
+    """
+    One KDC for each test; there are few.
+    """
+
+    def setUp(self) -> None:
+        """A realm with Alice, who has a ticket, and the server's keys."""
+        needs("krb5kdc", "kdb5_util", "kadmin.local", "kinit")
+        if find_spec("gssapi") is None:
+            raise SkipTest("not installed: gssapi")
+        self.folder = Path(tempfile.mkdtemp(prefix="mailstack-kdc-"))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        (port,) = freePorts(1)
+        (self.folder / "krb5.conf").write_text(KRB5 % port)
+        (self.folder / "kdc.conf").write_text(KDC % (port, port, *[self.folder] * 3))
+        self.keytab = self.folder / "keytab"
+        for name, value in (
+            ("KRB5_CONFIG", self.folder / "krb5.conf"),
+            ("KRB5_KDC_PROFILE", self.folder / "kdc.conf"),
+            ("KRB5CCNAME", f"FILE:{self.folder}/cache"),
+            ("KRB5RCACHENAME", f"dfl:{self.folder}"),
+        ):
+            self._set(name, str(value))
+        run(["kdb5_util", "create", "-s", "-r", REALM, "-P", "master"])
+        for query in (
+            "addprinc -pw pass alice",
+            *(f"addprinc -randkey {service}/localhost" for service in ("imap", "smtp", "pop")),
+            f"ktadd -k {self.keytab} imap/localhost smtp/localhost pop/localhost",
+        ):
+            run(["kadmin.local", "-r", REALM, "-q", query])
+        kdc = subprocess.Popen(
+            ["krb5kdc", "-n", "-r", REALM, "-P", str(self.folder / "pid")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+        def stop() -> None:
+            kdc.terminate()
+            kdc.wait(20)
+
+        self.addCleanup(stop)
+        for attempt in range(50):
+            try:
+                run(["kinit", "alice"], stdin=b"pass\n", timeout=20)
+                break
+            except AssertionError:
+                if attempt == 49:
+                    raise
+                time.sleep(0.1)
+
+    def _set(self, name: str, value: str) -> None:
+        old = os.environ.get(name)
+        os.environ[name] = value
+        if old is None:
+            self.addCleanup(os.environ.pop, name, None)
+        else:
+            self.addCleanup(os.environ.__setitem__, name, old)
+
+    def test_halves(self) -> None:
+        """Our client, our server, a real ticket: Alice is who the KDC says."""
+        info = ConnectionInfo("127.0.0.1", 1, "imaps", True)
+        names = accountNames({REALM: "example.test"})
+        server = GSSAPI(acceptor(str(self.keytab)), names).begin(info)
+        client = GSSAPIClient().begin(TicketCredentials("imap@localhost"), info)
+        answer = server.respond(client.respond(None))
+        while isinstance(answer, bytes):
+            answer = server.respond(client.respond(answer))
+        client.accepted()
+        self.assertEqual((answer.username, answer.authorizationIdentity), (ALICE.encode(), None))
+
+    def test_clients(self) -> None:
+        """GNU SASL and curl log in to the server with a ticket, and not without."""
+        needs("gsasl", "curl")
+        server = Server(config=CONFIG % self.keytab)
+        self.addCleanup(server.close)
+        server.start()
+        server.tool("user", "add", ALICE, stdin=PASSWORD + "\n")
+        gsasl = [
+            *("gsasl", "--client", "--imap", "--connect", f"127.0.0.1:{server.ports['imap']}"),
+            *("--starttls", "--x509-ca-file=", "--hostname=localhost", "--service=imap"),
+            *("--application-data", "--mechanism=GSSAPI", "--authorization-id="),
+            f"--authentication-id={ALICE}",
+        ]
+        printed = run(gsasl, status=None)
+        self.assertIn(b"Client authentication finished", printed)
+        for scheme in ("imaps", "pop3s"):
+            run(
+                [
+                    *("curl", "-sS", "-k", "--max-time", "60", "--user", f"alice@{REALM}:"),
+                    *("--login-options", "AUTH=GSSAPI"),
+                    f"{scheme}://localhost:{server.ports[scheme]}/",
+                ]
+            )
+        run(["kdestroy"])
+        self.assertNotIn(b"Client authentication finished", run(gsasl, status=None))
