@@ -23,7 +23,7 @@ from twisted_mailstack.auth.passwords import PasswordHasher
 from twisted_mailstack.auth.policy import LoginPolicy, MailPortal
 from twisted_mailstack.auth.realm import MailRealm
 from twisted_mailstack.auth.schemes import makeSecrets, newAppPassword, parseSecret
-from twisted_mailstack.errors import AuthenticationFailed
+from twisted_mailstack.errors import AuthenticationFailed, TemporaryFailure
 from twisted_mailstack.interfaces import IAccount
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.records import (
@@ -393,6 +393,46 @@ class RenewalTests(LoginTestCase):
         found = self.credentials()[0].secrets
         self.assertNotEqual(found["argon2id"], secrets["argon2id"])
         self.assertEqual({**found, "argon2id": ""}, {**secrets, "argon2id": ""})
+
+
+class FailingTests(LoginTestCase):
+    """
+    A store that fails.
+    """
+
+    def test_everywhere(self) -> None:
+        """
+        At whatever call the store fails the login fails or is one, and who was let in by the realm
+        and turned away by the policy is logged out.
+        """
+        faulty = FaultyStore(self.store)
+        self.policy._directory = faulty.directory
+        self.guard._memory = faulty.memory
+        gone: list[int] = []
+        realm = MailRealm(self.store)
+
+        def open(*arguments: Any) -> Deferred[Any]:
+            found = MailRealm.requestAvatar(realm, *arguments)
+            return found.addCallback(lambda it: (*it[:2], lambda: gone.append(1)))
+
+        self.patch(realm, "requestAvatar", open)
+        self.portal.realm = realm
+
+        def attempt() -> bool:
+            login = self.begin("alice", "alice's")
+            self.finish(login)
+            results: list[Any] = []
+            login.addBoth(results.append)
+            return IAccount.providedBy(results[0])
+
+        self.assertTrue(attempt())
+        # Whether the network is locked out; the account, and its policy; whether it is known.
+        for number, inside, out in ((1, False, 0), (2, False, 1), (3, False, 1), (4, True, 0)):
+            faulty.failAt(number, TemporaryFailure)
+            gone.clear()
+            self.assertEqual((attempt(), len(gone)), (inside, out), number)
+            faulty.heal()
+        self.flushLoggedErrors(TemporaryFailure)
 
 
 class GuessingTests(LoginTestCase):

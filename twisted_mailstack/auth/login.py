@@ -70,7 +70,6 @@ class Login:
         """
         username: bytes = getattr(credentials, "username", b"?")
         avatar: Any
-        logout: Callable[[], None] = _nothing
         policy = self._policy
         began = policy.now() if policy is not None else 0.0
         try:
@@ -78,7 +77,12 @@ class Login:
                 credentials.origin = await policy.begin(username, info)
             _, avatar, logout = await self._portal.login(credentials, info, IAccount)
             if policy is not None:
-                await policy.admit(avatar.accountId, credentials, info)
+                try:
+                    await policy.admit(avatar.accountId, credentials, info)
+                    await policy.succeeded(avatar.accountId, credentials, mechanism, info)
+                except BaseException:
+                    self._callLogout(logout)
+                    raise
         except UnhandledCredentials:
             # The portal was set up without a checker for what the mechanisms give.
             raise
@@ -91,10 +95,7 @@ class Login:
             await self._sleep(FIRST_DELAY)
             raise
         except (LoginFailed, NoSuchAccount):
-            self._callLogout(logout)
             await self._refuse(username, mechanism, info, credentials, began)
-        if policy is not None:
-            await policy.succeeded(avatar.accountId, credentials, mechanism, info)
         self.logOut()
         self._logout = logout
         account: IAccount = avatar
@@ -180,7 +181,3 @@ class Login:
             logout()
         except Exception:
             self.log.failure("the realm's logout failed")
-
-
-def _nothing() -> None:
-    pass

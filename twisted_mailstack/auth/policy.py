@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
+from twisted.logger import Logger
 
 from twisted_mailstack.auth.guessing import GuessingGuard, TooManyFailures, peerAddress
 from twisted_mailstack.auth.history import LoginRecorder
 from twisted_mailstack.auth.names import nameKey, parseLogin
+from twisted_mailstack.errors import MailError
 from twisted_mailstack.interfaces import IDirectory
 from twisted_mailstack.model.records import (
     PASSWORD,
@@ -61,6 +63,8 @@ class LoginPolicy:
 
     @ivar now: seconds since 1970.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -149,7 +153,11 @@ class LoginPolicy:
         name: bytes = getattr(credentials, "username", b"")
         proof = getattr(credentials, "proof", None) or Proof()
         if self._guard is not None:
-            await self._guard.succeeded(nameKey(name, self._defaultDomain), info.peer)
+            try:
+                await self._guard.succeeded(nameKey(name, self._defaultDomain), info.peer)
+            except MailError:
+                # It isn't known as a network of its owner's, that's all.
+                self.log.failure("it can't be remembered from where somebody has logged in")
         if self._recorder is not None:
             credential = proof.credential
             self._recorder.note(
