@@ -12,12 +12,15 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from docs.examples import mirror
+from docs.examples import fetchpop3, mirror
 from tests.docs import ROOT
 from tests.imap.support import MESSAGE
 from tests.imap.support import Server as MemoryServer
 from tests.imap.test_client import Pair
 from tests.interop.harness import ALICE, PASSWORD, Server, environment
+from tests.pop3.support import FIRST, SECOND
+from tests.pop3.support import Server as POP3Server
+from tests.pop3.test_client import Pair as POP3Pair
 from twisted_mailstack.model.flags import FlagOperation
 
 
@@ -83,3 +86,49 @@ class MirrorTests(SynchronousTestCase):
                 time.sleep(0.05)
             self.assertTrue(path.read_bytes().endswith(b"Subject: new\r\n\r\nhello\r\n"))
             program.kill()
+
+
+class FetchPOP3Tests(SynchronousTestCase):
+    """
+    docs/examples/fetchpop3.py.
+    """
+
+    def test_fetch(self) -> None:
+        """In memory: what is new comes, and only that."""
+        server = POP3Server()
+        server.put(FIRST, SECOND)
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        for expected in (2, 0, 1):
+            if expected == 1:
+                server.put(b"Subject: three\r\n\r\n")
+            pair = POP3Pair(server)
+            client = pair.login()
+            self.assertEqual(pair.do(fetchpop3.fetch(client, directory)), expected)
+            pair.connection.disconnect()
+        found = sorted(path.read_bytes() for path in directory.glob("*.eml"))
+        self.assertEqual(found, sorted([FIRST, SECOND, b"Subject: three\r\n\r\n"]))
+
+    def test_program(self) -> None:
+        """As a program, from twistd mailstack, whose certificate it trusts."""
+        server = Server()
+        self.addCleanup(server.close)
+        server.start()
+        server.addAccounts(ALICE)
+        with smtplib.SMTP("127.0.0.1", server.ports["smtp"]) as client:
+            client.sendmail("x@elsewhere.test", [ALICE], b"Subject: new\r\n\r\nhello\r\n")
+        where = f"localhost:{server.ports['pop3s']}"
+        for expected in ("1 new messages\n", "0 new messages\n"):
+            done = subprocess.run(
+                [sys.executable, "-m", "docs.examples.fetchpop3", where, str(server.work)],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+                env={
+                    **environment(),
+                    "SSL_CERT_FILE": str(server.data / "self-signed.pem"),
+                    "MAIL_USER": ALICE,
+                    "MAIL_PASSWORD": PASSWORD,
+                },
+            )
+            self.assertEqual((done.stdout, done.stderr), (expected, ""))
