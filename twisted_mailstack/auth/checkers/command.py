@@ -85,10 +85,12 @@ class _Asking(ProcessProtocol):
             self.transport.signalProcess("KILL")
         except ProcessExitedAlready:
             pass
+        # What it started may go on and have its pipes open.
+        self.transport.loseConnection()
 
     def processExited(self, reason: Failure) -> None:
         self._status = getattr(reason.value, "exitCode", None)
-        # What it started may go on and have its pipes open.
+        # Then nothing more comes, whoever has its pipes.
         self._timer = self._clock.callLater(LINGER, self._finish)
 
     def processEnded(self, reason: Failure) -> None:
