@@ -20,7 +20,7 @@ from twisted_mailstack.auth.history import LoginRecorder
 from twisted_mailstack.auth.login import MAX_DELAY, Login
 from twisted_mailstack.auth.onetime import STEP, OneTimeCodes, code, newSecret
 from twisted_mailstack.auth.passwords import PasswordHasher
-from twisted_mailstack.auth.policy import LoginPolicy, MailPortal
+from twisted_mailstack.auth.policy import LoginPolicy, MailPortal, Proof
 from twisted_mailstack.auth.realm import MailRealm
 from twisted_mailstack.auth.schemes import makeSecrets, newAppPassword, parseSecret
 from twisted_mailstack.errors import AuthenticationFailed, TemporaryFailure
@@ -312,6 +312,41 @@ class PolicyTests(LoginTestCase):
         self.now(self.directory.setEnabled(self.address("alice"), True))
         self.now(self.directory.setEnabled(self.address("master"), False))
         self.assertIsNone(self.logIn("alice*master", "master's"))
+
+    def test_actors(self) -> None:
+        """
+        The policy itself and the checker itself know who is a master, whatever the other one says:
+        each may be used without the other.
+        """
+        info = ConnectionInfo(PEER, 5000, "imaps", True)
+
+        def admits(account: str, actor: str) -> bool:
+            credentials = PasswordCredentials(b"x", b"y")
+            credentials.proof = Proof(actor=self.ids[actor])  # type: ignore[attr-defined]
+            results: list[Any] = []
+            ensureDeferred(self.policy.admit(self.ids[account], credentials, info)).addBoth(
+                results.append
+            )
+            return results == [None]
+
+        def checks(account: str, actor: str) -> bool:
+            name = f"{account}*{actor}".encode()
+            credentials = PasswordCredentials(name, f"{actor}'s".encode())
+            results: list[Any] = []
+            self.checker.requestAvatarId(credentials).addBoth(results.append)
+            return results == [self.ids[account].encode()]
+
+        for accepts in (admits, checks):
+            self.setPolicy("master")
+            self.setPolicy("bob")
+            self.assertFalse(accepts("alice", "master"))
+            self.assertTrue(accepts("alice", "alice"))
+            self.setPolicy("master", master=True)
+            self.assertTrue(accepts("alice", "master"))
+            self.assertFalse(accepts("master", "alice"))
+            self.setPolicy("bob", master=True)
+            self.assertFalse(accepts("bob", "master"))
+            self.assertTrue(accepts("bob", "bob"))
 
     def test_oneTimeCodes(self) -> None:
         """Where it is said the main password needs a code behind it; app passwords don't."""

@@ -174,6 +174,18 @@ class WarnerTests(SynchronousTestCase):
         self.now(self.makeWarner().look())
         self.assertEqual(len(self.warnings()), 1)
 
+    def test_atTheSameTime(self) -> None:
+        """Two processes that look at the same time, without knowing of it, warn once."""
+        self.deliver(8)
+
+        async def recall(keys: object) -> dict[str, int]:
+            return {}
+
+        self.patch(self.store.memory, "recall", recall)
+        self.look()
+        self.now(self.makeWarner().look())
+        self.assertEqual(len(self.warnings()), 1)
+
     def test_octets(self) -> None:
         """Octets count, too, and are told as people read them."""
         self.setQuota(12_000, None)
