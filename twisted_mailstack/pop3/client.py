@@ -367,7 +367,8 @@ class POP3Client:
         """
         RETR of many, pipelined where the server can do that.
 
-        @param sinkFor: given a number, makes the sink of that message.
+        @param sinkFor: given a number, makes the sink of that message when its first octets come;
+            so not of one that has none.
         @param done: called when a message is there, or can't be had, before the next one is read.
             What it raises ends the connection.
         """

@@ -31,6 +31,8 @@ async def stat(session: POP3Session) -> None:
 
 async def list_(session: POP3Session, message: bytes | None = None) -> None:
     """RFC 1939 §5."""
+    # Deviation: RFC 6856 §2.1 wants the sizes of surrogates; to know them each message had to be
+    # read. Those with bare LFs get longer, too, when they are sent.
     maildrop = _maildrop(session)
     if message is not None:
         number = maildrop.number(message)
