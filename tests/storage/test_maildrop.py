@@ -5,14 +5,18 @@ What the stores keep for POP3.
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.storage.test_memory import MemoryStore
 from tests.storage.test_sql import SQLStore
+from twisted_mailstack.errors import CannotDoThat
+from twisted_mailstack.model.sequence import MAX_NUMBER
 from twisted_mailstack.storage.sql import maildrop
 from twisted_mailstack.storage.sql.schema import _MAILDROP, MIGRATIONS, upgrade
 from twisted_mailstack.testing import contracts
+from twisted_mailstack.testing.contracts.base import EVERYTHING, start
 
 
 class MemoryMaildropTests(MemoryStore, contracts.MaildropAccountContract, SynchronousTestCase):
@@ -21,6 +25,33 @@ class MemoryMaildropTests(MemoryStore, contracts.MaildropAccountContract, Synchr
 
 class SQLMaildropTests(SQLStore, contracts.MaildropAccountContract, SynchronousTestCase):
     """On disk."""
+
+    def test_allOrNone(self) -> None:
+        """
+        If what is in the second mailbox can't be moved, what is in the first one stays, too; other
+        changes of the same group are done.
+        """
+        trash: Any = self.mailbox("Trash")
+        store: Any = self.store
+        self.wait(
+            store.writer.submit(
+                lambda transaction: transaction.execute(
+                    "UPDATE mailbox SET uid_next = ? WHERE mailbox = ?",
+                    (MAX_NUMBER - 2, trash._mailbox),
+                )
+            )
+        )
+        moving = start(
+            self.maildrop.removeMessages(
+                [(self.inbox, EVERYTHING), (self.other, EVERYTHING)], trash
+            )
+        )
+        beside = start(self.account.createMailbox("beside"))
+        self.assertFails(moving, CannotDoThat)
+        self.wait(beside)
+        self.assertEqual(self.uids(self.inbox), [self.first, self.second])
+        self.assertEqual(self.uids(self.other), [self.third])
+        self.assertEqual(self.uids(trash), [])
 
 
 del MemoryStore, SQLStore
