@@ -53,6 +53,13 @@ CONTRACTS = {
     interfaces.IDirectory: contracts.DirectoryContract,
     interfaces.IDirectoryAdmin: contracts.DirectoryContract,
     interfaces.IMailStore: contracts.StoreContract,
+    interfaces.ILoginRecordingStore: contracts.LoginHistoryContract,
+    interfaces.ILoginHistory: contracts.LoginHistoryContract,
+}
+#: What else holds implementations to an interface.
+MORE = {
+    interfaces.IDirectory: contracts.CredentialsContract,
+    interfaces.IDirectoryAdmin: contracts.CredentialsContract,
 }
 
 # The tests of the memory store are borrowed, not run once more.
@@ -74,7 +81,7 @@ class CompletenessTests(SynchronousTestCase):
         for interface, contract in CONTRACTS.items():
             source = "".join(
                 inspect.getsource(inspect.getmodule(each))  # type: ignore[arg-type]
-                for each in (contract, base.StorageContract)
+                for each in (contract, MORE.get(interface, contract), base.StorageContract)
             )
             for name in interface.names(all=True):
                 self.assertIn(f".{name}", source, interface)
@@ -87,7 +94,9 @@ class CompletenessTests(SynchronousTestCase):
 
     def test_everyTestSaysWhat(self) -> None:
         """Each test says what a user of the store can rely on."""
-        for contract in {*CONTRACTS.values(), contracts.DurableStoreContract}:
+        for contract in {
+            *(*CONTRACTS.values(), *MORE.values(), contracts.DurableStoreContract),
+        }:
             for name, method in inspect.getmembers(contract, inspect.isfunction):
                 if name.startswith("test_"):
                     self.assertTrue(method.__doc__, name)
