@@ -192,7 +192,9 @@ class MailService(Service):
             self._giveUp(str(problem))
         self._portal = MailPortal(realm, (self._checkers.chain,), policy)
         try:
-            self._mechanisms = Mechanisms(configuration, reactor, self.store.directory, time)
+            self._mechanisms = Mechanisms(
+                configuration, reactor, self.store.directory, time, isLocked=guard.isLocked
+            )
         except ConfigurationProblem as problem:
             self._giveUp(str(problem))
         if configuration.anonymous:
