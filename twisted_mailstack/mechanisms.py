@@ -5,7 +5,7 @@ The SASL mechanisms that the configuration wants and what they need.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,9 +35,11 @@ class Mechanisms:
         directory: IDirectory,
         now: Callable[[], float],
         fetch: Fetch | None = None,
+        isLocked: Callable[[str, str], Awaitable[bool]] | None = None,
     ) -> None:
         """
         @param now: seconds since 1970.
+        @param isLocked: as of L{DirectorySecrets}.
         @param fetch: asks about tokens; by default a L{WebClient}.
         @raise ConfigurationProblem: if something that was wanted can't be had.
         """
@@ -47,7 +49,9 @@ class Mechanisms:
         self.services = MechanismServices(
             names=_names(configuration),
             hostname=configuration.name,
-            secrets=DirectorySecrets(directory, configuration.scramIterations, now, domain),
+            secrets=DirectorySecrets(
+                directory, configuration.scramIterations, now, domain, isLocked
+            ),
             tokens=_tokens(configuration, reactor, now, fetch or self._web),
             tokenHints=_hints(configuration),
             certificates=CertificateAccounts(

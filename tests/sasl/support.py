@@ -50,7 +50,7 @@ class Secrets:
         self.known = known
         self.asked: list[tuple[bytes, str]] = []
 
-    async def secretsFor(self, name: bytes, scheme: str) -> Sequence[StoredSecret]:
+    async def secretsFor(self, name: bytes, scheme: str, peer: str = "") -> Sequence[StoredSecret]:
         """See L{ISecretSource}."""
         self.asked.append((name, scheme))
         texts = self.known.get((name, scheme))

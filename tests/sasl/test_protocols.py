@@ -45,10 +45,10 @@ class Slow:
         self.source = source
         self.gate: Deferred[None] = Deferred()
 
-    async def secretsFor(self, name: bytes, scheme: str) -> Sequence[StoredSecret]:
+    async def secretsFor(self, name: bytes, scheme: str, peer: str = "") -> Sequence[StoredSecret]:
         """See L{ISecretSource}."""
         await self.gate
-        return await self.source.secretsFor(name, scheme)
+        return await self.source.secretsFor(name, scheme, peer)
 
 
 class ProtocolTests(LoginTestCase):
@@ -60,8 +60,9 @@ class ProtocolTests(LoginTestCase):
         """Alice has a verifier, Bob has none."""
         super().setUp()
         self.peers = 0
+        self.samePeer = False
         self.source: ISecretSource = DirectorySecrets(
-            self.directory, 4096, self.clock.seconds, "example.test"
+            *(self.directory, 4096, self.clock.seconds, "example.test"), self.guard.isLocked
         )
         alice = self.address("alice")
         made = makeSecrets(b"alice's", ("argon2id", SCHEME), str(alice), 4096)
@@ -97,7 +98,7 @@ class ProtocolTests(LoginTestCase):
                 mechanisms=mechanisms,
             ).serve
         # Each from a network of its own, so that nobody is locked out.
-        self.peers += 1
+        self.peers += not self.samePeer
         wire = FakeWire(protocol, True, f"198.51.{self.peers}.1")
         client = Conversation(serve, wire=wire, clock=self.clock)
         if protocol == "submissions":
@@ -178,6 +179,27 @@ class ProtocolTests(LoginTestCase):
             self.assertEqual({len(each) for each in found}, {3})
             self.assertEqual(len({each[-1] for each in found}), 1)
             self.assertTrue(found[0][-1].startswith(refused), found[0])
+
+    def test_lockedOut(self) -> None:
+        """
+        Whoever is locked out learns nothing of the password that he tries: the server doesn't show
+        that it knows the right one, and the answers are the same.
+        """
+        self.samePeer = True
+        for number in range(10):
+            self.steps("submissions", f"user{number}@example.test", "wrong")
+        for protocol in PROTOCOLS:
+            right = self.steps(protocol)
+            wrong = self.steps(protocol, password="wrong")
+            self.assertEqual((len(right), right[-1]), (len(wrong), wrong[-1]))
+            self.assertIn(b"Too many failed logins", right[-1])
+        salts = [
+            b64decode(said[1][2:]).partition(b",")[2]
+            for said in (self.steps("imaps"), self.steps("imaps", "alice"))
+        ]
+        self.samePeer = False
+        elsewhere = b64decode(self.steps("imaps")[1][2:]).partition(b",")[2]
+        self.assertEqual(salts, [elsewhere] * 2)
 
     def test_waits(self) -> None:
         """

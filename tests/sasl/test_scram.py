@@ -202,7 +202,7 @@ class ScramTests(MechanismContract, SynchronousTestCase):
         source = Secrets({})
         verifier = str(makeVerifier(self.scheme, b"pencil", 4096, b"salt"))
 
-        async def secretsFor(name: bytes, scheme: str) -> Any:
+        async def secretsFor(name: bytes, scheme: str, peer: str = "") -> Any:
             found = await Secrets({(b"user", scheme): [verifier]}).secretsFor(name, scheme)
             return [each._replace(credentialId="") for each in found]
 

@@ -9,7 +9,7 @@ end, and fails there.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from zope.interface import implementer
 
@@ -31,18 +31,23 @@ class DirectorySecrets:
         iterations: int,
         now: Callable[[], float],
         defaultDomain: str | None = None,
+        isLocked: Callable[[str, str], Awaitable[bool]] | None = None,
     ) -> None:
         """
         @param iterations: that verifiers are made with here.
         @param now: seconds since 1970.
         @param defaultDomain: of names without C{@}; C{None}: they are unknown.
+        @param isLocked: whether a name, as L{nameKey} has it, is locked for a peer. Whoever is
+            locked out gets nothing that could be right: a SCRAM server says so before anybody else
+            is asked.
         """
+        self._isLocked = isLocked
         self._directory = directory
         self._iterations = iterations
         self._now = now
         self._defaultDomain = defaultDomain
 
-    async def secretsFor(self, name: bytes, scheme: str) -> Sequence[StoredSecret]:
+    async def secretsFor(self, name: bytes, scheme: str, peer: str = "") -> Sequence[StoredSecret]:
         """See L{ISecretSource}."""
         address = parseLogin(name, self._defaultDomain).actor
         record = None if address is None else await self._directory.findAccount(address)
@@ -55,9 +60,15 @@ class DirectorySecrets:
             for each in await self._directory.findCredentials(accountId)
             if scheme in each.secrets and (each.expires is None or now < each.expires)
         ]
-        if found:
+        key = nameKey(name, self._defaultDomain)
+        locked = peer and self._isLocked is not None and await self._isLocked(key, peer)
+        if found and not locked:
             return found
-        return [StoredSecret("", self._decoy(scheme, nameKey(name, self._defaultDomain)))]
+        decoy = self._decoy(scheme, key)
+        if found and scheme in SCHEMES:
+            # As it is told to those who aren't.
+            decoy = _withKeysOf(decoy, found[0].text)
+        return [StoredSecret("", decoy)]
 
     def _decoy(self, scheme: str, name: str) -> str:
         if scheme not in SCHEMES:
@@ -66,3 +77,10 @@ class DirectorySecrets:
         salt = saltFor(scheme, name)
         keys = secrets.token_bytes(64), secrets.token_bytes(64)
         return str(Verifier(self._iterations, salt, *keys))
+
+
+def _withKeysOf(decoy: str, known: str) -> str:
+    try:
+        return str(Verifier(*Verifier.parse(known)[:2], *Verifier.parse(decoy)[2:]))
+    except ValueError:
+        return decoy

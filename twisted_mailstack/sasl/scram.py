@@ -258,7 +258,7 @@ class ScramExchange:
 
     async def _challenge(self) -> bytes:
         mechanism = self._mechanism
-        found = await mechanism.source.secretsFor(self._name, mechanism.scheme)
+        found = await mechanism.source.secretsFor(self._name, mechanism.scheme, self._info.peer)
         for each in found:
             try:
                 self._verifiers.append((each.credentialId, Verifier.parse(each.text)))
