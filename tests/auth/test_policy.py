@@ -576,6 +576,15 @@ class GuessingTests(LoginTestCase):
         problems = {type(self.failureResultOf(each).value) for each in attempts}
         self.assertEqual(problems, {AuthenticationFailed, TooManyFailures})
 
+    def test_exempt(self) -> None:
+        """
+        From where all users of a webmail come one wrong password doesn't put the others last: that
+        isn't one network for those who hash.
+        """
+        for peer, origin in ((PEER, "192.0.2.0/24"), ("127.0.0.1", ""), ("local", "")):
+            info = ConnectionInfo(peer, 5000, "imaps", True)
+            self.assertEqual(self.now(self.policy.begin(b"alice", info)), origin)
+
     def test_owner(self) -> None:
         """Nobody can lock an account's owner out from elsewhere."""
         self.assertEqual(self.logIn("alice", "alice's", peer="203.0.113.1"), "alice")

@@ -89,14 +89,14 @@ class LoginPolicy:
         """
         An attempt begins.
 
-        @return: the network from which it comes.
+        @return: the network from which it comes; empty if it isn't one person's, but a webmail's.
         @raise TooManyFailures: if it isn't to be made.
         """
         if self._guard is None:
             return ""
         if await self._guard.isLocked(nameKey(name, self._defaultDomain), info.peer):
             raise TooManyFailures()
-        return self._guard.network(info.peer)
+        return "" if self._guard.isExempt(info.peer) else self._guard.network(info.peer)
 
     async def admit(self, accountId: str, credentials: Any, info: ConnectionInfo) -> None:
         """
