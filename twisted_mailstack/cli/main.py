@@ -19,6 +19,7 @@ from twisted_mailstack.cli.pop3 import pop3
 from twisted_mailstack.cli.queue import queue
 from twisted_mailstack.cli.tlsreport import tlsReport
 from twisted_mailstack.cli.transfer import export, importMail
+from twisted_mailstack.cli.userimport import importUsers
 from twisted_mailstack.cli.users import user
 from twisted_mailstack.config import ConfigurationProblem, load
 
@@ -54,4 +55,5 @@ for command in (
     *(acl, alias, backup, check, domain, export, importMail, index, init, queue, tlsReport, user),
 ):
     main.add_command(command)
+user.add_command(importUsers)
 user.add_command(pop3)
