@@ -45,13 +45,17 @@ class MechanismsTests(SynchronousTestCase):
         return [each.decode() for each in found]
 
     def test_default(self) -> None:
-        """Without any settings: SCRAM-SHA-256, bound if it can be, and passwords; TLS for all."""
+        """Without any settings: SCRAM-SHA-256 and passwords; TLS for all."""
         for protocol in ("imap", "pop3", "smtp"):
-            self.assertEqual(
-                self.names(protocol), ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"]
-            )
+            self.assertEqual(self.names(protocol), ["SCRAM-SHA-256", "PLAIN", "LOGIN"])
             self.assertEqual(self.names(protocol, INFO), ["SCRAM-SHA-256", "PLAIN", "LOGIN"])
             self.assertEqual(self.names(protocol, INFO._replace(secure=False)), [])
+
+    def test_bound(self) -> None:
+        """The forms that are bound are offered first, where there is something to bind to."""
+        wanted = ("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS")
+        self.assertEqual(self.names("imap", mechanisms=wanted), list(reversed(wanted)))
+        self.assertEqual(self.names("imap", INFO, mechanisms=wanted), ["SCRAM-SHA-256"])
 
     def test_all(self) -> None:
         """All of them, where all that they need is there; ANONYMOUS only by IMAP."""

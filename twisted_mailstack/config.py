@@ -49,11 +49,9 @@ FAMILIES = {"ipv6": "AAAA", "ipv4": "A"}
 LISTEN = "listen"
 #: What may separate the account from the tag in an address.
 SEPARATORS = "+-_=.#!~"
-#: What is offered by default. Not what needs passwords in plain, nor what is for nobody.
-MECHANISMS = (
-    *("EXTERNAL", "GSSAPI", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"),
-    *("OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"),
-)
+#: What is offered by default. Not what needs passwords in plain, nor what is for nobody; nor
+#: SCRAM-SHA-256-PLUS, which clients in use (mutt 2.2) take and then can't do.
+MECHANISMS = (*("EXTERNAL", "GSSAPI", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"),)
 #: The largest number that may be given; more than this the database can't keep.
 MOST = 2**53
 
@@ -186,7 +184,7 @@ class Configuration:
         " send passwords are offered under TLS only, those with -PLUS only where there is something"
         " to bind to, OAUTHBEARER and XOAUTH2 only with the keys of [oauth], GSSAPI only with"
         " auth.gssapi-realms, EXTERNAL only to clients that have shown a certificate. Also known:"
-        " SCRAM-SHA-1, SCRAM-SHA-512, their forms with -PLUS, CRAM-MD5, ANONYMOUS.",
+        " SCRAM-SHA-1, SCRAM-SHA-512, the forms with -PLUS of all three, CRAM-MD5, ANONYMOUS.",
         MECHANISMS,
     )
     scram: tuple[str, ...] = _option(
@@ -647,15 +645,15 @@ class Configuration:
     )
     pop3ExpireDays: int = _option(
         "pop3.expire-days",
-        "Days after which a policy of yours may remove messages: POP3 clients are told (EXPIRE). The"
-        " server itself removes none; 0 tells them that.",
+        "Days after which a policy of yours may remove messages: POP3 clients are told (EXPIRE)."
+        " The server itself removes none; 0 tells them that.",
         0,
         0,
     )
     pop3Apop: bool = _option(
         "pop3.apop",
-        "Let accounts log in with APOP that have a password stored in plain. It needs no TLS, and is"
-        " safe from nobody who listens.",
+        "Let accounts log in with APOP that have a password stored in plain. It needs no TLS, and"
+        " is safe from nobody who listens.",
         False,
     )
     quotaOctets: int = _option(
