@@ -6,15 +6,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from twisted_mailstack.auth.checker import DirectoryChecker
 from twisted_mailstack.auth.schemes import makeSecrets
 from twisted_mailstack.auth.secretsource import DirectorySecrets
 from twisted_mailstack.interfaces import ISecretSource
 from twisted_mailstack.model.address import Address
-from twisted_mailstack.sasl.scram import Verifier, saltFor
+from twisted_mailstack.sasl.credentials import PasswordCredentials
+from twisted_mailstack.sasl.scram import Verifier, makeVerifier, saltFor
 from twisted_mailstack.storage.memory import MemoryMailStore
 
 ALICE = Address("Alice", "x.test")
@@ -88,3 +91,48 @@ class DirectorySecretsTests(SynchronousTestCase):
         known = Verifier.parse(self.find("alice")[0].text)
         self.assertEqual(known.salt, saltFor(SCRAM, "alice@x.test"))
         self.assertNotEqual(self.find("nobody", "plain"), self.find("nobody", "plain"))
+
+
+class FirstLoginTests(SynchronousTestCase):
+    """
+    Accounts that were made before anything was kept for SCRAM.
+    """
+
+    def test_made(self) -> None:
+        """Whoever logs in with the password gets a verifier, with the salt that was told before."""
+        directory = MemoryMailStore().directory
+        wanted = ("argon2id", SCRAM)
+
+        def now(awaitable: Any) -> Any:
+            return self.successResultOf(ensureDeferred(awaitable))
+
+        async def make(password: bytes, name: str) -> Any:
+            return makeSecrets(password, wanted, name, 4096)
+
+        class Hasher:
+            """Says yes to one password."""
+
+            async def verify(self, hashed: str | None, password: bytes, origin: str = "") -> bool:
+                """See IPasswordHasher."""
+                return hashed is not None and password == b"secret"
+
+        hasher: Any = Hasher()
+        checker = DirectoryChecker(directory, hasher, makeSecrets=make, schemes=wanted)
+        source = DirectorySecrets(directory, 4096, lambda: 0.0)
+        now(directory.addDomain("x.test"))
+        now(directory.addAccount(ALICE, makeSecrets(b"secret")))
+        (before,) = now(source.secretsFor(b"alice@x.test", SCRAM))
+        self.assertEqual(before.credentialId, "")
+        wrong = checker.requestAvatarId(PasswordCredentials(b"alice@x.test", b"wrong"))
+        self.failureResultOf(wrong, UnauthorizedLogin)
+        self.assertEqual(now(source.secretsFor(b"alice@x.test", SCRAM))[0].credentialId, "")
+        self.successResultOf(
+            checker.requestAvatarId(PasswordCredentials(b"alice@x.test", b"secret"))
+        )
+        (after,) = now(source.secretsFor(b"alice@x.test", SCRAM))
+        self.assertNotEqual(after.credentialId, "")
+        self.assertEqual(Verifier.parse(after.text)[:2], Verifier.parse(before.text)[:2])
+        self.assertEqual(
+            Verifier.parse(after.text),
+            makeVerifier(SCRAM, b"secret", 4096, saltFor(SCRAM, "alice@x.test")),
+        )

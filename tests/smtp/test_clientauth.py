@@ -4,7 +4,7 @@ AUTH, the client's side (RFC 4954).
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -23,6 +23,7 @@ from twisted_mailstack.errors import (
 )
 from twisted_mailstack.interfaces import IClientMechanism, ISASLClientExchange
 from twisted_mailstack.model.records import ConnectionInfo
+from twisted_mailstack.sasl.credentials import TokenCredentials
 from twisted_mailstack.sasl.login import LoginClient
 from twisted_mailstack.sasl.plain import PlainClient
 from twisted_mailstack.sasl.registry import CLIENT_MECHANISMS
@@ -298,6 +299,57 @@ class AuthenticateTests(SynchronousTestCase):
         login = Login("AUTH PLAIN", password="")
         self.assertEqual(login.sent(), "")
         self.refused(login, SyntaxProblem)
+
+
+class CredentialsTests(SynchronousTestCase):
+    """
+    What is no password.
+    """
+
+    def test_token(self) -> None:
+        """A token is sent by the mechanism that is for tokens, whatever else is offered."""
+        token = TokenCredentials(b"tim@far.test", b"abc")
+        login = Login("AUTH PLAIN SCRAM-SHA-256 XOAUTH2", credentials=token)
+        sent = b64decode(login.sent().removeprefix("AUTH XOAUTH2 "))
+        self.assertEqual(sent, b"user=tim@far.test\x01auth=Bearer abc\x01\x01")
+        login.hear("235 welcome")
+        self.successResultOf(login.result)
+        self.assertTrue(login.session.authenticated)
+
+    def test_refused(self) -> None:
+        """A token that the server doesn't take: its JSON is answered, then it says no."""
+        login = Login("AUTH XOAUTH2", credentials=TokenCredentials(b"tim@far.test", b"abc"))
+        login.sent()
+        self.assertEqual(login.hear("334 " + b64encode(b'{"status":"401"}').decode()), "\r\n")
+        login.hear("535 5.7.8 no")
+        login.result.addErrback(lambda failure: failure.trap(AuthenticationFailed))
+        self.successResultOf(login.result)
+        self.assertFalse(login.session.authenticated)
+
+    def test_nothing(self) -> None:
+        """
+        Without a mechanism for it nothing is sent; without TLS a token isn't either, and that is
+        said.
+        """
+        token = TokenCredentials(b"tim@far.test", b"abc")
+        for offered, secure, kind in (
+            *(
+                ("AUTH PLAIN", True, AuthenticationFailed),
+                ("AUTH PLAIN", False, AuthenticationFailed),
+            ),
+            ("AUTH XOAUTH2", False, EncryptionRequired),
+        ):
+            login = Login(offered, secure, credentials=token)
+            self.assertEqual(login.sent(), "")
+            self.failureResultOf(login.result, kind)
+
+    def test_scram(self) -> None:
+        """SCRAM before PLAIN; a server that says yes without having shown that it knows is left."""
+        login = Login("AUTH PLAIN SCRAM-SHA-1 SCRAM-SHA-256")
+        self.assertTrue(login.sent().startswith("AUTH SCRAM-SHA-256 "))
+        login.hear("235 welcome")
+        self.failureResultOf(login.result, AuthenticationFailed)
+        self.assertFalse(login.session.authenticated)
 
 
 class ServerTests(SMTPTestCase):
