@@ -33,6 +33,7 @@ from twisted_mailstack.model.flags import FlagOperation
 from twisted_mailstack.model.records import CopyResult
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.net.reach import TLSUnavailable
+from twisted_mailstack.sasl.credentials import TokenCredentials
 from twisted_mailstack.testing.conversation import Conversation, FakeWire
 from twisted_mailstack.wire.stream import Stream
 
@@ -674,10 +675,20 @@ class LoginTests(SynchronousTestCase):
     def test_wrong(self) -> None:
         """A wrong password."""
         pair = self.pair(password="wrong")
-        results = pair.start(pair.client._logIn(pair.session, "alice@example.test"))
+        results = pair.start(pair.client._logIn(pair.session, pair.client._credentials))
         pair.server.clock.advance(60)
         pair.pump()
         self.assertIsInstance(results[0].value, AuthenticationFailed)
+
+    def test_token(self) -> None:
+        """A token isn't sent as a password where no mechanism is for it."""
+        pair = self.pair()
+        token = TokenCredentials(b"alice@example.test", b"abc")
+        self.assertRaises(AuthenticationFailed, pair.do, pair.client._logIn(pair.session, token))
+        self.assertFalse(pair.session.authenticated)
+        self.assertRaises(
+            ValueError, IMAPClient, Clock(), "x.test", username="a", password="b", credentials=token
+        )
 
     def test_noTLS(self) -> None:
         """No password goes in the clear, unless it is allowed to."""
