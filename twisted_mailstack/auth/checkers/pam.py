@@ -101,7 +101,8 @@ class PAMSource:
     def _verify(self, name: str, password: bytes) -> bool:
         # In a thread, and with an object of its own: it keeps the answer.
         asked = self._pam.PamAuthenticator()
-        if asked.authenticate(name, password, self._settings.service):
+        # No session is opened, so there are no credentials to set: for many modules that fails.
+        if asked.authenticate(name, password, self._settings.service, resetcreds=False):
             return True
         if asked.code in REFUSALS:
             return False
