@@ -7,6 +7,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import fields
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from twisted.internet import reactor as running
@@ -18,6 +19,7 @@ from twisted.web.server import Site
 
 from tests.test_config import KEYS
 from tests.test_service import ServiceTestCase
+from twisted_mailstack import checkers
 from twisted_mailstack.auth.checkers.chain import CheckerChain
 from twisted_mailstack.auth.checkers.registry import SOURCES
 from twisted_mailstack.auth.checkers.source import SourceProblem, SourceUnavailable
@@ -115,8 +117,8 @@ class ServiceCheckersTests(ServiceTestCase):
     def test_default(self) -> None:
         """Without a word of checkers there is none but that of the accounts."""
         accounts: Any = object()
-        checkers = Checkers(Configuration().values, None, float, accounts, accounts, accounts)
-        self.assertIs(checkers.chain, accounts)
+        made = Checkers(Configuration().values, None, float, accounts, accounts, accounts)
+        self.assertIs(made.chain, accounts)
 
     def test_cannotStart(self) -> None:
         """A server whose checker can't be made says which key is wrong, and doesn't start."""
@@ -133,7 +135,7 @@ class ServiceCheckersTests(ServiceTestCase):
         Who is known elsewhere isn't offered SCRAM, which the store would have to verify, unless
         that is wanted; without the store's accounts nobody is.
         """
-        for checkers, mechanisms, offered in (
+        for names, mechanisms, offered in (
             (("accounts",), None, True),
             (("accounts", "file"), None, False),
             (("accounts", "file"), ("PLAIN", "SCRAM-SHA-256"), True),
@@ -141,12 +143,12 @@ class ServiceCheckersTests(ServiceTestCase):
         ):
             more: Any = {} if mechanisms is None else {"mechanisms": mechanisms}
             configuration = Configuration(
-                data=self.mktemp(), checkers=checkers, checkerFilePath="x", **more
+                data=self.mktemp(), checkers=names, checkerFilePath="x", **more
             )
             service = MailService(configuration, reactor)
-            names = {each.name for each in service._mechanisms.of("imap")}
-            self.assertEqual(b"SCRAM-SHA-256" in names, offered, (checkers, mechanisms))
-            self.assertIn(b"PLAIN", names)
+            found = {each.name for each in service._mechanisms.of("imap")}
+            self.assertEqual(b"SCRAM-SHA-256" in found, offered, (names, mechanisms))
+            self.assertIn(b"PLAIN", found)
 
 
 class _Check(Resource):
@@ -268,6 +270,19 @@ class RealTests(TestCase):
         stopped: Deferred[None] = port.stopListening()
         await stopped
         self.assertEqual(await self.check("alice", b"secret"), "SourceUnavailable")
+
+    async def test_hangs(self) -> None:
+        """A thread that hangs keeps the server from ending for a moment only."""
+        self.patch(checkers, "PATIENCE", 0.1)
+        threads = checkers.ReactorThreads(reactor, "test", 1)
+        threads.start()
+        end = Event()
+        self.addCleanup(end.set)
+        threads.run(end.wait).addErrback(lambda _: None)
+        await threads.stop()
+        self.assertFalse(end.is_set())
+        self.assertRaises(SourceUnavailable, threads.run, end.wait)
+        await threads.stop()
 
     def test_unavailable(self) -> None:
         """A checker that can't be asked is none that says no."""

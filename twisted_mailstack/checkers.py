@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -27,6 +29,8 @@ from twisted_mailstack.auth.passwordfile import parsePasswordFile
 from twisted_mailstack.auth.tokens import Fetch
 from twisted_mailstack.interfaces import IDirectoryAdmin, IPasswordHasher, IPasswordSource
 
+#: Seconds for what threads do when the server stops.
+PATIENCE = 5.0
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 #: By source and key of the configuration: the setting.
 SETTINGS: Mapping[str, Mapping[str, str]] = {
@@ -88,14 +92,32 @@ class ReactorThreads:
     def start(self) -> None:
         """See L{Threads<twisted_mailstack.auth.checkers.source.Threads>}."""
         # A pool that was stopped can't be started again.
-        self._pool = ThreadPool(0, self._most, f"mailstack-{self._name}")
-        self._pool.start()
+        self._pool = pool = ThreadPool(0, self._most, f"mailstack-{self._name}")
+        # One that hangs doesn't keep the process from ending.
+        threads: Any = pool
+        threads.threadFactory = partial(Thread, daemon=True)
+        pool.start()
 
-    def stop(self) -> None:
+    def stop(self) -> Deferred[None]:
         """See L{Threads<twisted_mailstack.auth.checkers.source.Threads>}."""
         pool, self._pool = self._pool, None
-        if pool is not None:
+        stopped: Deferred[None] = Deferred()
+        if pool is None:
+            stopped.callback(None)
+            return stopped
+
+        def done() -> None:
+            if timer.active():
+                timer.cancel()
+                stopped.callback(None)
+
+        def join() -> None:
             pool.stop()
+            self._reactor.callFromThread(done)
+
+        timer = self._reactor.callLater(PATIENCE, stopped.callback, None)
+        Thread(target=join, daemon=True).start()
+        return stopped
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """See L{Threads<twisted_mailstack.auth.checkers.source.Threads>}."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
@@ -61,9 +61,10 @@ class OneThread:
         """Begin."""
         self.running = True
 
-    def stop(self) -> None:
+    def stop(self) -> Deferred[None]:
         """End."""
         self.running = False
+        return succeed(None)
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """

@@ -100,7 +100,7 @@ class PasswordFile:
 
     async def stop(self) -> None:
         """See L{IPasswordSource}."""
-        self._threads.stop()
+        await self._threads.stop()
 
     async def verify(self, address: Address, password: bytes, origin: str = "") -> bool:
         """See L{IPasswordSource}."""

@@ -33,8 +33,12 @@ class Threads(Protocol):
     def start(self) -> None:
         """From here on it may run something; after L{stop}, too."""
 
-    def stop(self) -> None:
-        """Wait for what runs, and run nothing more."""
+    def stop(self) -> Deferred[None]:
+        """
+        Run nothing more.
+
+        @return: fires when nothing runs any more, or what does has had its time.
+        """
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """

@@ -163,7 +163,7 @@ class SQLSource:
 
     async def stop(self) -> None:
         """See L{IPasswordSource}."""
-        self._threads.stop()
+        await self._threads.stop()
         self._connections.close()
 
     async def verify(self, address: Address, password: bytes, origin: str = "") -> bool:
