@@ -27,6 +27,7 @@ KEYS: dict[str, tuple[str, str, object]] = {
     "listen": ('{smtp = "tcp:25"}', "listen", {"smtp": "tcp:25"}),
     "tls.certificate": ('"c.pem"', "certificate", "c.pem"),
     "tls.key": ('"k.pem"', "key", "k.pem"),
+    "tls.client-authorities": ('"ca.pem"', "clientAuthorities", "ca.pem"),
     "tls.certificates": ('{"/a.pem" = "/a.key"}', "certificates", {"/a.pem": "/a.key"}),
     "tls.names": ('["mail.example.org"]', "tlsNames", ("mail.example.org",)),
     "limits.connections": ("5", "maxConnections", 5),

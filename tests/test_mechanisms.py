@@ -11,10 +11,12 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.imap.support import now
 from tests.sasl.support import BOUND, Bound
 from twisted_mailstack.auth.tokens import Introspection, SignedTokens
 from twisted_mailstack.config import Configuration, ConfigurationProblem
 from twisted_mailstack.mechanisms import Mechanisms
+from twisted_mailstack.model.address import Address
 from twisted_mailstack.sasl.registry import MAKERS, offered
 from twisted_mailstack.storage.memory import MemoryMailStore
 from twisted_mailstack.testing.contracts.mechanism import INFO
@@ -34,8 +36,10 @@ class MechanismsTests(SynchronousTestCase):
             raise NotImplementedError
 
         configuration = Configuration(hostname="mail.example.test", **options)
-        directory = MemoryMailStore().directory
-        return Mechanisms(configuration, Clock(), directory, lambda: 0.0, fetch)
+        self.directory = MemoryMailStore().directory
+        made = Mechanisms(configuration, Clock(), self.directory, lambda: 0.0, fetch)
+        now(made.look())
+        return made
 
     def names(self, protocol: str, info: Any = BOUND, **options: Any) -> list[str]:
         """
@@ -50,6 +54,27 @@ class MechanismsTests(SynchronousTestCase):
             self.assertEqual(self.names(protocol), ["SCRAM-SHA-256", "PLAIN", "LOGIN"])
             self.assertEqual(self.names(protocol, INFO), ["SCRAM-SHA-256", "PLAIN", "LOGIN"])
             self.assertEqual(self.names(protocol, INFO._replace(secure=False)), [])
+
+    def test_covered(self) -> None:
+        """
+        SCRAM is offered once everybody can use it: clients prefer it, and whoever has only a hash
+        would be told that the password is wrong. If the configuration names it, it is offered.
+        """
+        for options, expected in (
+            ({}, ["PLAIN", "LOGIN"]),
+            ({"mechanisms": ("SCRAM-SHA-256", "PLAIN")}, ["SCRAM-SHA-256", "PLAIN"]),
+        ):
+            made = self.make(**options)
+            alice = Address("alice", "example.test")
+            now(self.directory.addDomain("example.test"))
+            now(self.directory.addAccount(alice, "$argon2id$1"))
+            now(made.look())
+            found = offered(made.of("imap"), INFO, False)
+            self.assertEqual([each.decode() for each in found], expected)
+            both = {"argon2id": "$argon2id$1", "scram-sha-256": "1,a,b,c"}
+            now(self.directory.setPassword(alice, both))
+            now(made.look())
+            self.assertIn(b"SCRAM-SHA-256", offered(made.of("imap"), INFO, False))
 
     def test_bound(self) -> None:
         """The forms that are bound are offered first, where there is something to bind to."""

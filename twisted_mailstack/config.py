@@ -105,6 +105,12 @@ class Configuration:
         " A client that names a host gets the one that is for that host (SNI).",
         {},
     )
+    clientAuthorities: str = _option(
+        "tls.client-authorities",
+        "A file with the certificates, PEM, of those who vouch for clients' certificates, for"
+        " EXTERNAL. Clients are asked for one only if it is set and EXTERNAL is offered.",
+        "",
+    )
     tlsNames: tuple[str, ...] = _option(
         "tls.names",
         "Names of hosts, besides hostname, by which clients know the server. Those that no"
@@ -184,7 +190,8 @@ class Configuration:
         " send passwords are offered under TLS only, those with -PLUS only where there is something"
         " to bind to, OAUTHBEARER and XOAUTH2 only with the keys of [oauth], GSSAPI only with"
         " auth.gssapi-realms, EXTERNAL only to clients that have shown a certificate. Also known:"
-        " SCRAM-SHA-1, SCRAM-SHA-512, the forms with -PLUS of all three, CRAM-MD5, ANONYMOUS.",
+        " SCRAM-SHA-1, SCRAM-SHA-512, the forms with -PLUS of all three, CRAM-MD5, ANONYMOUS."
+        " Unless it is set, SCRAM is offered only while everybody who has a password can use it.",
         MECHANISMS,
     )
     scram: tuple[str, ...] = _option(

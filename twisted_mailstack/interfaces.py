@@ -1598,6 +1598,18 @@ class IConditionalMechanism(IServerMechanism):
         """
 
 
+class ICredentialSurvey(Interface):
+    """
+    Optional, of a directory.
+    """
+
+    def isMissing(scheme: str) -> Awaitable[bool]:
+        """
+        Whether there is an account with a main password of which nothing is kept in that scheme:
+        who has it can't log in by a mechanism that needs it. May take time.
+        """
+
+
 class ISecretSource(Interface):
     """
     What mechanisms verify a client by that doesn't show its password.

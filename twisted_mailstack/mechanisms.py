@@ -15,10 +15,16 @@ from twisted_mailstack.auth.checkers.registry import ACCOUNTS
 from twisted_mailstack.auth.secretsource import DirectorySecrets
 from twisted_mailstack.auth.tokens import Fetch, Introspection, SignedTokens
 from twisted_mailstack.config import MECHANISMS, Configuration, ConfigurationProblem
-from twisted_mailstack.interfaces import IDirectory, IServerMechanism, ITokenVerifier
+from twisted_mailstack.interfaces import (
+    ICredentialSurvey,
+    IDirectory,
+    IServerMechanism,
+    ITokenVerifier,
+)
 from twisted_mailstack.net.http import WebClient
 from twisted_mailstack.sasl.gssapi import acceptor, accountNames
 from twisted_mailstack.sasl.registry import MechanismServices, makeMechanisms
+from twisted_mailstack.sasl.scram import SCHEMES
 
 
 class Mechanisms:
@@ -44,6 +50,10 @@ class Mechanisms:
         @raise ConfigurationProblem: if something that was wanted can't be had.
         """
         self._web = WebClient(reactor) if fetch is None else None
+        self._directory = directory
+        # What the operator asks for is offered, whoever can do it.
+        self._chosen = configuration.mechanisms != MECHANISMS
+        self._covered: set[str] = set()
         domain = configuration.defaultDomain or None
         realms = configuration.gssapiRealms
         self.services = MechanismServices(
@@ -52,6 +62,7 @@ class Mechanisms:
             secrets=DirectorySecrets(
                 directory, configuration.scramIterations, now, domain, isLocked
             ),
+            covers=lambda scheme: self._chosen or scheme in self._covered,
             tokens=_tokens(configuration, reactor, now, fetch or self._web),
             tokenHints=_hints(configuration),
             certificates=CertificateAccounts(
@@ -70,6 +81,19 @@ class Mechanisms:
         # Nobody in particular must neither send nor delete.
         services = self.services._replace(anonymous=self.services.anonymous and protocol == "imap")
         return makeMechanisms(services)
+
+    async def look(self) -> None:
+        """
+        Find out by which mechanisms everybody can log in. Until then nobody is offered those for
+        which something has to be kept of each password, unless the configuration says so.
+        """
+        survey: Any = self._directory
+        if ICredentialSurvey.providedBy(survey) and not self._chosen:
+            for scheme in SCHEMES:
+                if await survey.isMissing(scheme):
+                    self._covered.discard(scheme)
+                else:
+                    self._covered.add(scheme)
 
     def close(self) -> Any:
         """

@@ -131,6 +131,7 @@ class MailService(Service):
         self._certificates: Certificates | None = None
         self._poll: LoopingCall | None = None
         self._quotas: LoopingCall | None = None
+        self._looks: LoopingCall | None = None
         self._hashing = ThreadPool(0, WORKERS, "mailstack-passwords")
         limit = configuration.quotaOctets or None, configuration.quotaMessages or None
         self.store = SQLMailStore(
@@ -421,6 +422,10 @@ class MailService(Service):
         self._quotas = LoopingCall(lambda: ensureDeferred(self._lookAtQuotas()))
         self._quotas.clock = self._reactor
         self._quotas.start(INTERVAL, now=False)
+        self._looks = LoopingCall(lambda: ensureDeferred(self._look()))
+        self._looks.clock = self._reactor
+        # Nobody waits for it: until then there is PLAIN.
+        self._looks.start(CERTIFICATE_POLL)
         self._listenForHangup()
         accounts = await self.store.directory.listAccounts()
         first = None
@@ -449,6 +454,9 @@ class MailService(Service):
                 else None,
                 [(Path(each), Path(key)) for each, key in configuration.certificates.items()],
                 [parseDomain(name) for name in configuration.tlsNames],
+                Path(configuration.clientAuthorities)
+                if configuration.clientAuthorities and "EXTERNAL" in configuration.mechanisms
+                else None,
             )
         except OSError as error:
             raise CertificateProblem(
@@ -544,11 +552,19 @@ class MailService(Service):
         except Exception:
             self.log.failure("quotas could not be looked at")
 
+    async def _look(self) -> None:
+        try:
+            await self._mechanisms.look()
+        except MailError:
+            # Not now; or the server ends.
+            pass
+        except Exception:
+            self.log.failure("who can log in how could not be found out")
+
     async def _stop(self) -> None:
-        if self._poll is not None and self._poll.running:
-            self._poll.stop()
-        if self._quotas is not None and self._quotas.running:
-            self._quotas.stop()
+        for loop in (self._poll, self._quotas, self._looks):
+            if loop is not None and loop.running:
+                loop.stop()
         for listener in self.listeners:
             if listener.port is not None:
                 await _settle(listener.port.stopListening())

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
+from OpenSSL.crypto import X509, PKey
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
@@ -117,6 +118,7 @@ class CertificateTestCase(NetworkTestCase):
     """
     @ivar certificatePath: where the certificate of the test is to be written.
     @ivar keyPath: likewise its key.
+    @ivar stream: the server's, of the last connection.
     """
 
     def setUp(self) -> None:
@@ -154,6 +156,7 @@ class CertificateTestCase(NetworkTestCase):
         """
 
         async def serve(stream: Stream) -> None:
+            self.stream = stream
             try:
                 while True:
                     stream.write(await stream.readLine(100) + b"\r\n")
@@ -545,9 +548,9 @@ class NamingTLS:
         return connection
 
 
-class NamesTests(CertificateTestCase):
+class PairTestCase(CertificateTestCase):
     """
-    Several certificates: a client that names its host gets the one for it (RFC 6066 §3).
+    Certificates for several names.
     """
 
     def pair(self, *names: str) -> tuple[Path, Path]:
@@ -560,6 +563,12 @@ class NamesTests(CertificateTestCase):
         for path, octets in zip(files, (pem(made), pem(key)), strict=True):
             path.write_bytes(octets)
         return files
+
+
+class NamesTests(PairTestCase):
+    """
+    Several certificates: a client that names its host gets the one for it (RFC 6066 §3).
+    """
 
     def shownTo(self, certificates: Any, name: str | None) -> str:
         """
@@ -659,3 +668,70 @@ class NamesTests(CertificateTestCase):
             )
         )
         self.assertIn(str(missing), text)
+
+
+class ClientCertificateTests(PairTestCase):
+    """
+    Clients that are asked who they are.
+    """
+
+    def client(self, issuer: Issuer | None) -> Any:
+        """
+        @return: options of a client that has a certificate of this issuer, if any.
+        """
+        context = SSL.Context(SSL.TLS_METHOD)
+        if issuer is not None:
+            key = ec.generate_private_key(ec.SECP256R1())
+            context.use_certificate(
+                X509.from_cryptography(issuer.issue("alice", key, names=("alice.test",)))
+            )
+            context.use_privatekey(PKey.from_cryptography_key(key))
+
+        @implementer(IOpenSSLClientConnectionCreator)
+        class Options:
+            def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:
+                return SSL.Connection(context, None)
+
+        return Options()
+
+    def served(self, authorities: Path | None) -> Any:
+        """
+        @return: a server's certificates.
+        """
+        own = self.pair("mx.example.test")
+        return loadCertificates(
+            self.directory, "mx.example.test", own, [self.pair("b.test")], (), authorities
+        )
+
+    def test_asked(self) -> None:
+        """One that is vouched for is known to the session; having none is no obstacle."""
+        issuer = Issuer("Clients")
+        authorities = self.directory / "clients.pem"
+        authorities.write_bytes(pem(issuer.certificate))
+        served = self.served(authorities)
+        for given, known in ((issuer, True), (None, False)):
+            client = self.connect(served, self.client(given))
+            self.assertEqual(client.send(b"one\r\n"), b"one\r\n")
+            channel = self.stream.info.channel
+            assert channel is not None
+            self.assertEqual(channel.peerCertificate() is not None, known)
+
+    def test_notVouchedFor(self) -> None:
+        """One that nobody vouches for ends the handshake."""
+        authorities = self.directory / "clients.pem"
+        authorities.write_bytes(pem(Issuer("Clients").certificate))
+        client = self.connect(self.served(authorities), self.client(Issuer("Somebody")))
+        self.assertTrue(client.lost)
+
+    def test_notAsked(self) -> None:
+        """Without EXTERNAL nobody is asked, and nobody's certificate counts."""
+        client = self.connect(self.served(None), self.client(Issuer("Clients")))
+        self.assertEqual(client.send(b"one\r\n"), b"one\r\n")
+        channel = self.stream.info.channel
+        assert channel is not None
+        self.assertIsNone(channel.peerCertificate())
+
+    def test_authoritiesMissing(self) -> None:
+        """A file that isn't there is named."""
+        text = str(self.assertRaises(CertificateProblem, self.served, self.directory / "gone.pem"))
+        self.assertIn("gone.pem", text)

@@ -799,7 +799,7 @@ class ClosedTests(Stepped, SynchronousTestCase):
 
 #: Statements that read a whole table on purpose: each is of an operator's command, or of the start.
 SCANS = {
-    "SELECT account, local_part, domain, password, enabled,"
+    "SELECT account, local_part, domain, enabled,"
     " octet_limit IS NOT NULL OR message_limit IS NOT NULL FROM account ORDER BY domain, folded",
     "SELECT local_part, domain, targets FROM alias ORDER BY domain, folded",
     "SELECT name FROM domain ORDER BY name",

@@ -54,12 +54,16 @@ class Certificate:
     context: SSL.Context
     log = Logger()
 
-    def __init__(self, certificate: Path, key: Path) -> None:
+    def __init__(self, certificate: Path, key: Path, authorities: Path | None = None) -> None:
         """
+        @param authorities: a file with the certificates, PEM, of those who vouch for clients: these
+            are asked for one (for EXTERNAL, RFC 4422 appendix A), and one that nobody vouches for
+            isn't taken. C{None}: no client is asked.
         @raise CertificateProblem: if they can't be used.
         """
         self.certificate = certificate
         self.key = key
+        self._authorities = authorities
         self._choose: Callable[[SSL.Connection], None] | None = None
         self._stamp = self._readStamp()
         self._load()
@@ -90,6 +94,8 @@ class Certificate:
             )
             # Says now whether OpenSSL takes them.
             context = options.getContext()
+            if self._authorities is not None:
+                _askClients(context, self._authorities)
         except (SSL.Error, ValueError, TypeError) as error:
             raise CertificateProblem(
                 f"{self.certificate} and {self.key} can't be used for TLS: {error}"
@@ -197,6 +203,20 @@ class Certificates:
             self.log.failure("no certificate could be chosen")
 
 
+def _askClients(context: SSL.Context, authorities: Path) -> None:
+    known = [X509.from_cryptography(each) for each in _readChain(authorities)]
+    store = context.get_cert_store()
+    assert store is not None
+    for each in known:
+        store.add_cert(each)
+    # Who it takes certificates of is told to clients.
+    context.set_client_ca_list([each.get_subject() for each in known])
+    # Asked, not demanded: there are other ways to log in.
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_CLIENT_ONCE, lambda *given: bool(given[-1]))
+    # Sessions are resumed with the certificate that they began with (OpenSSL asks for a name).
+    context.set_session_id(b"mailstack")
+
+
 def _namesOf(certificate: x509.Certificate) -> frozenset[str]:
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
@@ -240,6 +260,7 @@ class SelfSigned(Certificate):
         names: Sequence[str],
         needed: Iterable[str] = (),
         file: str = "self-signed",
+        authorities: Path | None = None,
     ) -> None:
         """
         @param names: of hosts, the first one the server's own.
@@ -250,13 +271,13 @@ class SelfSigned(Certificate):
         self._names = tuple(names)
         self._files = directory / f"{file}.pem", directory / f"{file}.key"
         try:
-            super().__init__(*self._files)
+            super().__init__(*self._files, authorities)
             old = self._expiring or not self.names.issuperset(needed)
         except CertificateProblem:
             old = True
         if old:
             _makeSelfSigned(*self._files, self._names)
-            super().__init__(*self._files)
+            super().__init__(*self._files, authorities)
 
     @property
     def _expiring(self) -> bool:
@@ -274,7 +295,9 @@ class SelfSigned(Certificate):
         return super().reload()
 
 
-def selfSigned(directory: Path, hostname: str, names: Iterable[str] = ()) -> Certificate:
+def selfSigned(
+    directory: Path, hostname: str, names: Iterable[str] = (), authorities: Path | None = None
+) -> Certificate:
     """
     @param directory: where it is kept; must exist.
     @param names: of hosts, besides the server's own, in lower case.
@@ -282,7 +305,8 @@ def selfSigned(directory: Path, hostname: str, names: Iterable[str] = ()) -> Cer
     """
     needed = tuple(names)
     every = (hostname, "localhost", socket.gethostname(), *needed)
-    return SelfSigned(directory, [each for each in dict.fromkeys(every) if each], needed)
+    names = [each for each in dict.fromkeys(every) if each]
+    return SelfSigned(directory, names, needed, authorities=authorities)
 
 
 def loadCertificates(
@@ -291,6 +315,7 @@ def loadCertificates(
     files: tuple[Path, Path] | None,
     others: Iterable[tuple[Path, Path]] = (),
     names: Iterable[str] = (),
+    authorities: Path | None = None,
 ) -> Certificates:
     """
     Everything that a server shows.
@@ -301,21 +326,22 @@ def loadCertificates(
     @param others: certificate and key for other hosts.
     @param names: of hosts that the server is known by, lower case. Those that no certificate is for
         get a self-signed one.
+    @param authorities: as of L{Certificate}.
     @raise CertificateProblem: if any can't be used.
     """
-    loaded = [Certificate(*each) for each in others]
+    loaded = [Certificate(*each, authorities) for each in others]
     if files is not None:
-        default = Certificate(*files)
+        default = Certificate(*files, authorities)
     else:
         own = [each for each in loaded if each.isFor(hostname.lower())]
         if not own:
             missing = [name for name in names if not any(each.isFor(name) for each in loaded)]
-            return Certificates(selfSigned(directory, hostname, missing), loaded)
+            return Certificates(selfSigned(directory, hostname, missing, authorities), loaded)
         default = own[0]
         loaded.remove(default)
     missing = [name for name in names if not any(e.isFor(name) for e in (default, *loaded))]
     if missing:
-        loaded.append(SelfSigned(directory, missing, missing, "self-signed-names"))
+        loaded.append(SelfSigned(directory, missing, missing, "self-signed-names", authorities))
     return Certificates(default, loaded)
 
 

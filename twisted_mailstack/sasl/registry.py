@@ -6,6 +6,7 @@ The mechanisms that servers offer and that clients use, the preferred ones first
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from twisted_mailstack.errors import EncryptionRequired
@@ -36,6 +37,8 @@ class MechanismServices(NamedTuple):
     @ivar names: of those that are offered beside one another.
     @ivar hostname: the server's.
     @ivar secrets: for SCRAM and CRAM-MD5.
+    @ivar covers: whether there is one in that scheme for everybody who has a password. Else SCRAM
+        isn't offered: clients prefer it, and those for whom there is none would fail.
     @ivar tokens: for OAUTHBEARER and XOAUTH2.
     @ivar tokenHints: what their clients are told of where tokens are to be had.
     @ivar certificates: for EXTERNAL.
@@ -46,6 +49,7 @@ class MechanismServices(NamedTuple):
     names: Collection[str]
     hostname: str = "localhost"
     secrets: ISecretSource | None = None
+    covers: Callable[[str], bool] = lambda scheme: True
     tokens: ITokenVerifier | None = None
     tokenHints: Mapping[str, str] = {}
     certificates: CertificateNames | None = None
@@ -62,7 +66,8 @@ def _scram(scheme: str, plus: bool) -> Maker:
         if services.secrets is None:
             return None
         plusOffered = scheme.upper() + "-PLUS" in services.names
-        return Scram(scheme, services.secrets, plus=plus, plusOffered=plusOffered)
+        covers = partial(services.covers, scheme)
+        return Scram(scheme, services.secrets, plus=plus, plusOffered=plusOffered, covers=covers)
 
     return make
 

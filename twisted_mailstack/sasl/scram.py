@@ -356,9 +356,11 @@ class Scram:
         *,
         plus: bool = False,
         plusOffered: bool = False,
+        covers: Callable[[], bool] = lambda: True,
         nonce: Callable[[], bytes] = _newNonce,
     ) -> None:
         """
+        @param covers: whether everybody who has a password can log in so.
         @param nonce: makes unguessable printable text without commas.
         """
         self.name = scheme.upper().encode("ascii") + (b"-PLUS" if plus else b"")
@@ -367,10 +369,11 @@ class Scram:
         self.plus = plus
         self.plusOffered = plusOffered
         self.nonce = nonce
+        self._covers = covers
 
     def isAvailable(self, info: ConnectionInfo) -> bool:
         """See L{IConditionalMechanism}."""
-        return not self.plus or canBind(info)
+        return self._covers() and (not self.plus or canBind(info))
 
     def begin(self, info: ConnectionInfo) -> ISASLExchange:
         """See L{IServerMechanism<twisted_mailstack.interfaces.IServerMechanism>}."""

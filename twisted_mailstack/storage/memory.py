@@ -36,6 +36,7 @@ from twisted_mailstack.interfaces import (
     IAnnotatedAccount,
     IAnnotatedMailbox,
     IContentWriter,
+    ICredentialSurvey,
     IDirectoryAdmin,
     IIdentifiedMailbox,
     IKeyedMemory,
@@ -1031,7 +1032,7 @@ def _key(address: Address) -> tuple[str, str]:
     return address.domain, foldLocalPart(address.localPart)
 
 
-@implementer(IDirectoryAdmin)
+@implementer(IDirectoryAdmin, ICredentialSurvey)
 class MemoryDirectory(MemoryCredentials):
     """See L{IDirectoryAdmin}."""
 

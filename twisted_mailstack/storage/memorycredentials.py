@@ -43,6 +43,14 @@ class MemoryCredentials:
         """See L{IDirectory}."""
         return sorted(self._credentials.get(accountId, ()), key=lambda each: each.kind != PASSWORD)
 
+    async def isMissing(self, scheme: str) -> bool:
+        """See L{ICredentialSurvey<twisted_mailstack.interfaces.ICredentialSurvey>}."""
+        return any(
+            each.kind == PASSWORD and each.secrets and scheme not in each.secrets
+            for found in self._credentials.values()
+            for each in found
+        )
+
     async def findPolicy(self, accountId: str) -> AccountPolicy:
         """See L{IDirectory}."""
         return self._policies.get(accountId, AccountPolicy())

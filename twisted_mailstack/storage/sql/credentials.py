@@ -53,6 +53,22 @@ class SQLCredentials:
             for account, number, kind, name, secrets, services, *it in rows
         ]
 
+    async def isMissing(self, scheme: str) -> bool:
+        """See L{ICredentialSurvey<twisted_mailstack.interfaces.ICredentialSurvey>}."""
+
+        def look(connection: Any) -> bool:
+            return (
+                connection.execute(
+                    "SELECT 1 FROM credential WHERE kind = ? AND secrets <> '{}'"
+                    " AND instr(secrets, ?) = 0 LIMIT 1",
+                    (PASSWORD, f'"{scheme}":'),
+                ).fetchone()
+                is not None
+            )
+
+        # All passwords may have to be looked at.
+        return bool(await self._store.readInThread(look))
+
     async def findPolicy(self, accountId: str) -> AccountPolicy:
         """See L{IDirectory}."""
         row = self._store.reader.execute(

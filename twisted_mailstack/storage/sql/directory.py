@@ -14,7 +14,7 @@ from typing import Any
 from zope.interface import implementer
 
 from twisted_mailstack.errors import AlreadyExists, CannotDoThat, NoSuchAccount, NoSuchDomain
-from twisted_mailstack.interfaces import IDirectoryAdmin
+from twisted_mailstack.interfaces import ICredentialSurvey, IDirectoryAdmin
 from twisted_mailstack.model.address import Address, foldLocalPart
 from twisted_mailstack.model.records import AccountRecord, AliasRecord, DomainRecord
 from twisted_mailstack.storage.sql.account import newAccountMailboxes
@@ -47,7 +47,7 @@ def _key(address: Address) -> tuple[str, str]:
     return address.domain, foldLocalPart(address.localPart)
 
 
-@implementer(IDirectoryAdmin)
+@implementer(IDirectoryAdmin, ICredentialSurvey)
 class SQLDirectory(SQLCredentials):
     """
     See L{IDirectoryAdmin}.
@@ -222,7 +222,9 @@ class SQLDirectory(SQLCredentials):
             forgetReader(transaction, row[0])
             forgetCredentials(transaction, row[0])
             # Its private entries of others' mailboxes; those of its own go with them below.
-            transaction.execute("DELETE FROM metadata WHERE reader = ?", row)
+            transaction.execute(
+                "DELETE FROM metadata WHERE reader = ? AND reader <> account AND reader <> 0", row
+            )
             for table in (
                 *("entry", "vanished", "message", "reference"),
                 *("mailbox", "former_name", "subscription", "metadata", "access", "published"),

@@ -363,10 +363,15 @@ CREATE TABLE login (
 ) WITHOUT ROWID;
 """
 
+_METADATA_READER = """
+CREATE INDEX metadata_reader ON metadata (reader) WHERE reader <> account AND reader <> 0;
+"""
+
 #: The n-th makes version n out of version n - 1.
 MIGRATIONS: tuple[str, ...] = (
     *(_FIRST, _SPOOL, _MEMORY, _SORTING, _VIA, _ACCESS, _METADATA),
     *(_URL_KEYS, _ANNOTATIONS, _CREDENTIALS, _MAILDROP, _LOGINS),
+    _METADATA_READER,
 )
 
 

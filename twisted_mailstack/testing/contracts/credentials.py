@@ -6,8 +6,10 @@ What L{IDirectory} and L{IDirectoryAdmin} promise of credentials and of who may 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from twisted_mailstack.errors import AlreadyExists, NoSuchAccount
+from twisted_mailstack.interfaces import ICredentialSurvey
 from twisted_mailstack.model.records import (
     APP_PASSWORD,
     PASSWORD,
@@ -47,6 +49,22 @@ class CredentialsContract(StorageContract):
         self.assertEqual(list(self.found()), [])
         for wrong in ("", "nobody", "A99", "A" + "9" * 40):
             self.assertEqual(list(self.found(wrong)), [])
+
+    def test_missing(self) -> None:
+        """Whether somebody's main password isn't kept in a scheme (L{ICredentialSurvey})."""
+        directory: Any = self.directory
+        self.assertTrue(ICredentialSurvey.providedBy(directory))
+        self.assertFalse(self.wait(directory.isMissing("scram-sha-256")))
+        bob = self.address("bob")
+        self.wait(directory.addAccount(bob, None))
+        both = {"argon2id": "$argon2id$1", "scram-sha-256": "1,a,b,c"}
+        self.wait(directory.setPassword(self.address("alice"), both))
+        self.assertFalse(self.wait(directory.isMissing("scram-sha-256")))
+        self.assertTrue(self.wait(directory.isMissing("scram-sha-1")))
+        self.wait(directory.setPassword(bob, "$argon2id$1"))
+        self.assertTrue(self.wait(directory.isMissing("scram-sha-256")))
+        self.wait(directory.setPassword(bob, None))
+        self.assertFalse(self.wait(directory.isMissing("scram-sha-256")))
 
     def test_password(self) -> None:
         """The main password is replaced; it is another credential then. It can be taken away."""
