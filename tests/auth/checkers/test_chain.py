@@ -9,14 +9,17 @@ from typing import Any
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from twisted_mailstack.auth.checkers.chain import CheckerChain
 from twisted_mailstack.auth.checkers.source import SourceUnavailable
+from twisted_mailstack.auth.login import FIRST_DELAY, Login
 from twisted_mailstack.errors import TemporaryFailure
+from twisted_mailstack.model.records import ConnectionInfo
 from twisted_mailstack.sasl.credentials import (
     IProvenIdentity,
     PasswordCredentials,
@@ -85,6 +88,26 @@ class ChainTests(SynchronousTestCase):
             assert isinstance(result, Failure)
             self.assertIsNotNone(result.check(TemporaryFailure), answers)
             self.assertEqual([each.asked for each in self.checkers], [1] * len(answers))
+
+    def test_guessing(self) -> None:
+        """
+        While one is down a wrong password isn't said to be one, but nobody guesses faster: each
+        attempt waits, and counts for the connection.
+        """
+        self.check(UnauthorizedLogin(), SourceUnavailable())
+        sleeps: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            sleeps.append(seconds)
+
+        realm: Any = object()
+        login = Login(Portal(realm, [self.chain]), sleep, 2)
+        info = ConnectionInfo("192.0.2.1", 1234, "imap")
+        for exhausted in (False, True):
+            attempt = ensureDeferred(login.attempt(PasswordCredentials(b"a", b"p"), "PLAIN", info))
+            self.failureResultOf(attempt, SourceUnavailable)
+            self.assertEqual(login.exhausted, exhausted)
+        self.assertEqual(sleeps, [FIRST_DELAY] * 2)
 
     def test_broken(self) -> None:
         """A checker that fails in its own way is one that can't be asked, and is logged."""

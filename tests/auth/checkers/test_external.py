@@ -125,6 +125,10 @@ class ExternalTests(SourceTestCase):
         self.assertIs(self.check("bob*alice", b"secret"), UnauthorizedLogin)
         self.run_(self.directory.setPolicy(ALICE, AccountPolicy(master=True)))
         self.assertEqual(self.check("alice", b"secret", "bob"), self.ids["bob"])
+        self.run_(self.directory.setEnabled(ALICE, False))
+        self.assertIs(self.check("alice", b"secret", "bob"), UnauthorizedLogin)
+        self.run_(self.directory.setEnabled(ALICE, True))
+        self.assertEqual(self.check("bob*alice", b"secret"), self.ids["bob"])
         self.assertEqual(self.credentials.proof.actor.encode(), self.ids["alice"])  # type: ignore[attr-defined]
 
     def test_create(self) -> None:

@@ -127,6 +127,24 @@ class FileTests(SourceTestCase):
         self.answer()
         self.assertIs(self.successResultOf(first), True)
 
+    def test_changedWhileRead(self) -> None:
+        """What was changed while it was read isn't taken."""
+        self.assertIs(self.ask(self.source, ALICE, "secret"), True)
+        self.write("alice:{PLAIN}new\nbob:{PLAIN}new\n", age=30)
+        fstat, calls = os.fstat, []
+
+        def changing(descriptor: int) -> os.stat_result:
+            calls.append(descriptor)
+            if len(calls) == 2:
+                self.write("alice:{PLAIN}newer\nbob:{PLAIN}new\ncarol:\n", age=30)
+            return fstat(descriptor)
+
+        self.patch(os, "fstat", changing)
+        self.assertIs(self.ask(self.source, ALICE, "secret"), True)
+        self.assertEqual(len(calls), 2)
+        self.clock.advance(1)
+        self.assertIs(self.ask(self.source, ALICE, "newer"), True)
+
     def answer(self) -> None:
         """
         Let the thread do what it is to, of which there is one thing at a time.
