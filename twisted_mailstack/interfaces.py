@@ -1615,9 +1615,7 @@ class ISecretSource(Interface):
     What mechanisms verify a client by that doesn't show its password.
     """
 
-    def secretsFor(
-        name: bytes, scheme: str, peer: str = ""
-    ) -> Awaitable[Sequence[StoredSecret]]:
+    def secretsFor(name: bytes, scheme: str, peer: str = "") -> Awaitable[Sequence[StoredSecret]]:
         """
         @param name: of an account, as the client says it, UTF-8.
         @param scheme: of L{Credential.secrets<twisted_mailstack.model.records.Credential>}.

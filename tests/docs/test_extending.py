@@ -385,17 +385,3 @@ class RegistryTests(SynchronousTestCase):
                 self.assertTrue(
                     any(extension is each for extension in registered for each in mine), name
                 )
-
-    def test_everyMechanismIsRegistered(self) -> None:
-        """No mechanism lies about that no server offers."""
-        package = Path(twisted_mailstack.__file__).parent
-        registered = {type(each).__module__ for each in MECHANISMS}
-        for path in (package / "sasl").glob("[!_]*.py"):
-            name = f"twisted_mailstack.sasl.{path.stem}"
-            if any(
-                isinstance(each, type)
-                and each.__module__ == name
-                and IServerMechanism.implementedBy(each)
-                for each in vars(import_module(name)).values()
-            ):
-                self.assertIn(name, registered)

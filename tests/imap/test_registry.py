@@ -20,11 +20,10 @@ from twisted_mailstack.imap.fetch import FetchItem
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.registry import COMMANDS, EXTENSIONS, makeRegistry
 from twisted_mailstack.imap.session import IMAPSession
-from twisted_mailstack.interfaces import IContentWriter, IServerMechanism
+from twisted_mailstack.interfaces import IContentWriter
 from twisted_mailstack.model.flags import NO_FLAGS
 from twisted_mailstack.model.records import Attribute, MailboxInfo
 from twisted_mailstack.pop3.registry import EXTENSIONS as POP3_EXTENSIONS
-from twisted_mailstack.sasl.registry import MECHANISMS
 from twisted_mailstack.smtp.registry import EXTENSIONS as SMTP_EXTENSIONS
 
 
@@ -60,19 +59,6 @@ class RegistryTests(SynchronousTestCase):
                 self.assertTrue(mine, module.__name__)
                 found += mine
             self.assertEqual(Counter(map(id, found)), Counter(map(id, registered)), protocol)
-
-    def test_mechanismsOnce(self) -> None:
-        """So is every SASL mechanism, and none has another's name."""
-        found = [
-            each
-            for module in modules("sasl")
-            for each in vars(module).values()
-            if isinstance(each, type)
-            and each.__module__ == module.__name__
-            and IServerMechanism.implementedBy(each)
-        ]
-        self.assertEqual(Counter(found), Counter(map(type, MECHANISMS)))
-        self.assertEqual(len({mechanism.name for mechanism in MECHANISMS}), len(MECHANISMS))
 
     def test_noClashes(self) -> None:
         """No extension takes the name of something that is there."""
