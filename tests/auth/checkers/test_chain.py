@@ -4,6 +4,7 @@ One checker after another.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -100,7 +101,7 @@ class ChainTests(SynchronousTestCase):
         async def sleep(seconds: float) -> None:
             sleeps.append(seconds)
 
-        realm: Any = object()
+        realm: Any = SimpleNamespace(requestAvatar=None)
         login = Login(Portal(realm, [self.chain]), sleep, 2)
         info = ConnectionInfo("192.0.2.1", 1234, "imap")
         for exhausted in (False, True):
