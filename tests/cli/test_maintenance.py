@@ -151,6 +151,26 @@ class CheckTests(MailTestCase):
         file.write_bytes(octets)
         self.assertIn("database", self.mailstack("check", status=1))
 
+    def test_checkers(self) -> None:
+        """Checkers that couldn't be asked, and lines of a password file, are told; no damage."""
+        config, users = Path(self.mktemp()), Path(self.mktemp()).resolve()
+        users.write_text("alice\n")
+        config.write_text(
+            f'data = "{self.data}"\n[auth]\ncheckers = ["file", "command"]\n'
+            f'[checker-file]\npath = "{users}"\n[checker-command]\ncommand = ["/no/check"]\n'
+        )
+        self.assertEqual(
+            self.command("--config", config, "check").splitlines(),
+            [
+                f"{users}: line 1: there is no colon",
+                "checker-command.command: /no/check is no program that can be run",
+                "No damage found.",
+            ],
+        )
+        config.write_text('auth.checkers = ["fiel"]\n')
+        said = self.command("--config", config, "check", status=2)
+        self.assertIn("auth.checkers: there is no fiel; did you mean file?", said)
+
     def test_certificate(self) -> None:
         """A configured certificate that is about to end, or can't be used, is told; no damage."""
         folder = Path(self.mktemp())
