@@ -130,6 +130,15 @@ class ServiceCheckersTests(ServiceTestCase):
         problem = self.assertRaises(CannotStart, MailService, configuration, reactor)
         self.assertIn("checker-command.command: /no/such/program", str(problem))
 
+    def test_noFirstAccount(self) -> None:
+        """Where the store isn't asked about passwords no first account is made with one."""
+        users = Path(self.mktemp())
+        users.write_text("")
+        text = f'auth.checkers = ["file"]\n[checker-file]\npath = "{users}"\n'
+        self.start(self.make(text=text))
+        self.reactor.turn(lambda: bool(self.shown))
+        self.assertNotIn("A first account", self.shown[0])
+
     def test_scram(self) -> None:
         """
         Who is known elsewhere isn't offered SCRAM, which the store would have to verify, unless

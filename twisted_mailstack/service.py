@@ -429,7 +429,9 @@ class MailService(Service):
         self._listenForHangup()
         accounts = await self.store.directory.listAccounts()
         first = None
-        if not accounts and self._announce is not None:
+        # Of no use where nobody asks the store about passwords.
+        knows = ACCOUNTS in self.configuration.checkers
+        if not accounts and knows and self._announce is not None:
             first = await self._makeFirstAccount()
         for listener in self.listeners:
             self.log.info(

@@ -13,12 +13,23 @@ import time
 
 from tests.cli.support import ALICE, BOB, CommandTestCase, Look
 from tests.interop.harness import environment
+from twisted_mailstack.model.address import Address
 
 
 class AddTests(CommandTestCase):
     """
     C{mailstack user add}.
     """
+
+    def test_withoutPassword(self) -> None:
+        """An account whose password is known elsewhere needs none here, and isn't asked for it."""
+        self.mailstack("user", "add", "--no-password", ALICE)
+        self.assertIn(ALICE, self.mailstack("user", "list"))
+        look = Look(self.data)
+        record = look.run(look.store.directory.findAccount(Address.parse(ALICE)))
+        assert record is not None
+        self.assertEqual(look.run(look.store.directory.findCredentials(record.accountId)), [])
+        look.close()
 
     def test_newDomain(self) -> None:
         """The first address of a domain makes the domain, and says so; the next one doesn't."""

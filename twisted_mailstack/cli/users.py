@@ -46,13 +46,18 @@ _plain = click.option(
 @user.command()
 @click.argument("address", type=ADDRESS)
 @_plain
+@click.option(
+    "--no-password",
+    is_flag=True,
+    help="Without one: another checker knows it (auth.checkers), or nobody logs in to it.",
+)
 @passContext
-def add(context: Context, address: Address, plain: bool) -> None:
+def add(context: Context, address: Address, plain: bool, no_password: bool) -> None:
     """Make an account. Asks for the password, or reads it as one line from standard input."""
     directory = context.open(make=True).directory
     if context.run(directory.findAccount(address)) is not None:
         raise click.ClickException(f"{address} exists already")
-    secrets = _newSecrets(context, address, plain)
+    secrets = None if no_password else _newSecrets(context, address, plain)
     if context.run(directory.findDomain(address.domain)) is None:
         context.run(directory.addDomain(address.domain))
         click.echo(f"Made the domain {address.domain}.")
