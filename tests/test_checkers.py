@@ -5,13 +5,14 @@ Checkers from the configuration, and a whole server with each of them that can b
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 from twisted.internet import reactor as running
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
@@ -22,10 +23,11 @@ from tests.test_service import ServiceTestCase
 from twisted_mailstack import checkers
 from twisted_mailstack.auth.checkers.chain import CheckerChain
 from twisted_mailstack.auth.checkers.registry import SOURCES
-from twisted_mailstack.auth.checkers.source import SourceProblem, SourceUnavailable
+from twisted_mailstack.auth.checkers.source import SourceUnavailable
 from twisted_mailstack.checkers import SETTINGS, Checkers, examine
 from twisted_mailstack.config import Configuration, ConfigurationProblem, load
 from twisted_mailstack.model.address import Address
+from twisted_mailstack.net.tls import selfSigned
 from twisted_mailstack.sasl.credentials import PasswordCredentials
 from twisted_mailstack.service import CannotStart, MailService
 from twisted_mailstack.storage.memory import MemoryMailStore
@@ -65,8 +67,9 @@ class SettingsTests(SynchronousTestCase):
             settings: Any = record.settings
             for each in fields(settings):
                 (key,) = (k for k, name in SETTINGS[record.name].items() if name == each.name)
-                if each.default != each.default_factory:
-                    self.assertEqual(values[key], getattr(settings, each.name, values[key]), key)
+                factory: Any = each.default_factory
+                wanted = factory() if each.default is MISSING else each.default
+                self.assertEqual(values[key], wanted, key)
 
     def test_mistakes(self) -> None:
         """A mistake is told with its key when the file is read."""
@@ -280,6 +283,25 @@ class RealTests(TestCase):
         await stopped
         self.assertEqual(await self.check("alice", b"secret"), "SourceUnavailable")
 
+    async def test_https(self) -> None:
+        """A web server whose certificate is in the file is believed, and no other."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        own, other = selfSigned(folder, "localhost"), Path(self.mktemp())
+        context = DefaultOpenSSLContextFactory(str(own.key), str(own.certificate))
+        port = reactor.listenSSL(0, Site(_Check()), context, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        url = f"https://localhost:{port.getHost().port}/"
+        await self.make("http", checkerHTTPURL=url, checkerHTTPCAFile=str(own.certificate))
+        await self.verify()
+        await self.checkers.stop()
+        other.mkdir()
+        for path in ("", str(selfSigned(other, "localhost").certificate)):
+            await self.make("http", checkerHTTPURL=url, checkerHTTPCAFile=path)
+            self.assertEqual(await self.check("alice", b"secret"), "SourceUnavailable")
+        # The server's ends hear of it a little later.
+        await deferLater(reactor, 0.1)
+
     async def test_hangs(self) -> None:
         """A thread that hangs keeps the server from ending for a moment only."""
         self.patch(checkers, "PATIENCE", 0.1)
@@ -292,11 +314,6 @@ class RealTests(TestCase):
         self.assertFalse(end.is_set())
         self.assertRaises(SourceUnavailable, threads.run, end.wait)
         await threads.stop()
-
-    def test_unavailable(self) -> None:
-        """A checker that can't be asked is none that says no."""
-        self.assertEqual(SourceUnavailable().pop3Code, "SYS/TEMP")
-        self.assertTrue(issubclass(SourceProblem, Exception))
 
 
 class _Hasher:
