@@ -15,6 +15,7 @@ from zope.interface.verify import verifyObject
 from tests.auth.checkers.support import ALICE, BOB, NOBODY, SourceTestCase
 from twisted_mailstack.auth.checkers.source import SourceProblem
 from twisted_mailstack.auth.checkers.sql import SQLSettings, SQLSource, adapt
+from twisted_mailstack.auth.passwords import verifyPassword
 from twisted_mailstack.interfaces import IPasswordSource
 from twisted_mailstack.model.address import Address
 
@@ -82,6 +83,16 @@ class SQLTests(SourceTestCase):
         first, second = self.logged()
         self.assertIn("eve@example.test: The scheme of the password isn't known", first)
         self.assertIn("more than one row for twice@example.test", second)
+
+    def test_decoy(self) -> None:
+        """An unknown name takes a hash of the kind that the others have, which is nobody's."""
+        self.assertIs(self.ask(self.source, ALICE, "secret"), True)
+        self.hasher.asked.clear()
+        self.assertIs(self.ask(self.source, NOBODY, "secret"), False)
+        (decoy,) = self.hasher.asked
+        assert decoy is not None
+        self.assertTrue(decoy.startswith("{PLAIN}"))
+        self.assertFalse(verifyPassword(decoy, b"secret"))
 
     def test_injection(self) -> None:
         """What is in a name is never SQL."""

@@ -9,7 +9,6 @@ until it stays as it is for L{SETTLE} seconds. Write a new one beside it and ren
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from twisted_mailstack.auth.checkers.decoy import decoyOf
 from twisted_mailstack.auth.checkers.source import (
     SourceProblem,
     SourceRecord,
@@ -193,7 +193,7 @@ class PasswordFile:
         self._said = ""
         self._entries = usable
         secret = next((each.secret for each in usable.values() if each.secret), None)
-        self._decoy = None if secret is None else _altered(secret)
+        self._decoy = None if secret is None else decoyOf(secret)
 
     def _fail(self, error: OSError) -> None:
         # Not what was read before: who takes the file away wants that nobody gets in by it.
@@ -203,15 +203,6 @@ class PasswordFile:
             self._said = text
             self.log.error("checker file: {path}: {text}", path=self._path, text=text)
         raise SourceUnavailable()
-
-
-def _altered(secret: str) -> str:
-    # Of the same cost, and of no password that anybody knows.
-    return re.sub(
-        r"[A-Za-z0-9]{4}(?=[^A-Za-z0-9]*\Z)",
-        lambda match: "AAAA" if match[0] != "AAAA" else "QQQQ",
-        secret,
-    )
 
 
 SOURCE = SourceRecord("file", FileSettings, PasswordFile)

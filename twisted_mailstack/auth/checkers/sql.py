@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_mailstack.auth.checkers.bounds import Bounds
+from twisted_mailstack.auth.checkers.decoy import decoyOf
 from twisted_mailstack.auth.checkers.source import SourceProblem, SourceRecord, SourceServices
 from twisted_mailstack.auth.schemes import parseSecret
 from twisted_mailstack.errors import SyntaxProblem
@@ -153,6 +154,8 @@ class SQLSource:
             services.reactor, "sql", settings.connections, settings.timeout, cancels=False
         )
         self._threads = services.makeThreads("sql", settings.connections)
+        # Like the last one that was there.
+        self._decoy: str | None = None
         self._connections = _Connections(
             lambda: module.connect(**self._arguments), settings.module != SQLITE
         )
@@ -174,7 +177,12 @@ class SQLSource:
             origin,
         )
         hashed = self._hashOf(rows, address)
-        return await self._services.hasher.verify(hashed, password, origin)
+        hasher = self._services.hasher
+        if hashed is None:
+            await hasher.verify(self._decoy, password, origin)
+            return False
+        self._decoy = decoyOf(hashed)
+        return await hasher.verify(hashed, password, origin)
 
     def _hashOf(self, rows: list[Any], address: Address) -> str | None:
         if len(rows) > 1:
