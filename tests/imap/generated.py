@@ -294,9 +294,8 @@ SEARCH_KEYS: dict[bytes, Make] = {
 }
 
 SEARCH_RETURNS: dict[bytes, Make] = {
-    **dict.fromkeys(
-        (b"ALL", b"CONTEXT", b"COUNT", b"MAX", b"MIN", b"SAVE", b"UPDATE", b"RELEVANCY"), nothing
-    ),
+    **dict.fromkeys((b"ALL", b"CONTEXT", b"COUNT", b"MAX", b"MIN", b"SAVE", b"RELEVANCY"), nothing),
+    b"UPDATE": _one(b"", b" (UID FLAGS)", b"(BODY[HEADER.FIELDS (TO)])", b" (ENVELOPE MODSEQ)"),
     b"PARTIAL": _one(b" 1:2", b" -1:-3", b" 5:1"),
 }
 

@@ -320,6 +320,219 @@ class UpdateTests(ContextTestCase):
         """)
 
 
+class ItemTests(ContextTestCase):
+    """
+    UPDATE with items that are fetched of new messages (RFC 5465 §7).
+    """
+
+    BOSS = (
+        b"Subject: Re: good morning\r\n"
+        b"From: myboss@example.org\r\n"
+        b"To: bob@example.org\r\n"
+        b"\r\n"
+        b"text\r\n"
+    )
+
+    def test_example(self) -> None:
+        """
+        The example of §7: "the EXISTS response MUST precede any FETCH responses, and together they
+        MUST precede the ESEARCH response".
+        """
+        client = self.fill("..")
+        self.assertEqual(
+            client.send(
+                b"a00 SEARCH RETURN (COUNT UPDATE (UID BODY[HEADER.FIELDS (TO FROM SUBJECT)]))"
+                b' FROM "boss"\r\n'
+            ),
+            b'* ESEARCH (TAG "a00") COUNT 0\r\na00 OK SEARCH completed\r\n',
+        )
+        client.send(b"i IDLE\r\n")
+        self.server.deliver(self.BOSS)
+        client.settle()
+        # BODY[] sets \Seen, which is told with it (RFC 9051 §6.4.5).
+        self.assertEqual(
+            client.wire.take(),
+            b"* 3 EXISTS\r\n* 1 RECENT\r\n"
+            b"* 3 FETCH (UID 4 FLAGS (\\Recent \\Seen)"
+            b" BODY[HEADER.FIELDS (TO FROM SUBJECT)] {76}\r\n"
+            b"Subject: Re: good morning\r\n"
+            b"From: myboss@example.org\r\n"
+            b"To: bob@example.org\r\n"
+            b"\r\n"
+            b")\r\n"
+            b'* ESEARCH (TAG "a00") ADDTO (0 3)\r\n',
+        )
+
+    def test_onlyNew(self) -> None:
+        """
+        Nothing is fetched of what doesn't match, nor "if a message becomes a member … due to flag
+        or annotation changes", also if it is rather new.
+        """
+        client = self.fill(".")
+        client.send(b"B01 SEARCH RETURN (UPDATE (UID)) FLAGGED\r\n")
+        self.server.deliver()
+        client.check(r"""
+            C: a NOOP
+            S: * 2 EXISTS
+            S: * 1 RECENT
+            S: a OK NOOP completed
+            C: b STORE 1:2 +FLAGS.SILENT (\Flagged)
+            S: * ESEARCH (TAG "B01") ADDTO (0 1:2)
+            S: b OK STORE completed
+        """)
+
+    def test_sort(self) -> None:
+        """With SORT; the RFC's grammar has no space before the items."""
+        client = self.sized([50, 10])
+        client.send(b"C01 UID SORT RETURN (UPDATE(RFC822.SIZE)) (SIZE) UTF-8 ALL\r\n")
+        self.server.deliver(b"x" * 20)
+        client.check("""
+            C: a NOOP
+            S: * 3 EXISTS
+            S: * 1 RECENT
+            S: * 3 FETCH (RFC822.SIZE 20)
+            S: * ESEARCH (TAG "C01") UID ADDTO (2 3)
+            S: a OK NOOP completed
+        """)
+
+    def test_combined(self) -> None:
+        """
+        What several searches want of a message is "combined into a single FETCH response" (§5.2),
+        without repetitions.
+        """
+        client = self.fill("")
+        client.send(b"x1 SEARCH RETURN (UPDATE (UID FLAGS)) FLAGGED\r\n")
+        client.send(b"x2 SEARCH RETURN (UPDATE) ALL\r\n")
+        client.send(b"x3 SEARCH RETURN (UPDATE (RFC822.SIZE UID)) LARGER 3\r\n")
+        for text, flags in ((b"1", ["\\Flagged"]), (b"12345", ["\\Flagged"]), (b"1234", [])):
+            self.server.deliver(text, flags=flags)
+        client.check(r"""
+            C: a NOOP
+            S: * 3 EXISTS
+            S: * 3 RECENT
+            S: * 1 FETCH (UID 2 FLAGS (\Recent \Flagged))
+            S: * 2 FETCH (UID 3 FLAGS (\Recent \Flagged) RFC822.SIZE 5)
+            S: * 3 FETCH (UID 4 RFC822.SIZE 4)
+            S: * ESEARCH (TAG "x1") ADDTO (0 1:2)
+            S: * ESEARCH (TAG "x2") ADDTO (0 1:3)
+            S: * ESEARCH (TAG "x3") ADDTO (0 2:3)
+            S: a OK NOOP completed
+            C: b CANCELUPDATE "x1" "x3"
+            S: b OK CANCELUPDATE completed
+        """)
+        self.server.deliver(b"12345")
+        client.check("""
+            C: c NOOP
+            S: * 4 EXISTS
+            S: * 4 RECENT
+            S: * ESEARCH (TAG "x2") ADDTO (0 4)
+            S: c OK NOOP completed
+        """)
+
+    def test_before(self) -> None:
+        """Numbers are those of before an EXPUNGE that is told with it."""
+        client = self.fill("..")
+        client.send(b"B01 SEARCH RETURN (UPDATE (UID)) FLAGGED\r\n")
+        self.expunge(b"2")
+        self.server.deliver(flags=["\\Flagged"])
+        client.check("""
+            C: a NOOP
+            S: * 3 EXISTS
+            S: * 1 RECENT
+            S: * 3 FETCH (UID 4)
+            S: * ESEARCH (TAG "B01") ADDTO (0 3)
+            S: * 1 EXPUNGE
+            S: a OK NOOP completed
+        """)
+
+    def test_seen(self) -> None:
+        """What the FETCH itself changes is told after what was found."""
+        client = self.fill("")
+        client.send(b"B01 SEARCH RETURN (UPDATE (BODY[TEXT])) UNSEEN\r\n")
+        self.server.deliver(b"\r\ntext")
+        client.check(r"""
+            C: a NOOP
+            S: * 1 EXISTS
+            S: * 1 RECENT
+            S: * 1 FETCH (FLAGS (\Recent \Seen) BODY[TEXT] {4}
+            S: text)
+            S: * ESEARCH (TAG "B01") ADDTO (0 1)
+            S: a OK NOOP completed
+            C: b NOOP
+            S: * ESEARCH (TAG "B01") REMOVEFROM (0 1)
+            S: b OK NOOP completed
+        """)
+
+    def test_rev2(self) -> None:
+        """FETCH responses that no command asked for have the UID (RFC 9051 §7.5.2)."""
+        client = self.server.login()
+        client.send(b"e ENABLE IMAP4rev2\r\n")
+        client.send(b"s SELECT INBOX\r\n")
+        client.send(b"B01 SEARCH RETURN (UPDATE (RFC822.SIZE)) ALL\r\n")
+        self.server.deliver(b"12345")
+        client.check("""
+            C: a NOOP
+            S: * 1 EXISTS
+            S: * 1 FETCH (UID 1 RFC822.SIZE 5)
+            S: * ESEARCH (TAG "B01") ADDTO (0 1)
+            S: a OK NOOP completed
+        """)
+
+    def test_fetchFails(self) -> None:
+        """If a message can't be read, what is found is told all the same."""
+        client = self.fill("F")
+        client.send(b"B01 SEARCH RETURN (UPDATE (RFC822.SIZE)) FLAGGED\r\n")
+        mailbox = self.server.sessions[-1].theSelected().mailbox
+
+        def fails(*arguments: object) -> None:
+            raise OSError("disk")
+
+        self.server.deliver(flags=["\\Flagged"])
+        self.patch(type(mailbox), "fetch", fails)
+        client.check("""
+            C: a NOOP
+            S: * 2 EXISTS
+            S: * 1 RECENT
+            S: * ESEARCH (TAG "B01") ADDTO (0 2)
+            S: a OK NOOP completed
+        """)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    def test_failedBefore(self) -> None:
+        """What couldn't be looked at when it was new is fetched when it is found."""
+        client = self.fill("F.")
+        client.send(b"B01 SEARCH RETURN (UPDATE (UID)) FLAGGED SUBJECT hello\r\n")
+        mailbox = self.server.sessions[-1].theSelected().mailbox
+        fetch = type(mailbox).fetch
+
+        def fails(*arguments: object) -> None:
+            raise OSError("disk")
+
+        self.server.deliver(b"Subject: hello\r\n\r\n", flags=["\\Flagged"])
+        self.patch(type(mailbox), "fetch", fails)
+        client.check("""
+            C: a NOOP
+            S: * 3 EXISTS
+            S: * 1 RECENT
+            S: a OK NOOP completed
+        """)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.patch(type(mailbox), "fetch", fetch)
+        client.check(r"""
+            C: b STORE 1 +FLAGS.SILENT (\Seen)
+            S: * 3 FETCH (UID 4)
+            S: * ESEARCH (TAG "B01") ADDTO (0 3)
+            S: b OK STORE completed
+        """)
+
+    def test_syntaxErrors(self) -> None:
+        """A list of items, not an empty one, no macro, none that isn't known."""
+        client = self.fill("F")
+        for given in ("()", "( UID)", "(UID", "(ALL)", "(FROB)", "(UID) (UID)", " UID", "  (UID)"):
+            self.assertBad(client, f"SEARCH RETURN (UPDATE {given}) ALL")
+        self.assertBad(client, "SEARCH RETURN (COUNT (UID)) ALL")
+
+
 class RefusalTests(ContextTestCase):
     """
     NOUPDATE (§4.3.1).

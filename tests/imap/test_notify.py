@@ -181,6 +181,42 @@ class SelectedTests(NotifyTestCase):
             ],
         )
 
+    def test_itemsOfSearches(self) -> None:
+        """
+        Items of MessageNew and of a search's UPDATE are combined; what the search doesn't find has
+        those of MessageNew (§5.2, §7).
+        """
+        client = self.notified("(selected (MessageNew (uid rfc822.size) MessageExpunge))")
+        client.send(b"u SEARCH RETURN (UPDATE (UID FLAGS)) FLAGGED\r\n")
+        self.told(client)
+        self.server.deliver(b"12345", flags=["\\Flagged"])
+        self.assertEqual(
+            self.told(client),
+            [
+                b"* 4 EXISTS",
+                b"* 1 RECENT",
+                b"* 4 FETCH (UID 4 FLAGS (\\Recent \\Flagged) RFC822.SIZE 5)",
+                b'* ESEARCH (TAG "u") ADDTO (0 4)',
+            ],
+        )
+        self.server.deliver(b"123")
+        self.assertEqual(
+            self.told(client),
+            [b"* 5 EXISTS", b"* 2 RECENT", b"* 5 FETCH (UID 5 RFC822.SIZE 3)"],
+        )
+        client.send(b"n NOTIFY SET (selected (MessageNew MessageExpunge))\r\n")
+        self.told(client)
+        self.server.deliver(b"123", flags=["\\Flagged"])
+        self.assertEqual(
+            self.told(client),
+            [
+                b"* 6 EXISTS",
+                b"* 3 RECENT",
+                b"* 6 FETCH (UID 6 FLAGS (\\Recent \\Flagged))",
+                b'* ESEARCH (TAG "u") ADDTO (0 6)',
+            ],
+        )
+
     def test_flagChangeWantedAgain(self) -> None:
         """
         Flags that changed while that wasn't to be told are told once it is: a "NOTIFY SET command

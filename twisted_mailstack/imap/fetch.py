@@ -171,6 +171,13 @@ def parseItems(cursor: Cursor, known: Mapping[bytes, FetchItem]) -> tuple[Item, 
             if cursor.skipWord(macro):
                 return tuple(name if name == b"FLAGS" else known[name] for name in names)
         items = [_parseItem(cursor, known)]
+    return combineItems(items)
+
+
+def combineItems(items: Iterable[Item]) -> tuple[Item, ...]:
+    """
+    @return: these without repetitions.
+    """
     once: dict[object, Item] = {}
     for item in items:
         # BODY[] and BODY.PEEK[] are one thing in the response.
@@ -496,6 +503,29 @@ async def fetch(
         await stream.drain()
     if problem is not None and not (byUID and isinstance(problem, MessageExpunged)):
         raise problem
+
+
+async def fetchUnasked(
+    session: IMAPSession, indexes: Sequence[int], items: tuple[Item, ...]
+) -> None:
+    """
+    Send FETCH responses that no command asks for, of new messages (RFC 5465 §5.2, §7). Those that
+    are gone, or don't have what is asked for, are left out.
+    """
+    selected = session.theSelected()
+    if selected.tellsModSeqs:
+        # "In all subsequent untagged FETCH responses" but those that are asked for (RFC 7162
+        # §3.2.4).
+        modSeq = session.registry.fetchItems[b"MODSEQ"]
+        items = (*(item for item in items if item != modSeq), modSeq)
+    # RFC 9051 §7.5.2: unsolicited ones have the UID; RFC 7162 §3.2.4 asks for it likewise.
+    withUID = selected.tellsModSeqs or selected.isRev2
+    try:
+        await fetch(session, indexes, items, withUID)
+    except (MessageExpunged, SyntaxProblem, UnknownEncoding):
+        # That is told, too; or it is without a part that is asked for (RFC 5257 §3.2.1), or that
+        # part can't be decoded (RFC 3516 §4.3).
+        pass
 
 
 async def _setSeen(selected: Selected, indexes: Sequence[int]) -> set[int]:

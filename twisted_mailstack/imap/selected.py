@@ -41,6 +41,10 @@ class Selected:
     @ivar uidValidity: of the mailbox.
     @ivar updates: who tells more of what changed, by tags of commands (RFC 5267), or what can't be
         a tag: each is given the UIDs of L{View.touched}, and gives untagged responses.
+    @ivar fetchNew: sends the responses that it is given, and FETCH responses with what C{updates}
+        want of new messages (RFC 5465 §7); C{None}: they want nothing.
+    @ivar newItems: items that are fetched of each new message besides, by whoever sets them (RFC
+        5465 §5.2); C{fetchedNew}: UIDs of messages of which C{fetchNew} sent them already.
     @ivar tellsFlags: whether flags that others changed are told; C{withUIDs}: with UIDs.
     @ivar toldModSeq: up to where the client was told everything: below the modSeq of any EXPUNGE
         that is held back, and of flags that it didn't want to be told (RFC 5465 §5.1).
@@ -67,6 +71,9 @@ class Selected:
         self.readOnly = readOnly
         self.rights: Rights | None = None
         self.updates: dict[bytes, Callable[[Collection[int]], Awaitable[bytes]]] = {}
+        self.fetchNew: Callable[[bytes], Awaitable[None]] | None = None
+        self.newItems: tuple[Any, ...] = ()
+        self.fetchedNew: Collection[int] = ()
         self.tellsFlags = True
         self.withUIDs = False
         self._news = news
@@ -190,7 +197,8 @@ class Selected:
         Catch up with the mailbox.
 
         @param mayExpunge: whether EXPUNGE may be told now.
-        @return: the untagged responses that tell of it.
+        @return: the untagged responses that tell of it; those before FETCH responses of new
+            messages are written already.
         @raise NoSuchMailbox: if it was deleted.
         @raise MailError: if it couldn't be found out. The next call tells it.
         """
@@ -231,7 +239,12 @@ class Selected:
                 new = 0
             touched, view.touched = view.touched or (), set()
             # Before the numbers of those that are gone go (§4.3.4).
-            parts += [await update(touched) for update in self.updates.values()]
+            told = [await update(touched) for update in self.updates.values()]
+            if self.fetchNew is not None:
+                # EXISTS, FETCH, ESEARCH (RFC 5465 §7).
+                await self.fetchNew(b"".join(parts))
+                parts.clear()
+            parts += told
         if mayExpunge and view.hasGone:
             if self.tellsVanished:
                 parts.append(vanished(view.gone))

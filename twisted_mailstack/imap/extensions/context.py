@@ -1,7 +1,8 @@
 # -*- test-case-name: tests.imap.test_context -*-
 """
 CONTEXT=SEARCH, CONTEXT=SORT and ESORT (RFC 5267): the client is told as what it searched for comes
-and goes. C{ESORT} and C{PARTIAL} are in C{imap.results} and C{imap.extensions.partial}.
+and goes, with items of new messages (RFC 5465 §7). C{ESORT} and C{PARTIAL} are in C{imap.results}
+and C{imap.extensions.partial}.
 """
 
 from __future__ import annotations
@@ -10,17 +11,26 @@ from array import array
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from twisted.logger import Logger
 
-from twisted_mailstack.errors import ConnectionClosed, SyntaxProblem
+from twisted_mailstack.errors import (
+    AccessDenied,
+    ConnectionClosed,
+    NoSuchMailbox,
+    SessionEnded,
+    SyntaxProblem,
+)
 from twisted_mailstack.imap.encode import string
 from twisted_mailstack.imap.extension import ONLY_SELECTED, Command, Extension, SearchReturn
 from twisted_mailstack.imap.extensions import partial
+from twisted_mailstack.imap.fetch import Item, combineItems, fetchUnasked, parseItems
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.results import Results, collectUIDs, renderInOrder
 from twisted_mailstack.imap.search import Context
 from twisted_mailstack.imap.session import IMAPSession
+from twisted_mailstack.imap.view import View
 
 #: Searches of a session of which updates are told: each change is looked at for all of them.
 MAX_UPDATES = 10
@@ -33,15 +43,22 @@ _FEW = 32
 class Update:
     """
     A search whose results are kept up.
+
+    @ivar items: that are fetched of new messages that are found.
+    @ivar new: UIDs of those messages, until they are fetched.
     """
 
     log = Logger()
 
-    def __init__(self, results: Results, uids: array[int]) -> None:
+    def __init__(self, results: Results, uids: array[int], items: tuple[Item, ...] = ()) -> None:
         """
         @param results: of the search; what was found isn't looked at.
         @param uids: of what was found, in the order that the client has.
         """
+        self.items = items
+        self.new: list[int] = []
+        # The last UID that was looked at: what comes in below it does so by changes of its flags.
+        self._last = _lastUID(results.context.view)
         # The UIDs are enough to be held.
         self._results = replace(results, found=(), _all=None)
         self._uids = uids
@@ -79,6 +96,11 @@ class Update:
         else:
             self._missed.clear()
             removed |= had - {view.uids[at] for at in matches}
+            if self.items:
+                # None "if a message becomes a member of UPDATE SEARCH due to flag or annotation
+                # changes" (RFC 5465 §7).
+                self.new = [uid for at in added if (uid := view.uids[at]) > self._last]
+            self._last = _lastUID(view)
         parts = self._remove(removed) if removed else []
         if added:
             parts += self._add([view.uids[at] for at in added], order)
@@ -161,6 +183,58 @@ class Update:
         )
 
 
+def _lastUID(view: View) -> int:
+    return view.uids[-1] if view.uids else 0
+
+
+class _NewItems:
+    """
+    Fetches of new messages what the searches of a session want that found them.
+    """
+
+    def __init__(self, session: IMAPSession) -> None:
+        self._session = session
+
+    async def __call__(self, before: bytes) -> None:
+        """See L{Selected.fetchNew<twisted_mailstack.imap.selected.Selected>}."""
+        # RFC 5465 contradicts itself: "The FETCH response(s) MUST follow any ESEARCH ADDTO
+        # responses" (§5.2), and EXISTS and FETCH "together they MUST precede the ESEARCH response"
+        # (§7). What UPDATE asks for goes by §7, which is about it and has an example; what NOTIFY
+        # alone asks for goes by §5.2.
+        session = self._session
+        selected = session.theSelected()
+        session.stream.write(before)
+        wanted: dict[int, tuple[Item, ...]] = {}
+        for update in selected.updates.values():
+            if isinstance(update, Update):
+                for uid in update.new:
+                    wanted[uid] = (*wanted.get(uid, ()), *update.items)
+                update.new = []
+        selected.fetchedNew = wanted.keys()
+        # "These attributes SHOULD be combined into a single FETCH response" (§5.2).
+        runs = groupby(sorted(wanted), wanted.__getitem__)
+        for items, uids in runs:
+            indexes = [at for uid in uids if (at := selected.view.index(uid)) is not None]
+            try:
+                await fetchUnasked(session, indexes, combineItems((*items, *selected.newItems)))
+            except (ConnectionClosed, SessionEnded, NoSuchMailbox, AccessDenied):
+                raise
+            except Exception:
+                # What is found is told all the same.
+                session.log.failure("new messages can't be fetched")
+
+
+def _readItems(session: IMAPSession, cursor: Cursor) -> tuple[Item, ...]:
+    #   modifier-update = "UPDATE" [ "(" fetch-att *(SP fetch-att) ")" ]
+    # With a space in the RFC's example, as return options have it before their values.
+    if b"NOTIFY" not in session.registry.known:
+        return ()
+    if not cursor.text.startswith((b"(", b" ("), cursor.at):
+        return ()
+    cursor.skip(b" ")
+    return parseItems(cursor, session.registry.fetchItems)
+
+
 def _check(results: Results) -> None:
     selected = results.session.selected
     # "SHALL result in the server rejecting the searching command with a BAD response" (§4.3).
@@ -183,7 +257,10 @@ async def _update(results: Results) -> None:
         )
         return
     uids = await collectUIDs(results.context, results.found)
-    selected.updates[results.tag] = Update(results, uids)
+    items = (results.returns or {})[b"UPDATE"]
+    selected.updates[results.tag] = Update(results, uids, items)
+    if items and selected.fetchNew is None:
+        selected.fetchNew = _NewItems(results.session)
     if selected.view.touched is None:
         selected.view.touched = set()
 
@@ -211,7 +288,9 @@ SEARCH = Extension(
         b"PARTIAL": partial.RETURN,
         # A hint that nothing has to be made of (§4.2).
         b"CONTEXT": SearchReturn(),
-        b"UPDATE": SearchReturn(needsAll=True, ofSelected=True, check=_check, conclude=_update),
+        b"UPDATE": SearchReturn(
+            needsAll=True, parse=_readItems, ofSelected=True, check=_check, conclude=_update
+        ),
     },
 )
 

@@ -18,7 +18,6 @@ from twisted_mailstack.errors import (
     AccessDenied,
     CannotDoThat,
     MailError,
-    MessageExpunged,
     SyntaxProblem,
 )
 from twisted_mailstack.imap.commands.listing import ListRequest, listLine, selectNames
@@ -27,7 +26,7 @@ from twisted_mailstack.imap.encode import mailbox
 from twisted_mailstack.imap.extension import LOGGED_IN, Command, Extension, Listed
 from twisted_mailstack.imap.extensions.annotate import tellAnnotations
 from twisted_mailstack.imap.extensions.metadata import MetadataListener
-from twisted_mailstack.imap.fetch import Item, fetch, parseItems
+from twisted_mailstack.imap.fetch import Item, fetchUnasked, parseItems
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
 from twisted_mailstack.imap.sources import KINDS, MailboxFilter, foreignPrefixes, readFilter
@@ -128,24 +127,21 @@ class Watch:
             mayExpunge = group.immediate
         view = selected.view
         last = view.uids[-1] if view.uids else 0
+        selected.newItems = () if group is None else group.items
+        selected.fetchedNew = ()
         news = await selected.synchronise(mayExpunge)
-        fresh = range(bisect_right(view.uids, last), len(view.uids))
-        if group is None or not group.items or not fresh:
+        if not selected.newItems:
+            return news
+        fetched = selected.fetchedNew
+        fresh = [
+            at
+            for at in range(bisect_right(view.uids, last), len(view.uids))
+            if view.uids[at] not in fetched
+        ]
+        if not fresh:
             return news
         session.stream.write(news)
-        items = group.items
-        if selected.tellsModSeqs:
-            # "In all subsequent untagged FETCH responses" but those that are asked for (RFC 7162
-            # §3.2.4).
-            modSeq = session.registry.fetchItems[b"MODSEQ"]
-            items = (*(item for item in items if item != modSeq), modSeq)
-        # RFC 9051 §7.5.2: unsolicited ones have the UID; RFC 7162 §3.2.4 asks for it likewise.
-        withUID = selected.tellsModSeqs or selected.isRev2
-        try:
-            await fetch(session, fresh, items, withUID)
-        except (MessageExpunged, SyntaxProblem):
-            # That is told, too; or it is without a part that is asked for (RFC 5257 §3.2.1).
-            pass
+        await fetchUnasked(session, fresh, selected.newItems)
         return b""
 
     # --- other mailboxes -----------------------------------------------------------------------
