@@ -575,7 +575,19 @@ class ISpecialUseAccount(IAccount):
 class IAnnotatedAccount(IAccount):
     """
     Optional: an account whose mailboxes are each an L{IAnnotatedMailbox}.
+
+    Its quota holds for all of its messages' annotations, whoever noted them. What would make them
+    larger than that, C{storeAnnotations}, C{append}, C{copyMessages}, C{moveMessages} or
+    C{replaceMessage}, fails with L{OverQuota}, and nothing of it is done; they can always become
+    smaller.
     """
+
+    def annotationQuota() -> Awaitable[tuple[int, int | None]]:
+        """
+        @return: the octets of the values of all annotations, and how many there may be at most;
+            C{None} for no limit (RFC 9208 §5.4: ANNOTATION-STORAGE counts in 1024 octets).
+        @raise NoSuchAccount: if the account was removed.
+        """
 
 
 class IMetadataAccount(IAccount):
@@ -818,11 +830,14 @@ class IDirectoryAdmin(IDirectory):
         octetLimit: int | None,
         messageLimit: int | None,
         mailboxLimit: int | None = None,
+        annotationLimit: int | None = None,
     ) -> Awaitable[None]:
         """
         @param octetLimit: C{None} for no limit; likewise the others.
         @param mailboxLimit: of mailboxes that are made from now on; for stores whose accounts are
             L{ILimitedAccount}s.
+        @param annotationLimit: of the octets of annotations; for stores whose accounts are
+            L{IAnnotatedAccount}s.
         @raise NoSuchAccount: if there is none.
         """
 
@@ -1084,14 +1099,21 @@ class ISharingAccount(IAccount):
         @raise MailError: if it is another's mailbox, which may not be read.
         """
 
-    def quotaOf(root: str) -> Awaitable[tuple[Quota, tuple[int, int | None] | None]]:
+    def quotaOf(
+        root: str,
+    ) -> Awaitable[tuple[Quota, tuple[int, int | None] | None, tuple[int, int | None] | None]]:
         """
-        @return: use and limits of an account, and of its mailboxes (C{mailboxQuota}).
+        @return: use and limits of an account, of its mailboxes (C{mailboxQuota}), and of their
+            annotations (C{annotationQuota}).
         @raise MailError: if it isn't there, or nothing of it may be known.
         """
 
     def setQuota(
-        root: str, octetLimit: int | None, messageLimit: int | None, mailboxLimit: int | None
+        root: str,
+        octetLimit: int | None,
+        messageLimit: int | None,
+        mailboxLimit: int | None,
+        annotationLimit: int | None = None,
     ) -> Awaitable[None]:
         """
         As L{IDirectoryAdmin.setQuota}.

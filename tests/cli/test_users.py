@@ -343,6 +343,21 @@ class StateTests(CommandTestCase):
             f"{ALICE}: 0 B of any number, 0 messages of 7\n",
         )
 
+    def test_annotationQuota(self) -> None:
+        """The octets of annotations are limited likewise."""
+        self.add(ALICE)
+        self.mailstack("user", "quota", ALICE, "--annotations", "2048")
+        self.mailstack("user", "quota", ALICE, "--messages", "7")
+        self.assertEqual(
+            self.mailstack("user", "quota", ALICE),
+            f"{ALICE}: 0 B of any number, 0 messages of 7, annotations: 0 B of 2.0 KiB\n",
+        )
+        self.mailstack("user", "quota", ALICE, "--annotations", "0")
+        self.assertEqual(
+            self.mailstack("user", "quota", ALICE),
+            f"{ALICE}: 0 B of any number, 0 messages of 7\n",
+        )
+
     def test_quotaBounds(self) -> None:
         """A number below zero, beyond all use or none at all is refused."""
         self.add(ALICE)

@@ -56,7 +56,7 @@ class QuotaTests(SynchronousTestCase):
         )
         for user, offered in (("alice", False), ("admin", True)):
             answer = self.server.login(user).send(b"a CAPABILITY\r\n")
-            self.assertRegex(answer, rb" QUOTA=RES-MAILBOX ")
+            self.assertRegex(answer, rb" QUOTA=RES-MAILBOX QUOTA=RES-ANNOTATION-STORAGE ")
             self.assertEqual(b" QUOTASET" in answer, offered)
 
     def test_getQuotaRoot(self) -> None:
@@ -108,7 +108,7 @@ class QuotaTests(SynchronousTestCase):
             S: S0002 OK SETQUOTA completed
             C: S0003 SETQUOTA nobody@example.test (STORAGE 1)
             S: S0003 NO [NONEXISTENT] No such quota root
-            C: S0004 SETQUOTA alice@example.test (ANNOTATION-STORAGE 5)
+            C: S0004 SETQUOTA alice@example.test (STORAGE 5 X-ANYTHING 5)
             S: S0004 NO [CANNOT] That resource can't be limited
             C: S0005 GETQUOTA alice@example.test
             S: * QUOTA "alice@example.test" (MESSAGE 0 2 MAILBOX 6 7)
@@ -132,6 +132,51 @@ class QuotaTests(SynchronousTestCase):
         self.assertIn(b"(STORAGE 0 %d" % ((2**63 - 1) // 1024), answer)
         answer = client.send(b"c SETQUOTA alice@example.test (MESSAGE %d)\r\n" % (2**63 - 1))
         self.assertIn(b"(MESSAGE 0 %d" % (2**63 - 1), answer)
+
+    def test_annotations(self) -> None:
+        """
+        §5.4: all annotations in units of 1024 octets, whoever noted them; what is more is refused,
+        and nothing of it is stored.
+        """
+        self.server.login("admin").check(
+            """
+            C: a SETQUOTA alice@example.test (MAILBOX 20 ANNOTATION-STORAGE 2)
+            S: * QUOTA "alice@example.test" (MAILBOX 6 20 ANNOTATION-STORAGE 0 2)
+            S: a OK SETQUOTA completed
+            """
+        )
+        self.server.deliver()
+        self.server.deliver()
+        client = self.server.select()
+        value = b"x" * 1025
+        note = b'(/comment (value.priv "%b"))'
+        self.assertIn(b"a OK", client.send(b"a STORE 1 ANNOTATION " + note % value + b"\r\n"))
+        told = b'* QUOTA "alice@example.test" (MAILBOX 6 20 ANNOTATION-STORAGE 2 2)\r\n'
+        self.assertIn(told, client.send(b"b GETQUOTAROOT INBOX\r\n"))
+        answer = client.send(b"c STORE 1:2 ANNOTATION " + note % value + b"\r\n")
+        self.assertIn(b"c NO [OVERQUOTA] ", answer)
+        append = b"APPEND INBOX ANNOTATION %b {%d+}\r\n%b\r\n"
+        answer = client.send(b"d " + append % (note % value, len(MESSAGE), MESSAGE))
+        self.assertIn(b"d NO [OVERQUOTA] ", answer)
+        self.assertIn(b"e NO [OVERQUOTA] ", client.send(b"e COPY 1 Sent\r\n"))
+        self.assertIn(b"f OK", client.send(b"f COPY 2 Sent\r\n"))
+        answer = client.send(b"g " + append % (note % value[:1023], len(MESSAGE), MESSAGE))
+        self.assertIn(b"g OK", answer)
+        self.assertIn(told, client.send(b"h GETQUOTA alice@example.test\r\n"))
+        self.assertIn(
+            b"i NO [OVERQUOTA] ",
+            client.send(b'i STORE 2 ANNOTATION (/comment (value.shared "x"))\r\n'),
+        )
+        self.assertIn(b"j OK", client.send(b"j STORE 1 ANNOTATION (/comment (value.priv NIL))\r\n"))
+        self.assertIn(
+            b" ANNOTATION-STORAGE 1 2)", client.send(b"k GETQUOTA alice@example.test\r\n")
+        )
+        # What isn't named is not limited any more (§4.1.3).
+        answer = self.server.login("admin").send(
+            b"a SETQUOTA alice@example.test (MAILBOX 20 MESSAGE 9)\r\n"
+        )
+        self.assertIn(b"(MESSAGE 4 9 MAILBOX 6 20)", answer)
+        self.assertIn(b"l OK", client.send(b"l STORE 1:2 ANNOTATION " + note % value + b"\r\n"))
 
     def test_notEverybody(self) -> None:
         """Only administrators set quotas, not even owners their own."""

@@ -254,9 +254,10 @@ class SharingTests(Shared):
         self.assertFails(self.bob.setQuota("alice@example.test", 1, 2, 3), AccessDenied)
         self.assertFails(self.bob.setQuota("bob@example.test", 1, 2, 3), AccessDenied)
         admin = self.avatar("admin", administrator=True)
-        self.wait(admin.setQuota("alice@example.test", 1, 2, 30))
-        quota, mailboxes = self.wait(admin.quotaOf("alice@example.test"))
+        self.wait(admin.setQuota("alice@example.test", 1, 2, 30, 4))
+        quota, mailboxes, annotations = self.wait(admin.quotaOf("alice@example.test"))
         self.assertEqual((quota.octetLimit, quota.messageLimit, mailboxes[1]), (1, 2, 30))
+        self.assertEqual(annotations, (0, 4))
         self.assertFails(admin.setQuota("nobody@example.test", 1, 2, 3), MailError)
 
     def test_addressAgain(self) -> None:

@@ -135,6 +135,9 @@ def disable(context: Context, address: Address) -> None:
 @click.option("--octets", type=click.IntRange(0, MOST), help="0: no limit.")
 @click.option("--messages", type=click.IntRange(0, MOST), help="0: no limit.")
 @click.option("--mailboxes", type=click.IntRange(0, MOST), help="0: as many as there can be.")
+@click.option(
+    "--annotations", type=click.IntRange(0, MOST), help="Octets of annotations. 0: no limit."
+)
 @passContext
 def quota(
     context: Context,
@@ -142,6 +145,7 @@ def quota(
     octets: int | None,
     messages: int | None,
     mailboxes: int | None,
+    annotations: int | None,
 ) -> None:
     """Limit what an account may hold. What isn't named stays; without options it is shown."""
     store = context.open()
@@ -151,11 +155,17 @@ def quota(
     account = context.run(store.openAccount(record.accountId))
     found = context.run(account.quota())
     count, most = context.run(account.mailboxQuota())
-    if octets is None and messages is None and mailboxes is None:
+    noted, mostNoted = context.run(account.annotationQuota())
+    if octets is None and messages is None and mailboxes is None and annotations is None:
         click.echo(
             f"{address}: {_octets(found.octets)} of {_limit(found.octetLimit, _octets)},"
             f" {found.messages} messages of {_limit(found.messageLimit, str)}"
             + (f", {count} mailboxes of {most}" if most != MAX_MAILBOXES else "")
+            + (
+                f", annotations: {_octets(noted)} of {_octets(mostNoted)}"
+                if mostNoted is not None
+                else ""
+            )
         )
         return
     octetLimit = found.octetLimit if octets is None else octets or None
@@ -163,7 +173,10 @@ def quota(
     mailboxLimit = most if mailboxes is None else mailboxes or None
     if mailboxLimit == MAX_MAILBOXES:
         mailboxLimit = None
-    context.run(store.directory.setQuota(address, octetLimit, messageLimit, mailboxLimit))
+    annotationLimit = mostNoted if annotations is None else annotations or None
+    context.run(
+        store.directory.setQuota(address, octetLimit, messageLimit, mailboxLimit, annotationLimit)
+    )
     click.echo(f"Set the quota of {address}.")
 
 

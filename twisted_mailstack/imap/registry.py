@@ -106,6 +106,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     acl.LIST,
     quota.EXTENSION,
     quota.MAILBOX,
+    quota.ANNOTATIONS,
     quota.QUOTASET,
     children.EXTENSION,
     listextended.EXTENSION,

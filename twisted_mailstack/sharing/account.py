@@ -28,6 +28,7 @@ from twisted_mailstack.errors import (
 )
 from twisted_mailstack.interfaces import (
     IAccount,
+    IAnnotatedAccount,
     ILimitedAccount,
     IMailbox,
     ISharingAccount,
@@ -495,15 +496,15 @@ class SharingAccount:
             raise MailError("No such quota root", imapCode="NONEXISTENT")
         return await self._store.openAccount(record.accountId)
 
-    async def quotaOf(self, root: str) -> tuple[Quota, tuple[int, int | None] | None]:
+    async def quotaOf(
+        self, root: str
+    ) -> tuple[Quota, tuple[int, int | None] | None, tuple[int, int | None] | None]:
         """See L{ISharingAccount}."""
-        account = await self._quotaAccount(root)
-        quota = await account.quota()
-        if not ILimitedAccount.providedBy(account):
-            return quota, None
-        limited: Any = account
-        mailboxes: tuple[int, int | None] = await limited.mailboxQuota()
-        return quota, mailboxes
+        account: Any = await self._quotaAccount(root)
+        quota: Quota = await account.quota()
+        mailboxes = await account.mailboxQuota() if ILimitedAccount.providedBy(account) else None
+        noted = await account.annotationQuota() if IAnnotatedAccount.providedBy(account) else None
+        return quota, mailboxes, noted
 
     async def setQuota(
         self,
@@ -511,13 +512,14 @@ class SharingAccount:
         octetLimit: int | None,
         messageLimit: int | None,
         mailboxLimit: int | None,
+        annotationLimit: int | None = None,
     ) -> None:
         """See L{ISharingAccount}."""
         if not self.administrator:
             raise AccessDenied()
         account = await self._quotaAccount(root)
         await self._store.directory.setQuota(
-            account.address, octetLimit, messageLimit, mailboxLimit
+            account.address, octetLimit, messageLimit, mailboxLimit, annotationLimit
         )
 
 

@@ -209,6 +209,10 @@ class MemoryContent:
         return self._data[offset : offset + length]
 
 
+def _octets(annotations: Sequence[Mapping[AnnotationKey, bytes]]) -> int:
+    return sum(len(value) for values in annotations for value in values.values())
+
+
 def _small(value: bytes) -> bytes | None:
     return value if len(value) <= SMALL_MESSAGE else None
 
@@ -461,6 +465,10 @@ class MemoryMailbox:
                 changes.append((entry, change))
             else:
                 unchanged.append((entry.uid, entry.flags, entry.modSeq))
+        self.account.checkAnnotations(
+            sum(len(value or b"") for _, change in changes for value in change.values())
+            - sum(entry.annotations.octets(change) for entry, change in changes)
+        )
         if changes:
             modSeq = self.account.nextModSeq()
             for entry, change in changes:
@@ -492,6 +500,7 @@ class MemoryMailbox:
         """See L{IAnnotatedMailbox}."""
         box = self._box
         self.account.checkRoom(len(messages), sum(each[0].summary.size for each in messages))
+        self.account.checkAnnotations(_octets(annotations))
         self.requireUids(len(messages))
         if not messages:
             return AppendResult(box.uidValidity, [])
@@ -568,6 +577,8 @@ class MemoryMailbox:
             quota = await self.account.quota()
             if quota.octetLimit is not None and quota.octets + growth > quota.octetLimit:
                 raise OverQuota()
+        old = gone[0].annotations.octets() if within else 0
+        target.account.checkAnnotations(_octets(annotations) - old)
         target.requireUids(1)
         modSeq = target.account.nextModSeq()
         made = target.add(
@@ -602,6 +613,15 @@ class MemoryMailbox:
         if not (move and within):
             target.account.checkRoom(len(entries), sum(e.message.octets for e in entries))
         target.requireUids(len(entries))
+
+        def copied(entry: Entry, modSeq: int) -> Annotations:
+            if along is None:
+                return entry.annotations.copy(None, True, True, modSeq)
+            whose = self._reader(along.reader)
+            return entry.annotations.copy(whose, along.private, along.shared, modSeq)
+
+        if not (move and within):
+            target.account.checkAnnotations(sum(copied(entry, 0).octets() for entry in entries))
         modSeq = target.account.nextModSeq()
         made = []
         for entry in entries:
@@ -610,11 +630,7 @@ class MemoryMailbox:
                 identity, thread = target.account.newId("E"), target.account.newId("T")
                 message = Message(identity, thread, message.prefix, message.data, message.summary)
             flags = entry.flags if scope is None else scope.within(entry.flags)
-            if along is None:
-                noted = entry.annotations.copy(None, True, True, modSeq)
-            else:
-                whose = self._reader(along.reader)
-                noted = entry.annotations.copy(whose, along.private, along.shared, modSeq)
+            noted = copied(entry, modSeq)
             made.append(target.add(message, flags, entry.date, entry.zone, modSeq, noted))
         target.account.changed(box, modSeq)
         if move:
@@ -651,6 +667,7 @@ class MemoryAccount:
         self.subscribed: set[str] = set()
         self.limits: tuple[int | None, int | None] = store.quotaDefaults
         self.mailboxLimit: int | None = None
+        self.annotationLimit: int | None = None
         self.removed = False
         self._ids = count(1)
         # Who had the address before may have had mailboxes of the same names.
@@ -731,6 +748,19 @@ class MemoryAccount:
             raise OverQuota()
         if used.messageLimit is not None and used.messages + messages > used.messageLimit:
             raise OverQuota()
+
+    def checkAnnotations(self, growth: int) -> None:
+        """
+        @raise OverQuota: if the annotations may not become so much larger.
+        """
+        limit = self.annotationLimit
+        if growth > 0 and limit is not None and self._annotationOctets() + growth > limit:
+            raise OverQuota("The account's annotations are over its quota")
+
+    def _annotationOctets(self) -> int:
+        return sum(
+            entry.annotations.octets() for box in self.boxes.values() for entry in box.entries
+        )
 
     def _quota(self) -> Quota:
         entries = [entry for box in self.boxes.values() for entry in box.entries]
@@ -961,6 +991,11 @@ class MemoryAccount:
         self._require()
         return len(self.boxes), self.mailboxLimit
 
+    async def annotationQuota(self) -> tuple[int, int | None]:
+        """See L{IAnnotatedAccount}."""
+        self._require()
+        return self._annotationOctets(), self.annotationLimit
+
     async def maildropSettings(self) -> MaildropSettings:
         """See L{IMaildropAccount}."""
         self._require()
@@ -1121,11 +1156,13 @@ class MemoryDirectory(MemoryCredentials):
         octetLimit: int | None,
         messageLimit: int | None,
         mailboxLimit: int | None = None,
+        annotationLimit: int | None = None,
     ) -> None:
         """See L{IDirectoryAdmin}."""
         account = self._store.accounts[self._replace(address).accountId]
         account.limits = octetLimit, messageLimit
         account.mailboxLimit = mailboxLimit
+        account.annotationLimit = annotationLimit
 
     async def removeAccount(self, address: Address) -> None:
         """See L{IDirectoryAdmin}."""

@@ -5,7 +5,7 @@ Annotations of a message in memory. See L{IAnnotatedMailbox}.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from twisted_mailstack.errors import CannotDoThat
@@ -38,6 +38,14 @@ class Annotations:
             for key, (value, _) in sorted(self.values.items(), key=lambda each: each[0])
             if value is not None and key[1] in ("", reader)
         }
+
+    def octets(self, of: Collection[Key] | None = None) -> int:
+        """
+        @param of: which ones; C{None} for all, whosever they are.
+        """
+        return sum(
+            len(value or b"") for key, (value, _) in self.values.items() if of is None or key in of
+        )
 
     def youngest(self, values: Mapping[AnnotationKey, bytes | None], reader: str) -> int:
         """

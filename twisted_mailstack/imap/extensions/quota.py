@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.imap.test_quota -*-
 """
-QUOTA (RFC 9208) with the resources STORAGE, MESSAGE and MAILBOX, and QUOTASET for administrators.
+QUOTA (RFC 9208) with the resources STORAGE, MESSAGE, MAILBOX and ANNOTATION-STORAGE, and QUOTASET
+for administrators.
 
 An account is one quota root, named by its address: all its mailboxes count for it, also what others
 put there. Of the STATUS items that belong to it, DELETED is with those of IMAP4rev2.
@@ -15,19 +16,27 @@ from twisted_mailstack.imap.encode import astring, mailbox
 from twisted_mailstack.imap.extension import LOGGED_IN, Command, Extension
 from twisted_mailstack.imap.grammar import Cursor
 from twisted_mailstack.imap.session import IMAPSession
-from twisted_mailstack.interfaces import ILimitedAccount, IMailbox, ISharingAccount
+from twisted_mailstack.interfaces import (
+    IAnnotatedAccount,
+    ILimitedAccount,
+    IMailbox,
+    ISharingAccount,
+)
 from twisted_mailstack.model.flags import DELETED
 from twisted_mailstack.model.records import Attribute, Quota
 from twisted_mailstack.model.sequence import NumberSet
 
-#: Octets of a unit of STORAGE (RFC 9208 §5.1).
+#: Octets of a unit of STORAGE (RFC 9208 §5.1) and ANNOTATION-STORAGE (§5.4).
 UNIT = 1024
 #: Of a number64 (RFC 9051 §9).
 MOST = 2**63 - 1
 #: Messages asked for at a time.
 SLICE = 1000
 
-RESOURCES = (b"STORAGE", b"MESSAGE", b"MAILBOX")
+RESOURCES = (b"STORAGE", b"MESSAGE", b"MAILBOX", b"ANNOTATION-STORAGE")
+
+#: What is used of a resource, and the limit.
+Use = tuple[int, int | None]
 
 
 def _root(cursor: Cursor) -> str:
@@ -37,26 +46,36 @@ def _root(cursor: Cursor) -> str:
         raise SyntaxProblem("Not UTF-8") from None
 
 
-async def _quotaOf(session: IMAPSession, root: str) -> tuple[Quota, tuple[int, int | None] | None]:
+async def _quotaOf(session: IMAPSession, root: str) -> tuple[Quota, Use | None, Use | None]:
     account: Any = session.theAccount()
-    found: tuple[Quota, tuple[int, int | None] | None]
+    found: tuple[Quota, Use | None, Use | None]
     if ISharingAccount.providedBy(account):
         found = await account.quotaOf(root)
         return found
     if root != str(account.address):
         raise MailError("No such quota root", imapCode="NONEXISTENT")
     mailboxes = await account.mailboxQuota() if ILimitedAccount.providedBy(account) else None
-    found = await account.quota(), mailboxes
+    noted = await account.annotationQuota() if IAnnotatedAccount.providedBy(account) else None
+    found = await account.quota(), mailboxes, noted
     return found
 
 
+def _units(name: bytes, used: int, limit: int | None) -> tuple[bytes, int, int | None]:
+    # What is used is rounded up, what may be used down.
+    return name, -(-used // UNIT), None if limit is None else limit // UNIT
+
+
+def _limit(units: int | None) -> int | None:
+    return None if units is None else min(units * UNIT, MOST)
+
+
 async def _tellQuota(session: IMAPSession, root: str) -> None:
-    quota, mailboxes = await _quotaOf(session, root)
+    quota, mailboxes, noted = await _quotaOf(session, root)
     resources: list[tuple[bytes, int, Any]] = [
-        # What is used is rounded up, what may be used down.
-        (b"STORAGE", -(-quota.octets // UNIT), quota.octetLimit and quota.octetLimit // UNIT),
+        _units(b"STORAGE", quota.octets, quota.octetLimit),
         (b"MESSAGE", quota.messages, quota.messageLimit),
         (b"MAILBOX", *(mailboxes or (0, None))),
+        _units(b"ANNOTATION-STORAGE", *(noted or (0, None))),
     ]
     # "Resources not named in the list are not limited in the quota root" (RFC 9208 §4.2.1).
     limited = [b"%b %d %d" % each for each in resources if each[2] is not None]
@@ -118,12 +137,12 @@ async def setQuota(session: IMAPSession, cursor: Cursor) -> None:
         raise AccessDenied()
     if unknown:
         raise CannotDoThat("That resource can't be limited")
-    octets = limits.get(b"STORAGE")
     await account.setQuota(
         root,
-        None if octets is None else min(octets * UNIT, MOST),
+        _limit(limits.get(b"STORAGE")),
         limits.get(b"MESSAGE"),
         limits.get(b"MAILBOX"),
+        _limit(limits.get(b"ANNOTATION-STORAGE")),
     )
     await _tellQuota(session, root)
 
@@ -157,6 +176,13 @@ EXTENSION = Extension(
 
 MAILBOX = Extension(
     lambda session: b"QUOTA=RES-MAILBOX" if ILimitedAccount.providedBy(session.account) else None,
+    9208,
+)
+
+ANNOTATIONS = Extension(
+    lambda session: (
+        b"QUOTA=RES-ANNOTATION-STORAGE" if IAnnotatedAccount.providedBy(session.account) else None
+    ),
     9208,
 )
 

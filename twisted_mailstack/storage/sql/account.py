@@ -47,7 +47,7 @@ from twisted_mailstack.model.records import (
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.model.text import fold
 from twisted_mailstack.storage.sql import maildrop
-from twisted_mailstack.storage.sql.annotations import copyAnnotations
+from twisted_mailstack.storage.sql.annotations import annotationOctets, copyAnnotations
 from twisted_mailstack.storage.sql.index import accountCandidates
 from twisted_mailstack.storage.sql.mailbox import (
     Box,
@@ -470,6 +470,19 @@ class SQLAccount:
         if row is None:
             raise NoSuchAccount()
         return row[0], MAX_MAILBOXES if row[1] is None else min(row[1], MAX_MAILBOXES)
+
+    async def annotationQuota(self) -> tuple[int, int | None]:
+        """See L{IAnnotatedAccount}."""
+
+        def read(connection: Any) -> tuple[int, int | None]:
+            row = connection.execute(
+                "SELECT annotation_limit FROM account WHERE account = ?", (self.number,)
+            ).fetchone()
+            if row is None:
+                raise NoSuchAccount()
+            return annotationOctets(connection, self.number), row[0]
+
+        return cast("tuple[int, int | None]", await self.store.readInThread(read))
 
     async def statuses(self) -> Mapping[str, MailboxStatus]:
         """See L{ISurveyableAccount}."""

@@ -61,6 +61,16 @@ def readAnnotations(
     ]
 
 
+def annotationOctets(connection: Any, account: int) -> int:
+    """
+    @return: the octets of all that an account's messages have.
+    """
+    octets: int = connection.execute(
+        "SELECT coalesce(sum(length(value)), 0) FROM annotation WHERE account = ?", (account,)
+    ).fetchone()[0]
+    return octets
+
+
 def annotatedMessages(connection: Any, place: Place, uids: NumberSet, whose: int) -> list[int]:
     """See L{IAnnotatedMailbox.annotatedMessages}."""
     return [

@@ -180,14 +180,16 @@ class SQLDirectory(SQLCredentials):
         octetLimit: int | None,
         messageLimit: int | None,
         mailboxLimit: int | None = None,
+        annotationLimit: int | None = None,
     ) -> None:
         """See L{IDirectoryAdmin}."""
         await self._update(
             address,
-            "octet_limit = ?, message_limit = ?, mailbox_limit = ?",
+            "octet_limit = ?, message_limit = ?, mailbox_limit = ?, annotation_limit = ?",
             octetLimit,
             messageLimit,
             mailboxLimit,
+            annotationLimit,
         )
 
     async def removeAccount(self, address: Address) -> None:

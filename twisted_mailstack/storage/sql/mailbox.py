@@ -13,7 +13,8 @@ so there is at most one range more than there are messages, however many were ev
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
@@ -69,6 +70,7 @@ from twisted_mailstack.storage.sql import sorting
 from twisted_mailstack.storage.sql.annotations import (
     Setting,
     addAnnotations,
+    annotationOctets,
     copyAnnotations,
     forgetAnnotations,
     readerNumber,
@@ -193,6 +195,8 @@ class Box:
         self.messages = self.unseen = self.deleted = self.recent = self.octets = 0
         # What the account counts already.
         self._admitted = (0, 0)
+        # Known with the modSeq.
+        self._annotationLimit: int | None = None
 
     def admit(self, messages: int, octets: int) -> int:
         """
@@ -210,13 +214,13 @@ class Box:
             " messages = messages + ?, octets = octets + ? WHERE account = ?"
             " AND (octet_limit IS NULL OR octets + ? <= octet_limit)"
             " AND (message_limit IS NULL OR messages + ? <= message_limit)"
-            " RETURNING mod_seq, next_id",
+            " RETURNING mod_seq, next_id, annotation_limit",
             (2 * messages, messages, octets, self.account, octets, messages),
         ).fetchone()
         if row is None:
             requireAccount(self.transaction, self.account)
             raise OverQuota()
-        self.modSeq, nextId = row
+        self.modSeq, nextId, self._annotationLimit = row
         self._admitted = (messages, octets)
         return cast(int, nextId) - 2 * messages
 
@@ -225,8 +229,25 @@ class Box:
         @return: the modSeq of this change.
         """
         if not self.modSeq:
-            self.modSeq = nextModSeq(self.transaction, self.account)
+            self.modSeq, self._annotationLimit = _nextModSeq(self.transaction, self.account)
         return self.modSeq
+
+    @contextmanager
+    def annotating(self, annotates: bool = True) -> Iterator[None]:
+        """
+        What is written within may add annotations to the account's. It has its modSeq.
+
+        @param annotates: whether it does so at all.
+        @raise OverQuota: if there is now more than there may be, and than there was.
+        """
+        limit = self._annotationLimit
+        if limit is None or not annotates:
+            yield
+            return
+        before = annotationOctets(self.transaction, self.account)
+        yield
+        if annotationOctets(self.transaction, self.account) > max(before, limit):
+            raise OverQuota("The account's annotations are over its quota")
 
     def spell(self, flags: Flags) -> Flags:
         """
@@ -351,12 +372,21 @@ def nextModSeq(transaction: Transaction, account: int) -> int:
     """
     @return: the account's next modSeq, which is now taken.
     """
+    return _nextModSeq(transaction, account)[0]
+
+
+def _nextModSeq(transaction: Transaction, account: int) -> tuple[int, int | None]:
+    """
+    @return: the modSeq, and the limit of annotations.
+    """
     row = transaction.execute(
-        "UPDATE account SET mod_seq = mod_seq + 1 WHERE account = ? RETURNING mod_seq", (account,)
+        "UPDATE account SET mod_seq = mod_seq + 1 WHERE account = ?"
+        " RETURNING mod_seq, annotation_limit",
+        (account,),
     ).fetchone()
     if row is None:
         raise NoSuchMailbox("The account was removed")
-    return cast(int, row[0])
+    return cast("tuple[int, int | None]", row)
 
 
 def takeIds(transaction: Transaction, account: int, count: int = 1) -> int:
@@ -828,7 +858,9 @@ class SQLMailbox:
             setting.compare(uids, limit, unchangedSince)
             if not setting.result.changed:
                 return setting.result
-            result = setting.write(box.takeModSeq())
+            modSeq = box.takeModSeq()
+            with box.annotating():
+                result = setting.write(modSeq)
             box.write()
             return result
 
@@ -891,7 +923,8 @@ class SQLMailbox:
                     box.insert(message, box.spell(flags), staged.summary.size, date, zone, now)
                 )
             if annotations:
-                self._annotate(transaction, box, uids, annotations, reader)
+                with box.annotating():
+                    self._annotate(transaction, box, uids, annotations, reader)
             box.write()
             return AppendResult(box.uidValidity, uids)
 
@@ -1002,14 +1035,17 @@ class SQLMailbox:
                 size = octets - len(prefix)
                 message = shareMessage(transaction, target._account, content, prefix, size)
             made.append(box.insert(message, flags, octets, date, zone, now))
-        if source.annotated and rows:
-            copyAnnotations(
-                *(transaction, (self._account, self._mailbox), (box.account, box.mailbox)),
-                *([(row[0], new) for row, new in zip(rows, made, strict=True)], along),
-                box.modSeq,
-            )
+        annotates = source.annotated and bool(rows)
+        with box.annotating(annotates):
+            if annotates:
+                copyAnnotations(
+                    *(transaction, (self._account, self._mailbox), (box.account, box.mailbox)),
+                    *([(row[0], new) for row, new in zip(rows, made, strict=True)], along),
+                    box.modSeq,
+                )
+            if move and rows:
+                source.remove([(row[0], row[1], row[2], row[3]) for row in rows])
         if move and rows:
-            source.remove([(row[0], row[1], row[2], row[3]) for row in rows])
             dropCopies(transaction, self._account, [row[1] for row in rows])
         box.write()
         if move and not same:
@@ -1053,9 +1089,10 @@ class SQLMailbox:
             placed = staged.place(transaction, 1)
             storeMessage(transaction, target._account, number, staged, placed, b"")
             made = box.insert(number, box.spell(flags), size, date, zone, now)
-            if annotations:
-                self._annotate(transaction, box, [made], annotations, reader)
-            source.remove([(old[0][0], old[0][1], old[0][2], old[0][3])])
+            with box.annotating(bool(annotations)):
+                if annotations:
+                    self._annotate(transaction, box, [made], annotations, reader)
+                source.remove([(old[0][0], old[0][1], old[0][2], old[0][3])])
             dropCopies(transaction, self._account, [old[0][1]])
             box.write()
             if not same:

@@ -367,11 +367,15 @@ _METADATA_READER = """
 CREATE INDEX metadata_reader ON metadata (reader) WHERE reader <> account AND reader <> 0;
 """
 
+_ANNOTATION_LIMIT = """
+ALTER TABLE account ADD COLUMN annotation_limit INTEGER;
+"""
+
 #: The n-th makes version n out of version n - 1.
 MIGRATIONS: tuple[str, ...] = (
     *(_FIRST, _SPOOL, _MEMORY, _SORTING, _VIA, _ACCESS, _METADATA),
     *(_URL_KEYS, _ANNOTATIONS, _CREDENTIALS, _MAILDROP, _LOGINS),
-    _METADATA_READER,
+    *(_METADATA_READER, _ANNOTATION_LIMIT),
 )
 
 

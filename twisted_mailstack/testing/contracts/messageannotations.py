@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twisted_mailstack.errors import CannotDoThat, NoSuchMailbox, OverQuota
+from twisted_mailstack.errors import CannotDoThat, NoSuchAccount, NoSuchMailbox, OverQuota
 from twisted_mailstack.interfaces import (
     IAnnotatedAccount,
     IAnnotatedMailbox,
@@ -35,6 +35,7 @@ class AnnotatedMailboxContract(StorageContract):
     Annotations of messages.
     """
 
+    account: Any
     inbox: Any
     other: Any
 
@@ -80,7 +81,7 @@ class AnnotatedMailboxContract(StorageContract):
     def test_provides(self) -> None:
         """Mailbox and account are what the interfaces say."""
         self.assertProvides(IAnnotatedMailbox, self.inbox)
-        self.assertTrue(IAnnotatedAccount.providedBy(self.account))
+        self.assertProvides(IAnnotatedAccount, self.account)
 
     def test_nothing(self) -> None:
         """At first there is nothing."""
@@ -409,6 +410,134 @@ class AnnotatedMailboxContract(StorageContract):
         self.assertFails(self.other.append([message], [{(COMMENT, True): b"a"}]), OverQuota)
         self.assertEqual(self.highest(self.other), before)
         self.assertEqual(self.rows(self.other), [])
+
+    # --- how much ------------------------------------------------------------------------------
+
+    def limit(self, octets: int | None) -> None:
+        """
+        Limit the account's annotations.
+        """
+        directory = self.store.directory
+        self.wait(directory.setQuota(self.account.address, None, None, None, octets))
+
+    def used(self) -> int:
+        """
+        @return: the octets of the account's annotations.
+        """
+        octets: int = self.wait(self.account.annotationQuota())[0]
+        return octets
+
+    def test_quota(self) -> None:
+        """
+        All values of all messages count, whoever noted them; what is more is refused, with all that
+        came along, and what is there can always become smaller.
+        """
+        first, second, third = self.found
+        self.assertEqual(self.wait(self.account.annotationQuota()), (0, None))
+        self.put(first, {(COMMENT, True): b"1234", (SUBJECT, False): b"\0\xff"})
+        self.put(second, {(COMMENT, True): b"56"}, self.bob.accountId)
+        self.limit(10)
+        self.assertEqual(self.wait(self.account.annotationQuota()), (8, 10))
+        before, rows = self.highest(), self.rows(self.inbox)
+        everybody = self.numbers(first, third)
+        for values in (
+            {(SUBJECT, True): b"123"},
+            {(COMMENT, True): b"1234567"},
+            {(COMMENT, True): None, (SUBJECT, True): b"1234567"},
+        ):
+            self.assertFails(
+                self.inbox.storeAnnotations(self.numbers(first), values, MANY), OverQuota
+            )
+        for reader in (None, self.bob.accountId):
+            self.assertFails(
+                self.inbox.storeAnnotations(
+                    everybody, {(SUBJECT, True): b"12"}, MANY, None, reader
+                ),
+                OverQuota,
+            )
+        self.assertEqual((self.highest(), self.rows(self.inbox)), (before, rows))
+        # As much as there may be, and the same again.
+        self.put(third, {(COMMENT, True): b"12", (SUBJECT, True): b""})
+        self.put(first, {(COMMENT, True): b"4321"})
+        self.assertEqual(self.used(), 10)
+        # Less than there is.
+        self.limit(1)
+        self.assertFails(
+            self.inbox.storeAnnotations(self.numbers(third), {(COMMENT, True): b"123"}, MANY),
+            OverQuota,
+        )
+        self.put(first, {(COMMENT, True): b"1", (SUBJECT, True): b"12"})
+        self.put(first, {(SUBJECT, False): None})
+        self.assertEqual(self.used(), 7)
+        self.wait(self.inbox.expunge(self.numbers(first), False))
+        self.assertEqual(self.used(), 4)
+        self.limit(0)
+        self.put(third, {(COMMENT, False): b""})
+        self.limit(None)
+        self.put(third, {(COMMENT, True): b"x" * 5000})
+        self.assertEqual(self.wait(self.account.annotationQuota()), (5002, None))
+        self.assertSound()
+        self.wait(self.store.directory.removeAccount(self.account.address))
+        self.assertFails(self.account.annotationQuota(), NoSuchAccount)
+
+    def test_quotaOfNewMessages(self) -> None:
+        """
+        Messages that bring more than there may be are not put there; one in another's place only
+        has to find room for what is more.
+        """
+        self.put(self.found[0], {(COMMENT, True): b"1234"})
+        self.limit(6)
+        # Too large to be held in memory.
+        large = self.stage(b"Subject: x\r\n\r\n" + b"x\r\n" * 300_000)
+        message = (large, frozenset({SEEN}), 1, 0)
+        before = self.highest(self.other), self.wait(self.account.quota())
+        values = {(COMMENT, True): b"12", (COMMENT, False): b"3"}
+        self.assertFails(self.other.append([message], [values]), OverQuota)
+        self.assertEqual((self.highest(self.other), self.wait(self.account.quota())), before)
+        self.wait(self.other.append([message], [{(COMMENT, True): b"12"}]))
+        self.limit(8)
+        self.put(self.found[0], {(COMMENT, True): b"123456"})
+        source: Any = IReplacingMailbox(self.inbox)
+        more = {(COMMENT, True): b"1234567"}
+        message = (self.stage(), frozenset({SEEN}), 1, 0)
+        self.assertFails(
+            source.replaceMessage(self.found[0], self.inbox, message, [more]), OverQuota
+        )
+        self.assertEqual(self.used(), 8)
+        more = {(COMMENT, True): b"654321"}
+        message = (self.stage(), frozenset({SEEN}), 1, 0)
+        self.wait(source.replaceMessage(self.found[0], self.inbox, message, [more]))
+        self.assertEqual(self.used(), 8)
+        message = (self.stage(), frozenset({SEEN}), 1, 0)
+        self.wait(self.other.append([message], [{}]))
+        self.assertSound()
+
+    def test_quotaOfCopies(self) -> None:
+        """
+        Copies need room for what they take along, in the account that they are put in; what is
+        moved within an account doesn't.
+        """
+        first, second, _ = self.found
+        self.put(first, {(COMMENT, True): b"1234"})
+        self.limit(3)
+        before = self.highest(self.other)
+        self.assertFails(self.inbox.copyMessages(self.numbers(first), self.other), OverQuota)
+        self.assertEqual(self.highest(self.other), before)
+        self.wait(self.inbox.copyMessages(self.numbers(second), self.other))
+        movable: Any = IMovableMailbox(self.inbox)
+        self.wait(movable.moveMessages(self.numbers(first), self.other))
+        self.assertEqual(self.used(), 4)
+        bob: Any = self.wait(self.store.openAccount(self.bob.accountId))
+        theirs = self.wait(bob.openMailbox("INBOX"))
+        movable = IMovableMailbox(self.other)
+        self.wait(self.store.directory.setQuota(self.bob.address, None, None, None, 3))
+        self.assertFails(movable.moveMessages(EVERYTHING, theirs), OverQuota)
+        self.assertEqual((self.used(), self.rows(theirs)), (4, []))
+        self.wait(self.store.directory.setQuota(self.bob.address, None, None, None, 4))
+        self.wait(movable.moveMessages(EVERYTHING, theirs))
+        self.assertEqual(self.used(), 0)
+        self.assertEqual(self.wait(bob.annotationQuota()), (4, 4))
+        self.assertSound()
 
     def test_replaced(self) -> None:
         """The message in another's place has what it was given, and nothing of the old one."""
