@@ -1,10 +1,11 @@
-# -*- test-case-name: tests.storage.test_sqlindex -*-
+# -*- test-case-name: tests.storage.test_indexer -*-
 """
 Keeps the search indexes up, in the background.
 
 Some time after a change the account's new messages are indexed, in a thread of its own and in
 slices, with as long a pause behind each as it took: at most half of one processor, and deliveries
-never wait for it. Nothing about it is kept but the indexes themselves, so it may stop at any time.
+never wait for it. While much else is going on it waits, for some time: searches look at what isn't
+indexed yet as well. Nothing about it is kept but the indexes themselves, so it may stop at any time.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 #: Seconds from a change to its indexing: what comes meanwhile is indexed with it.
 DELAY = 1.0
+#: Changes a second, as they are committed, above which it waits, and seconds that it waits at most:
+#: Python runs one thread at a time, and a burst of mail took a third longer with indexing beside it.
+BUSY = 20
+PATIENCE = 60.0
 #: Seconds between two slices, at least.
 PAUSE = 0.01
 #: Seconds until an index that another process is about, or that can't be written, is tried again.
@@ -60,6 +65,10 @@ class Indexer:
         self._connect = connect
         self._threads = threads
         self._waiting: dict[int, None] = {}
+        # Commits since the rate of them was looked at, when that was, and since when it waits.
+        self._commits = 0
+        self._looked = clock.seconds()
+        self._since: float | None = None
         self._timer: IDelayedCall | None = None
         self._busy = False
         self._stopped = False
@@ -99,6 +108,7 @@ class Indexer:
         """
         These accounts may have new messages.
         """
+        self._commits += 1
         self._waiting.update(dict.fromkeys(accounts))
         self._wake(DELAY)
 
@@ -135,6 +145,9 @@ class Indexer:
     def _next(self) -> None:
         if self._stopped or self._busy or not self._waiting:
             return
+        if self._hasToWait():
+            self._wake(DELAY)
+            return
         account = next(iter(self._waiting))
         del self._waiting[account]
         began = monotonic()
@@ -153,6 +166,17 @@ class Indexer:
 
         self._busy = True
         self._run(lambda: self._update(account), over)
+
+    def _hasToWait(self) -> bool:
+        now = self._clock.seconds()
+        passed, self._looked = now - self._looked, now
+        commits, self._commits = self._commits, 0
+        if commits <= BUSY * max(passed, PAUSE):
+            self._since = None
+            return False
+        if self._since is None:
+            self._since = now
+        return now - self._since < PATIENCE
 
     def _update(self, account: int) -> bool:
         connection = self._connect()
