@@ -209,6 +209,13 @@ class ProofRefused(AuthenticationFailed):
         self.username = username
 
 
+class AuthorizationFailed(AuthenticationFailed):
+    """Who it is was shown, but may not act as somebody else (RFC 5530 §3)."""
+
+    imapCode = "AUTHORIZATIONFAILED"
+    text = "Not allowed to act as that account"
+
+
 class AuthenticationRequired(MailError):
     """The command needs an authenticated session (RFC 4954 §6)."""
 

@@ -17,9 +17,11 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from twisted_mailstack.auth.checker import NotAuthorized
 from twisted_mailstack.auth.login import FIRST_DELAY, MAX_DELAY, Login
 from twisted_mailstack.errors import (
     AuthenticationFailed,
+    AuthorizationFailed,
     ConnectionClosed,
     NoSuchAccount,
     TemporaryFailure,
@@ -146,6 +148,17 @@ class LoginTests(LoginTestCase):
             texts.add(self.failureResultOf(attempt, AuthenticationFailed).value.text)
             self.assertEqual(self.login.failures, 1)
         self.assertEqual(texts, {AuthenticationFailed.text})
+
+    def test_notAuthorized(self) -> None:
+        """Who is known but may not act as somebody else is told so (RFC 5530 §3), and as late."""
+        self.doorman.refusal = NotAuthorized()
+        attempt = self.attempt()
+        self.clock.advance(FIRST_DELAY - 0.1)
+        self.assertNoResult(attempt)
+        self.clock.advance(0.1)
+        error = self.failureResultOf(attempt, AuthorizationFailed).value
+        self.assertEqual(error.imapCode, "AUTHORIZATIONFAILED")
+        self.assertEqual(self.login.failures, 1)
 
     def test_growingDelay(self) -> None:
         """Each failure of a connection is answered later than the one before, up to a bound."""

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import twisted_mailstack
 from tests.imap.support import Server
+from tests.imap.test_authentication import plain
 from twisted_mailstack.errors import MailError
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.testing.conversation import Conversation
@@ -34,6 +35,10 @@ GIVEN: dict[str, tuple[list[str], str]] = {
     "HASCHILDREN": (["CREATE above/below", "DELETE above", "DELETE above"], "t NO"),
     # RFC 5530 §3
     "AUTHENTICATIONFAILED": (["UNAUTHENTICATE", "LOGIN alice@example.test wrong"], "t NO"),
+    "AUTHORIZATIONFAILED": (
+        ["UNAUTHENTICATE", f"AUTHENTICATE PLAIN {plain('alice@example.test', 'secret', 'bob')}"],
+        "t NO",
+    ),
     "NOPERM": (["SETQUOTA alice@example.test ()"], "t NO"),
     "CANNOT": (["DELETE INBOX"], "t NO"),
     "LIMIT": (["CREATE " + "/".join("x" * 200)], "t NO"),

@@ -31,6 +31,12 @@ NOBODY = "A0"
 MakeSecrets = Callable[[bytes, str], Awaitable[Mapping[str, str]]]
 
 
+class NotAuthorized(UnauthorizedLogin):
+    """
+    The password, or what stands in for it, was right; but not everybody may be acted as.
+    """
+
+
 @implementer(ICredentialsChecker)
 class DirectoryChecker:
     """
@@ -170,15 +176,15 @@ async def actAs(
 
     @param actor: who has shown who he is.
     @param policy: the actor's.
-    @raise UnauthorizedLogin: if he may not.
+    @raise NotAuthorized: if he may not.
     """
     account = await _usable(directory, name.account)
     if account is None:
-        raise UnauthorizedLogin()
+        raise NotAuthorized()
     if account.accountId != actor.accountId:
         other = await directory.findPolicy(account.accountId)
         if not policy.master or other.master:
-            raise UnauthorizedLogin()
+            raise NotAuthorized()
     return account
 
 

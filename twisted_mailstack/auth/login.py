@@ -14,10 +14,11 @@ from twisted.cred.error import LoginFailed, UnhandledCredentials
 from twisted.cred.portal import Portal
 from twisted.logger import Logger
 
+from twisted_mailstack.auth.checker import NotAuthorized
 from twisted_mailstack.auth.checkers.source import SourceUnavailable
 from twisted_mailstack.auth.guessing import TooManyFailures
 from twisted_mailstack.auth.policy import LoginPolicy, MailPortal
-from twisted_mailstack.errors import AuthenticationFailed, NoSuchAccount
+from twisted_mailstack.errors import AuthenticationFailed, AuthorizationFailed, NoSuchAccount
 from twisted_mailstack.interfaces import IAccount
 from twisted_mailstack.model.records import ConnectionInfo
 
@@ -66,6 +67,7 @@ class Login:
         """
         @return: the account. L{logOut} is called when the session doesn't use it any more.
         @raise AuthenticationFailed: after a delay.
+        @raise AuthorizationFailed: likewise, if he is known but may not act as the other.
         @raise MailError: if it couldn't be found out, or isn't to be.
         """
         username: bytes = getattr(credentials, "username", b"?")
@@ -94,8 +96,14 @@ class Login:
             self.failures += 1
             await self._sleep(FIRST_DELAY)
             raise
-        except (LoginFailed, NoSuchAccount):
-            await self._refuse(username, mechanism, info, credentials, began)
+        except (LoginFailed, NoSuchAccount) as problem:
+            try:
+                await self._refuse(username, mechanism, info, credentials, began)
+            except AuthenticationFailed:
+                if isinstance(problem, NotAuthorized):
+                    # As slow, and counted: whoever has one password tries no other accounts by it.
+                    raise AuthorizationFailed() from None
+                raise
         self.logOut()
         self._logout = logout
         account: IAccount = avatar

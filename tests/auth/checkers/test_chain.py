@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from twisted_mailstack.auth.checker import NotAuthorized
 from twisted_mailstack.auth.checkers.chain import CheckerChain
 from twisted_mailstack.auth.checkers.source import SourceUnavailable
 from twisted_mailstack.auth.login import FIRST_DELAY, Login
@@ -89,6 +90,20 @@ class ChainTests(SynchronousTestCase):
             assert isinstance(result, Failure)
             self.assertIsNotNone(result.check(TemporaryFailure), answers)
             self.assertEqual([each.asked for each in self.checkers], [1] * len(answers))
+
+    def test_notAuthorized(self) -> None:
+        """
+        That somebody may not act as somebody else is said if nobody lets him, and each was asked.
+        """
+        self.assertEqual(self.check(NotAuthorized(), b"two"), b"two")
+        for answers, answer in (
+            ((NotAuthorized(), UnauthorizedLogin()), NotAuthorized),
+            ((NotAuthorized(), SourceUnavailable()), SourceUnavailable),
+            ((SourceUnavailable(), NotAuthorized()), SourceUnavailable),
+        ):
+            result = self.check(*answers)
+            assert isinstance(result, Failure)
+            self.assertIs(result.type, answer, answers)
 
     def test_guessing(self) -> None:
         """

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from tests.auth.checkers.support import ALICE, BOB, FakeSource, SourceTestCase
+from twisted_mailstack.auth.checker import NotAuthorized
 from twisted_mailstack.auth.checkers.external import SourceChecker
 from twisted_mailstack.auth.onetime import OneTimeCodes, code
 from twisted_mailstack.errors import TemporaryFailure
@@ -121,8 +122,10 @@ class ExternalTests(SourceTestCase):
     def test_identity(self) -> None:
         """One may act as oneself and as nobody else, but for masters (RFC 4616 §2)."""
         self.assertEqual(self.check("alice", b"secret", "ALICE"), self.ids["alice"])
-        self.assertIs(self.check("alice", b"secret", "bob"), UnauthorizedLogin)
-        self.assertIs(self.check("bob*alice", b"secret"), UnauthorizedLogin)
+        self.assertIs(self.check("alice", b"secret", "bob"), NotAuthorized)
+        self.assertIs(self.check("bob*alice", b"secret"), NotAuthorized)
+        self.assertIs(self.check("alice", b"secret", "nobody"), NotAuthorized)
+        self.assertIs(self.check("alice", b"wrong", "bob"), UnauthorizedLogin)
         self.run_(self.directory.setPolicy(ALICE, AccountPolicy(master=True)))
         self.assertEqual(self.check("alice", b"secret", "bob"), self.ids["bob"])
         self.run_(self.directory.setEnabled(ALICE, False))

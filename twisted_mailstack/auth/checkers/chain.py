@@ -15,6 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from twisted_mailstack.auth.checker import NotAuthorized
 from twisted_mailstack.auth.checkers.source import SourceUnavailable
 from twisted_mailstack.errors import TemporaryFailure
 from twisted_mailstack.sasl.credentials import IProvenIdentity
@@ -55,6 +56,10 @@ class CheckerChain:
             try:
                 accountId: bytes | tuple[()] = await checker.requestAvatarId(credentials)
                 return accountId
+            except NotAuthorized as error:
+                # Another may know better, also one that can't be asked; if none does it is told.
+                if not isinstance(problem, TemporaryFailure):
+                    problem = error
             except LoginFailed:
                 continue
             except CancelledError:

@@ -5,7 +5,7 @@ Keeps the search indexes up, in the background.
 Some time after a change the account's new messages are indexed, in a thread of its own and in
 slices, with as long a pause behind each as it took: at most half of one processor, and deliveries
 never wait for it. While much else is going on it waits, for some time: searches look at what isn't
-indexed yet as well. Nothing about it is kept but the indexes themselves, so it may stop at any time.
+indexed yet as well. Nothing about it is kept but the indexes themselves: it may stop at any time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: Seconds from a change to its indexing: what comes meanwhile is indexed with it.
 DELAY = 1.0
 #: Changes a second, as they are committed, above which it waits, and seconds that it waits at most:
-#: Python runs one thread at a time, and a burst of mail took a third longer with indexing beside it.
+#: Python runs one thread at a time, and a burst of mail took a third longer with it beside.
 BUSY = 20
 PATIENCE = 60.0
 #: Seconds between two slices, at least.
