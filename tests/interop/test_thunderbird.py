@@ -82,8 +82,10 @@ class ThunderbirdTests(SynchronousTestCase):
         subjects = run(
             """
 const inbox = find("INBOX");
-await update(inbox);
-await until("the messages", () => messages(inbox).length == 5);
+await until("the messages", async () => {
+  await update(inbox);
+  return messages(inbox).length == 5;
+});
 return messages(inbox).map(each => each.mime2DecodedSubject).sort();
 """
         )

@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.interop.harness import freePorts
 
-#: Seconds for the program to start, and for each call.
+#: Seconds for the program to start, and for each script; C{until} gives up before, with its reason.
 PATIENCE = 60
 _PREFERENCES: dict[str, Any] = {
     "app.donation.eoy.version.viewed": 999,
@@ -57,12 +57,15 @@ const listener = resolve => ({
 });
 const find = path => path.split("/").reduce(
   (folder, name) => folder?.getChildNamed(name) ?? null, server.rootFolder);
-const update = folder => new Promise(resolve =>
-  folder.QueryInterface(Ci.nsIMsgImapMailFolder).updateFolderWithListener(null, listener(resolve)));
+// Its listener hears nothing where the folder was being updated already, as at the start.
+const update = folder => Promise.race([pause(5000), new Promise(resolve =>
+  folder.QueryInterface(Ci.nsIMsgImapMailFolder)
+    .updateFolderWithListener(null, listener(resolve)))]);
 const messages = folder => [...folder.messages];
 const one = (folder, subject) => messages(folder).find(each => each.mime2DecodedSubject == subject);
 const until = async (what, test) => {
-  for (let n = 0; n < 300; n++) {
+  const deadline = Date.now() + 40000;
+  while (Date.now() < deadline) {
     const found = await test();
     if (found) return found;
     await pause(100);
@@ -110,8 +113,8 @@ class Thunderbird:
         try:
             self._socket = self._connect(port)
             self._receive()
-            timeouts = {"script": 1000 * PATIENCE}
-            self._call("WebDriver:NewSession", capabilities={"alwaysMatch": {"timeouts": timeouts}})
+            self._call("WebDriver:NewSession")
+            self._call("WebDriver:SetTimeouts", script=1000 * PATIENCE)
             self._call("Marionette:SetContext", value="chrome")
         except BaseException:
             self.close()
@@ -121,7 +124,7 @@ class Thunderbird:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                return socket.create_connection(("127.0.0.1", port), PATIENCE)
+                return socket.create_connection(("127.0.0.1", port), 2 * PATIENCE)
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError(

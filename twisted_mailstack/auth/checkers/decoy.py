@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
-#: The last letters and digits of a hash, whatever encoding fills it up.
-_LAST = re.compile(r"[A-Za-z0-9]{4}(?=[^A-Za-z0-9]*\Z)")
+#: The last characters of a hash, in any of the alphabets of base64 and of crypt(3), whatever fills
+#: it up.
+_LAST = re.compile(r"[A-Za-z0-9+/.]{1,4}(?=[^A-Za-z0-9+/.]*\Z)")
 
 
 def decoyOf(hashed: str) -> str:
