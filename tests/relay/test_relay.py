@@ -940,7 +940,8 @@ class TLSTests(RelayTestCase):
         for fault in ("220 Go ahead\r\nI have no TLS", CLOSE):
 
             def answer(fault: str = fault) -> None:
-                session = self.server.sessions[-1]
+                # The only one, but where this server took a part of the handshake for a command.
+                session = self.server.sessions[0]
                 if fault == CLOSE:
                     session.transport.loseConnection()
                 else:
