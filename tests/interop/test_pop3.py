@@ -9,21 +9,17 @@ import atexit
 import json
 import os
 import poplib
-import pwd
-import shutil
 import smtplib
-import socket
 import ssl
 import subprocess
 import sys
-import tempfile
-import time
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.interop.dovecot import Dovecot
 from tests.interop.harness import (
     ALICE,
     BOB,
@@ -31,7 +27,6 @@ from tests.interop.harness import (
     ROOT,
     Server,
     environment,
-    freePorts,
     looseTLS,
     needs,
     run,
@@ -292,74 +287,6 @@ return [len(listed), len({each.uniqueId for each in listed}),
         self.assertEqual(work(imap, "return None", tls="required")[0], "DestinationUnavailable")
 
 
-class Dovecot:
-    """
-    A POP3 server of Dovecot's, with one account.
-    """
-
-    def __init__(self) -> None:
-        self.place = Path(tempfile.mkdtemp(prefix="mailstack-dovecot-"))
-        self.place.chmod(0o755)
-        self.mail = self.place / "mail"
-        for each in ("cur", "new", "tmp"):
-            (self.mail / each).mkdir(parents=True)
-        (self.port,) = freePorts(1)
-        # It takes no root for mail; who isn't root is everybody.
-        root = os.getuid() == 0
-        owner = pwd.getpwnam("nobody") if root else pwd.getpwuid(os.getuid())
-        self.owner = owner.pw_uid, owner.pw_gid
-        login, internal = ("dovenull", "dovecot") if root else (owner.pw_name, owner.pw_name)
-        config = self.place / "dovecot.conf"
-        config.write_text(
-            f"base_dir = {self.place}/run\nstate_dir = {self.place}/state\n"
-            f"log_path = {self.place}/log\nprotocols = pop3\nssl = no\nlisten = 127.0.0.1\n"
-            "disable_plaintext_auth = no\n"
-            f"default_internal_user = {internal}\ndefault_login_user = {login}\n"
-            f"mail_location = maildir:{self.mail}\n"
-            "first_valid_uid = 1\n"
-            "passdb {\n  driver = static\n  args = password=secret\n}\n"
-            "userdb {\n  driver = static\n"
-            f"  args = uid={self.owner[0]} gid={self.owner[1]} home={self.mail}\n}}\n"
-            "service pop3-login {\n  chroot =\n"
-            f"  inet_listener pop3 {{\n    port = {self.port}\n  }}\n"
-            "  inet_listener pop3s {\n    port = 0\n  }\n}\n"
-            "service anvil {\n  chroot =\n}\nservice stats {\n  chroot =\n}\n"
-        )
-        self.process = subprocess.Popen(
-            ["dovecot", "-F", "-c", str(config)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def put(self, name: str, octets: bytes) -> None:
-        """A message arrives."""
-        path = self.mail / "new" / name
-        path.write_bytes(octets)
-        for each in (self.mail, *self.mail.iterdir(), path):
-            os.chown(each, *self.owner)
-
-    def wait(self) -> None:
-        """Until it answers."""
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), 1) as found:
-                    if found.recv(3) == b"+OK":
-                        return
-            except OSError:
-                pass
-            time.sleep(0.1)
-        log = self.place / "log"
-        raise AssertionError(log.read_text() if log.exists() else "it didn't start")
-
-    def close(self) -> None:
-        """End it."""
-        self.process.terminate()
-        self.process.wait(20)
-        shutil.rmtree(self.place, ignore_errors=True)
-
-
 class DovecotTests(SynchronousTestCase):
     """
     Our client with another's server; an account that comes from there.
@@ -368,13 +295,14 @@ class DovecotTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A server with three messages."""
         needs("dovecot")
-        self.dovecot = Dovecot()
+        self.dovecot = Dovecot("pop3")
         self.addCleanup(self.dovecot.close)
         for number in (1, 2):
             octets = b"Subject: %d\nMessage-ID: <%d@x>\n\n.\n" % (number, number)
             self.dovecot.put(f"{number}.a.b", octets)
         self.dovecot.put("3.a.b", b"Subject: 3\n\n" + b"x" * 70 + b"\n")
-        self.dovecot.wait()
+        self.dovecot.start()
+        self.port = self.dovecot.ports["pop3"]
         self.me = f"{self.id().rpartition('.')[2].lower()}@example.test"
         server().addAccounts(self.me)
 
@@ -400,14 +328,14 @@ class DovecotTests(SynchronousTestCase):
 
     def test_client(self) -> None:
         """Login by SASL, a pipelined fetch, deletion."""
-        found = work(self.dovecot.port, OwnClientTests.TEXT, **self.options())
+        found = work(self.port, OwnClientTests.TEXT, **self.options())
         self.assertEqual(found, [3, 3, 0])
-        self.assertEqual(self.uniqueIds(self.dovecot.port, **self.options()), [])
+        self.assertEqual(self.uniqueIds(self.port, **self.options()), [])
 
     def test_import(self) -> None:
         """C{mailstack import pop3://}: unique-ids stay; the second run brings what is new."""
-        before = self.uniqueIds(self.dovecot.port, **self.options())
-        where = f"pop3://a@127.0.0.1:{self.dovecot.port}"
+        before = self.uniqueIds(self.port, **self.options())
+        where = f"pop3://a@127.0.0.1:{self.port}"
         command = ("import", self.me, where, "--tls", "none")
         said = server().tool(*command, stdin="secret\n")
         self.assertIn("Imported 3 messages", said)
@@ -416,11 +344,11 @@ class DovecotTests(SynchronousTestCase):
         said = server().tool(*command, stdin="secret\n")
         self.assertIn("Imported 1 messages", said)
         self.assertIn("3 were there already", said)
-        self.assertEqual(self.ours(), self.uniqueIds(self.dovecot.port, **self.options()))
+        self.assertEqual(self.ours(), self.uniqueIds(self.port, **self.options()))
 
     def test_maildir(self) -> None:
         """Its Maildir, too, brings the unique-ids that its server shows."""
-        before = self.uniqueIds(self.dovecot.port, **self.options())
+        before = self.uniqueIds(self.port, **self.options())
         said = server().tool("import", self.me, str(self.dovecot.mail))
         self.assertIn("Imported 3 messages", said)
         self.assertEqual(self.ours(), before)

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.ssl import CertificateOptions
+from twisted.internet.ssl import CertificateOptions, PrivateCertificate
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -188,6 +189,19 @@ class AttemptTests(SynchronousTestCase):
                 return context
 
         self.assertRaises(SSL.Error, self.shake, self.client.opportunistic(NAME), Old())
+
+    def test_own(self) -> None:
+        """A server that asks who the client is is shown its certificate, if it has one."""
+        issued = self.authority.issue("alice")
+        pem = issued.certificate.public_bytes(Encoding.PEM)
+        pem += issued.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        for own, shown in ((PrivateCertificate.loadPEM(pem), issued.certificate), (None, None)):
+            server = self.authority.issue(NAME).server
+            server.getContext().set_verify(SSL.VERIFY_PEER, lambda *arguments: True)
+            client = ClientTLS(self.authority.trustRoot, own)
+            for make in (client.opportunistic, client.verified):
+                self.shake(make(NAME), server)
+                self.assertEqual(self.served.get_peer_certificate(as_cryptography=True), shown)
 
     def test_platform(self) -> None:
         """Without authorities of its own it trusts the platform's, which don't know the test's."""

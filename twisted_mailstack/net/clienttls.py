@@ -125,18 +125,24 @@ class ClientTLS:
     milliseconds.
     """
 
-    def __init__(self, trustRoot: Any = None) -> None:
+    def __init__(self, trustRoot: Any = None, certificate: Any = None) -> None:
         """
         @param trustRoot: the authorities whose certificates are trusted, as
             C{twisted.internet.ssl.trustRootFromCertificates} makes it; by default the platform's.
+        @param certificate: what servers are shown that ask for one, a
+            C{twisted.internet.ssl.PrivateCertificate}; by default none.
         """
         self._trustRoot = trustRoot
+        self._certificate = certificate
         self._made: SSL.Context | None = None
 
     def _context(self) -> SSL.Context:
         if self._made is None:
+            own = self._certificate
             # RFC 8996: nothing below TLS 1.2.
             self._made = CertificateOptions(
+                privateKey=None if own is None else own.privateKey.original,
+                certificate=None if own is None else own.original,
                 trustRoot=platformTrust() if self._trustRoot is None else self._trustRoot,
                 raiseMinimumTo=TLSVersion.TLSv1_2,
             ).getContext()

@@ -53,6 +53,7 @@ class Destination:
         path: str | None = None,
         endpoint: IStreamClientEndpoint | None = None,
         trustRoot: Any = None,
+        certificate: Any = None,
         connectTimeout: float = 30.0,
     ) -> None:
         """
@@ -61,6 +62,8 @@ class Destination:
         @param endpoint: what connects, instead of the host and the port.
         @param trustRoot: the authorities whose certificates are trusted, as
             C{twisted.internet.ssl.trustRootFromCertificates} makes it; by default the platform's.
+        @param certificate: what servers are shown that ask for one, a
+            C{twisted.internet.ssl.PrivateCertificate}; by default none.
         @raise ValueError: if that makes no sense.
         """
         if (path is not None) + (endpoint is not None) > 1 or not (host or path or endpoint):
@@ -78,7 +81,7 @@ class Destination:
         self._port = port
         self._path = path
         self._endpoint = endpoint
-        self._tls = ClientTLS(trustRoot)
+        self._tls = ClientTLS(trustRoot, certificate)
         self._connectTimeout = connectTimeout
 
     def _attempt(self) -> TLSAttempt | None:

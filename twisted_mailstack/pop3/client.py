@@ -96,6 +96,7 @@ class POP3Client:
         endpoint: IStreamClientEndpoint | None = None,
         tls: str | None = None,
         trustRoot: Any = None,
+        certificate: Any = None,
         username: str | None = None,
         password: str | None = None,
         authorizationIdentity: str | None = None,
@@ -115,6 +116,8 @@ class POP3Client:
             C{verified} at port 110, C{none} on a Unix socket or without a host, else C{implicit}.
         @param trustRoot: the authorities whose certificates are trusted, as
             C{twisted.internet.ssl.trustRootFromCertificates} makes it; by default the platform's.
+        @param certificate: what servers are shown that ask for one (for EXTERNAL), a
+            C{twisted.internet.ssl.PrivateCertificate}; by default none.
         @param username: to log in with C{password}, by the first of C{mechanisms} that the server
             offers, or USER and PASS.
         @param authorizationIdentity: whom to act as, C{None} for the same.
@@ -146,6 +149,7 @@ class POP3Client:
             path=path,
             endpoint=endpoint,
             trustRoot=trustRoot,
+            certificate=certificate,
             connectTimeout=connectTimeout,
         )
         self._credentials = credentials

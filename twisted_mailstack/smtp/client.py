@@ -120,6 +120,7 @@ class SMTPClient:
         lmtp: bool = False,
         tls: str | None = None,
         trustRoot: Any = None,
+        certificate: Any = None,
         name: str | None = None,
         username: str | None = None,
         password: str | None = None,
@@ -143,6 +144,8 @@ class SMTPClient:
             C{opportunistic}.
         @param trustRoot: the authorities whose certificates are trusted, as
             C{twisted.internet.ssl.trustRootFromCertificates} makes it; by default the platform's.
+        @param certificate: what servers are shown that ask for one (for EXTERNAL), a
+            C{twisted.internet.ssl.PrivateCertificate}; by default none.
         @param name: what the client calls itself; by default the address that it connects from.
         @param username: to log in with C{password}, by the first of C{mechanisms} that the server
             offers.
@@ -174,7 +177,7 @@ class SMTPClient:
         self._checkTLS(tls, known and not allowPlaintextAuth)
         self._level = tls
         self._port = port or self._usualPort(known)
-        self._tls = ClientTLS(trustRoot)
+        self._tls = ClientTLS(trustRoot, certificate)
         self._name = None if name is None else parseDomain(name)
         self._username, self._password = username, password or ""
         self._credentials = credentials

@@ -1,0 +1,183 @@
+"""
+Dovecot, another's server for IMAP, POP3 and submission, for tests of our clients.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from tests.interop.harness import freePorts
+from tests.net.authority import Issued
+
+#: One account, whatever it is called.
+ANYBODY = "disable_plaintext_auth = no\npassdb {\n  driver = static\n  args = password=secret\n}\n"
+#: Each protocol and what a server says first.
+GREETINGS = {"imap": b"* OK", "pop3": b"+OK", "submission": b"220 "}
+CONFIG = """
+base_dir = {place}/run
+state_dir = {place}/state
+log_path = {place}/log
+protocols = {protocols}
+listen = 127.0.0.1
+default_internal_user = {internal}
+default_login_user = {login}
+mail_location = maildir:{place}/mail
+first_valid_uid = 1
+userdb {{
+  driver = static
+  args = uid={owner[0]} gid={owner[1]} home={place}/mail
+}}
+service anvil {{
+  chroot =
+  # It lets nobody wait who has failed before.
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+service stats {{
+  chroot =
+}}
+"""
+LOGIN = """
+service {name}-login {{
+  chroot =
+  inet_listener {name} {{
+    port = {port}
+  }}
+  inet_listener {name}s {{
+    port = 0
+  }}
+}}
+"""
+TLS = """
+ssl = required
+ssl_cert = <{place}/certificate.pem
+ssl_key = <{place}/key.pem
+"""
+
+
+def pem(issued: Issued) -> tuple[bytes, bytes]:
+    """
+    @return: the certificate with its chain, and its key.
+    """
+    chain = b"".join(
+        each.public_bytes(Encoding.PEM) for each in (issued.certificate, *issued.chain)
+    )
+    return chain, issued.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+class Dovecot:
+    """
+    A server, which delivers what it is given into one Maildir.
+
+    @ivar place: its folder; a configuration may name files there.
+    @ivar mail: the Maildir.
+    @ivar ports: by protocol; without TLS, or with STARTTLS where there is a certificate.
+    """
+
+    def __init__(self, *protocols: str, certificate: Issued | None = None) -> None:
+        """
+        @param protocols: of L{GREETINGS}.
+        """
+        self.place = Path(tempfile.mkdtemp(prefix="mailstack-dovecot-"))
+        self.place.chmod(0o755)
+        self.mail = self.place / "mail"
+        for each in ("cur", "new", "tmp"):
+            (self.mail / each).mkdir(parents=True)
+        # It takes no root for mail; who isn't root is everybody.
+        root = os.getuid() == 0
+        owner = pwd.getpwnam("nobody") if root else pwd.getpwuid(os.getuid())
+        self.owner = owner.pw_uid, owner.pw_gid
+        self.ports = dict.fromkeys(protocols, 0)
+        self._settings = CONFIG.format(
+            place=self.place,
+            protocols=" ".join(protocols),
+            internal="dovecot" if root else owner.pw_name,
+            login="dovenull" if root else owner.pw_name,
+            owner=self.owner,
+        )
+        if certificate is None:
+            self._settings += "ssl = no\n"
+        else:
+            self._settings += TLS.format(place=self.place)
+            shown, key = pem(certificate)
+            (self.place / "certificate.pem").write_bytes(shown)
+            (self.place / "key.pem").write_bytes(key)
+        for each in (self.mail, *self.mail.iterdir()):
+            os.chown(each, *self.owner)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def put(self, name: str, octets: bytes) -> None:
+        """A message arrives."""
+        path = self.mail / "new" / name
+        path.write_bytes(octets)
+        os.chown(path, *self.owner)
+
+    def log(self) -> str:
+        """
+        @return: what it has to say.
+        """
+        log = self.place / "log"
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    def start(self, config: str = ANYBODY) -> None:
+        """
+        Start it and wait until it answers.
+
+        @param config: who has an account, and what else there is.
+        """
+        for _ in range(5):
+            # Ports that were free may be somebody's now.
+            self.ports = dict(zip(self.ports, freePorts(len(self.ports)), strict=True))
+            listeners = "".join(
+                LOGIN.format(name=name, port=port) for name, port in self.ports.items()
+            )
+            path = self.place / "dovecot.conf"
+            path.write_text(self._settings + listeners + config)
+            self._process = subprocess.Popen(
+                ["dovecot", "-F", "-c", str(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            if all(self._answers(self._process, *each) for each in self.ports.items()):
+                return
+            self._stop()
+        raise AssertionError(f"it didn't start:\n{self.log()}")
+
+    def _answers(self, process: subprocess.Popen[bytes], protocol: str, port: int) -> bool:
+        wanted = GREETINGS[protocol]
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                with socket.create_connection(("127.0.0.1", port), 5) as found:
+                    if found.recv(4).startswith(wanted):
+                        return True
+            except OSError:
+                pass
+            time.sleep(0.05)
+        return False
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        """End it."""
+        self._stop()
+        shutil.rmtree(self.place, ignore_errors=True)
