@@ -39,6 +39,21 @@ class PasswordFileTests(SynchronousTestCase):
         self.assertEqual(entries["b@a.test"].secret, "{CRYPT}abcdefghijklm")
         self.assertEqual(entries["b@a.test"].number, 2)
 
+    def test_named(self) -> None:
+        """What a DIGEST-MD5 is of is the name as it stands there, with the domain or without."""
+        digest = "39d63f301b51ab17e95b9181a9fd1ed7"
+        entries, bad = parsePasswordFile(
+            f"A@B.test:{{DIGEST-MD5}}{digest}\nc:{{DIGEST-MD5.HEX}}{digest}\n".encode(), "a.test"
+        )
+        self.assertEqual(bad, [])
+        self.assertEqual(
+            {key: entry.secret for key, entry in entries.items()},
+            {
+                "a@b.test": f"{{DIGEST-MD5}}A:B.test:{digest}",
+                "c@a.test": f"{{DIGEST-MD5.HEX}}c::{digest}",
+            },
+        )
+
     def test_locked(self) -> None:
         """As in /etc/shadow: what stands there is no password."""
         for text in (b"", b"!", b"*", b"x", b"!!", b"!$6$salt$x"):

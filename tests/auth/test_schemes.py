@@ -14,6 +14,7 @@ from argon2 import Type
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_mailstack.auth import schemes
+from twisted_mailstack.auth.md import md4
 from twisted_mailstack.auth.schemes import (
     ALPHABET,
     chooseSecret,
@@ -25,6 +26,7 @@ from twisted_mailstack.auth.schemes import (
     parseSecret,
     pureCrypt,
     verifySecret,
+    withName,
 )
 from twisted_mailstack.errors import SyntaxProblem
 
@@ -51,6 +53,11 @@ KEPT = (
         "TKjv1T..8RadRt2qvUHYRLr/TsVArtr91iR1",
         "sha512-crypt",
     ),
+    (
+        "{CRYPT.HEX}" + b"$1$abc$iCQ2D3nhptRYi27fDYv2s1".hex(),
+        "md5-crypt",
+    ),
+    ("{MD5.HEX}" + b"$1$abc$iCQ2D3nhptRYi27fDYv2s1".hex(), "md5-crypt"),
     ("{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", "sha"),
     ("{SHA1}5en6G6MezRroT3XKqkdPOmY/BfQ=", "sha"),
     ("{SHA1.HEX}e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4", "sha"),
@@ -65,6 +72,21 @@ KEPT = (
     ("{PLAIN-MD5}5ebe2294ecd0e0f08eab7690d2a6ee69", "md5-digest"),
     ("{LDAP-MD5}Xr4ilOzQ4PCOq3aQ0qbuaQ==", "md5-digest"),
     ("{MD5}Xr4ilOzQ4PCOq3aQ0qbuaQ==", "md5-digest"),
+    # doveadm pw -s CRAM-MD5 -p secret, and so on.
+    (
+        "{CRAM-MD5}cd3ba7deaad6e5ca23448ba42e379747a9e0f7f1fbc00c8a81bbaac395731b56",
+        "cram-md5",
+    ),
+    (
+        "{HMAC-MD5}cd3ba7deaad6e5ca23448ba42e379747a9e0f7f1fbc00c8a81bbaac395731b56",
+        "cram-md5",
+    ),
+    ("{CRAM-MD5.B64}zTun3qrW5cojRIukLjeXR6ng9/H7wAyKgbuqw5VzG1Y=", "cram-md5"),
+    ("{DIGEST-MD5}alice:example.test:4842575394a190ef4c973253ba19099c", "digest-md5"),
+    ("{DIGEST-MD5.B64}a:b:OdY/MBtRqxfpW5GBqf0e1w==", "digest-md5"),
+    ("{DIGEST-MD5}alice::cc3a3506aba601d2feee7bf9b34237ce", "digest-md5"),
+    ("{PLAIN-MD4}67d3dafef63ff00603aeef3769cfbf0d", "plain-md4"),
+    ("{PLAIN-MD4.B64}Z9Pa/vY/8AYDru83ac+/DQ==", "plain-md4"),
     ("{PLAIN}secret", "plain"),
     ("{CLEARTEXT}secret", "plain"),
     ("{CLEARTEXT.b64}c2VjcmV0", "plain"),
@@ -158,11 +180,45 @@ class DovecotTests(SynchronousTestCase):
     def test_unknown(self) -> None:
         """What can't be verified is refused, naming the scheme and never the secret."""
         for written in (
-            *("{CRAM-MD5}abcdef", "{DIGEST-MD5}abcdef", "{OTP}abcdef", "{SHA.ROT13}abcdef"),
+            *("{PLAIN-TRUNC}abcdef", "{DIGEST-MD5}abcdef", "{OTP}abcdef", "{SHA.ROT13}abcdef"),
             *("{}abcdef", "abcdef", "{SHAabcdef", "{CLEARTEXT.b64}abcdef!"),
         ):
             error = self.assertRaises(SyntaxProblem, parseSecret, written)
             self.assertNotIn("abcdef", error.text)
+
+    def test_named(self) -> None:
+        """RFC 2831 §2.1.2.1: DIGEST-MD5 is of a name, too; it is put where it belongs."""
+        digest = "4842575394a190ef4c973253ba19099c"
+        for name, wanted in (
+            ("alice@example.test", "{DIGEST-MD5}alice:example.test:" + digest),
+            ("alice", "{DIGEST-MD5}alice::" + digest),
+        ):
+            named = withName("{DIGEST-MD5}" + digest, name)
+            self.assertEqual(named, wanted)
+            self.assertEqual(withName(named, "bob"), wanted)
+        for other in ("{digest-md5.hex}" + digest, "{SHA}x", "$6$x", "{", ""):
+            named = withName(other, "a@b")
+            self.assertEqual(named, other.replace("}4", "}a:b:4"))
+        self.assertFalse(verifySecret("digest-md5", "bob:example.test:" + digest, SECRET))
+
+    def test_md4(self) -> None:
+        """RFC 1320 appendix A.5; and what is as long as a block, or nearly."""
+        for text, digest in (
+            (b"", "31d6cfe0d16ae931b73c59d7e0c089c0"),
+            (b"a", "bde52cb31de33e46245e05fbdbd6fb24"),
+            (b"abc", "a448017aaf21d8525fc10ae87aa6729d"),
+            (b"message digest", "d9130a8164549fe818874806e1c7014b"),
+            (b"abcdefghijklmnopqrstuvwxyz", "d79e1c308aa5bbcdeea8ed63df412da9"),
+            (b"1234567890" * 8, "e33b4ddc9c38f2199c3e7b164fcc0536"),
+        ):
+            self.assertEqual(md4(text).hex(), digest)
+
+    def test_longKey(self) -> None:
+        """RFC 2104 §2: a key that is longer than a block is hashed first."""
+        # doveadm pw -s CRAM-MD5 -p with 70 times x.
+        text = "8103bb3a2a4b96a9ca9cce4efecc8d22ebe7163dff7401afb5aa16d4edcf9f1f"
+        self.assertTrue(verifySecret("cram-md5", text, b"x" * 70))
+        self.assertFalse(verifySecret("cram-md5", text, b"x" * 71))
 
     def test_damaged(self) -> None:
         """What is damaged is nobody's, and no exception."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from unicodedata import normalize
 
 from twisted_mailstack.auth.names import addressKey, parseAddress
-from twisted_mailstack.auth.schemes import parseSecret
+from twisted_mailstack.auth.schemes import parseSecret, withName
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.model.address import Address
 
@@ -116,14 +116,15 @@ def _parseLine(number: int, line: bytes, defaultDomain: str | None) -> Entry:
         extra[key.lower()] = value
     if "nopassword" in extra:
         raise SyntaxProblem("nopassword: that anybody may log in is not for here")
-    return Entry(number, address, _secret(fields[0]), extra)
+    return Entry(number, address, _secret(fields[0], name), extra)
 
 
-def _secret(text: str) -> str | None:
+def _secret(text: str, name: str) -> str | None:
     if not text or text[0] in "!*" or text == "x":
         # As in /etc/shadow: locked, or elsewhere.
         return None
     if len(text) == 13 and _CRYPT.issuperset(text):
         text = "{CRYPT}" + text
+    text = withName(text, name)
     parseSecret(text)
     return text

@@ -28,6 +28,7 @@ import bcrypt
 from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import Argon2Error
 
+from twisted_mailstack.auth.md import hmacState, md4
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.sasl import scram
 from twisted_mailstack.sasl.saslprep import saslprep
@@ -99,6 +100,7 @@ _SAME = {
     "plain-md5": "md5-digest",
     "bcrypt": "blf-crypt",
     "des-crypt": "crypt",
+    "hmac-md5": "cram-md5",
 }
 
 
@@ -117,23 +119,51 @@ def parseSecret(text: str) -> tuple[str, str]:
         raise SyntaxProblem("The scheme of the password isn't known: put {SCHEME} in front of it")
     name, text = match[1].lower(), match[2]
     name, _, encoding = name.partition(".")
-    if name == "crypt":
-        found = next((s for b, s in _BEGINNINGS if text.startswith(b)), "crypt")
-        return found, text
+    if encoding not in ("", "b64", "base64", "hex"):
+        raise SyntaxProblem(f"{{{match[1]}}} has no encoding that is known")
     if name == "md5":
         # Two things go by that name.
-        name = "md5-crypt" if text.startswith("$1$") else "md5-digest"
+        isCrypt = _decoded(text, encoding).startswith("$1$")
+        name = "md5-crypt" if isCrypt else "md5-digest"
     name = _SAME.get(name, name)
     if name not in VERIFIERS:
         raise SyntaxProblem(f"Passwords of the scheme {{{match[1]}}} can't be verified here")
-    if encoding not in ("", "b64", "base64", "hex"):
-        raise SyntaxProblem(f"{{{match[1]}}} has no encoding that is known")
-    if encoding and name not in _DIGESTS:
-        try:
-            text = (bytes.fromhex(text) if encoding == "hex" else _base64(text)).decode("utf-8")
-        except ValueError:
-            raise SyntaxProblem(f"{{{match[1]}}} isn't followed by what it says") from None
+    if name == "digest-md5" and ":" not in text:
+        raise SyntaxProblem(f"{{{match[1]}}} is of a name and a password: the name isn't known")
+    if encoding and name not in _OF_OCTETS:
+        text = _decoded(text, encoding)
+        if not text:
+            raise SyntaxProblem(f"{{{match[1]}}} isn't followed by what it says")
+    if name == "crypt":
+        name = next((s for b, s in _BEGINNINGS if text.startswith(b)), "crypt")
     return name, text
+
+
+def _decoded(text: str, encoding: str) -> str:
+    """
+    @return: the text that is written in an encoding; empty if it is none.
+    """
+    if not encoding:
+        return text
+    try:
+        return (bytes.fromhex(text) if encoding == "hex" else _base64(text)).decode("utf-8")
+    except ValueError:
+        return ""
+
+
+def withName(text: str, name: str) -> str:
+    """
+    @param text: as of L{parseSecret}.
+    @param name: whose it is, as it was said to whoever made the hash: an address, or what is
+        before its C{@}.
+    @return: the same, with the name in it if it is needed to verify the password, as RFC 2831's
+        C{username:realm:} in front of the digest.
+    """
+    match = _BRACED.match(text)
+    if not match or match[1].lower().partition(".")[0] != "digest-md5" or ":" in text:
+        return text
+    user, _, realm = name.partition("@")
+    return f"{{{match[1]}}}{user}:{realm}:{match[2]}"
 
 
 def chooseSecret(secrets: Mapping[str, str]) -> tuple[str, str] | None:
@@ -293,6 +323,8 @@ _DIGESTS = {
     "ssha256": ("sha256", True),
     "ssha512": ("sha512", True),
 }
+#: Schemes of octets, which may be written in any encoding.
+_OF_OCTETS = frozenset((*_DIGESTS, "cram-md5", "digest-md5", "plain-md4"))
 
 
 def _verifyDigest(scheme: str) -> Callable[[str, bytes], bool]:
@@ -308,6 +340,28 @@ def _verifyDigest(scheme: str) -> Callable[[str, bytes], bool]:
         return hmac.compare_digest(hashlib.new(name, password + salt).digest(), digest)
 
     return verify
+
+
+def _verifyCramMD5(text: str, password: bytes) -> bool:
+    # The two states of RFC 2104 §4, as Dovecot's CRAM-MD5 server needs them.
+    return hmac.compare_digest(hmacState(password), _octets(text, 32))
+
+
+def _verifyDigestMD5(text: str, password: bytes) -> bool:
+    # RFC 2831 §2.1.2.1: H({ username-value, ":", realm-value, ":", passwd })
+    named, _, digest = text.rpartition(":")
+    wanted = _octets(digest, 16)
+    made = hashlib.md5(named.encode("utf-8") + b":" + password).digest()
+    return hmac.compare_digest(made, wanted)
+
+
+def _verifyMD4(text: str, password: bytes) -> bool:
+    return hmac.compare_digest(md4(password), _octets(text, 16))
+
+
+def _octets(text: str, size: int) -> bytes:
+    # Dovecot writes hexadecimal, and whatever else it was asked for: the length tells.
+    return bytes.fromhex(text) if len(text) == 2 * size else _base64(text)
 
 
 def _verifyPBKDF2(text: str, password: bytes) -> bool:
@@ -525,5 +579,8 @@ VERIFIERS: dict[str, Callable[[str, bytes], bool]] = {
     "crypt": _verifyCrypt,
     **{scheme: _verifyDigest(scheme) for scheme in _DIGESTS},
     **{scheme: _verifyScram(scheme) for scheme in SCRAM},
+    "cram-md5": _verifyCramMD5,
+    "digest-md5": _verifyDigestMD5,
+    "plain-md4": _verifyMD4,
     "plain": _verifyPlain,
 }

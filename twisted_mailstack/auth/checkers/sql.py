@@ -23,7 +23,7 @@ from zope.interface import implementer
 from twisted_mailstack.auth.checkers.bounds import Bounds
 from twisted_mailstack.auth.checkers.decoy import decoyOf
 from twisted_mailstack.auth.checkers.source import SourceProblem, SourceRecord, SourceServices
-from twisted_mailstack.auth.schemes import parseSecret
+from twisted_mailstack.auth.schemes import parseSecret, withName
 from twisted_mailstack.errors import SyntaxProblem
 from twisted_mailstack.interfaces import IPasswordSource
 from twisted_mailstack.model.address import Address
@@ -194,6 +194,7 @@ class SQLSource:
             found = bytes(found).decode("utf-8", "replace")
         if not isinstance(found, str):
             return None
+        found = withName(found, PARAMETERS["address"](address))
         try:
             parseSecret(found)
         except SyntaxProblem as problem:
