@@ -1,0 +1,272 @@
+"""
+Our clients log in to another's server: Dovecot's for IMAP, POP3 and submission, over TLS.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import re
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from functools import cache
+from http.server import HTTPServer
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.interop.dovecot import GREETINGS, Dovecot, pem
+from tests.interop.harness import ALICE, BOB, PASSWORD, ROOT, environment, needs
+from tests.interop.test_sasl import TOKEN, Introspect
+from tests.net.authority import Authority
+
+#: What Dovecot knows of ours, but for GSSAPI.
+BY_PASSWORD = ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256")
+BY_TOKEN = ("OAUTHBEARER", "XOAUTH2")
+CONFIG = """
+auth_mechanisms = {mechanisms} external anonymous
+auth_failure_delay = 0
+auth_verbose = yes
+auth_username_chars =
+auth_ssl_username_from_cert = yes
+ssl_verify_client_cert = yes
+ssl_require_crl = no
+ssl_ca = <{place}/ca.pem
+ssl_cert_username_field = commonName
+hostname = localhost
+submission_relay_host = 127.0.0.1
+submission_relay_port = {relay}
+passdb {{
+  driver = oauth2
+  mechanisms = oauthbearer xoauth2
+  args = {place}/oauth2.conf
+}}
+passdb {{
+  driver = static
+  mechanisms = external
+  args = nopassword
+}}
+passdb {{
+  driver = passwd-file
+  master = yes
+  mechanisms = plain scram-sha-256
+  args = scheme=PLAIN {place}/masters
+}}
+passdb {{
+  driver = passwd-file
+  mechanisms = plain login cram-md5 scram-sha-1 scram-sha-256
+  args = scheme=PLAIN {place}/users
+}}
+"""
+OAUTH2 = """
+introspection_mode = post
+introspection_url = http://127.0.0.1:{web}/introspect
+username_attribute = username
+active_attribute = active
+active_value = true
+"""
+#: A name that SCRAM has to escape, and a password that isn't ASCII.
+ODD, ODD_PASSWORD = "a=2c,b@example.test", "p\u00e4ss w\u00f6rd"
+#: One that no other test logs in to.
+BEST = "best@example.test"
+USERS = ((ALICE, PASSWORD), (BEST, PASSWORD), (ODD, ODD_PASSWORD))
+
+
+class Relay(socketserver.StreamRequestHandler):
+    """
+    The server that submissions are for.
+    """
+
+    def handle(self) -> None:
+        """Greet, and agree."""
+        self.wfile.write(b"220 relay.test ESMTP\r\n")
+        for line in self.rfile:
+            leaves = line.upper().startswith(b"QUIT")
+            self.wfile.write(b"221 bye\r\n" if leaves else b"250 relay.test\r\n")
+            if leaves:
+                break
+
+
+@cache
+def server() -> Dovecot:
+    """
+    @return: one for all tests of this process.
+    """
+    authority = Authority()
+    found = Dovecot(*GREETINGS, certificate=authority.issue("localhost", "127.0.0.1"))
+    atexit.register(found.close)
+    web = HTTPServer(("127.0.0.1", 0), Introspect)
+    relay = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay)
+    relay.daemon_threads = True
+    for each in (web, relay):
+        threading.Thread(target=each.serve_forever, daemon=True).start()
+    for name, content in (
+        ("ca.pem", authority.own.public_bytes(Encoding.PEM)),
+        ("alice.pem", b"".join(pem(authority.issue(ALICE)))),
+        ("stranger.pem", b"".join(pem(Authority("Nobody").issue(ALICE)))),
+        ("users", "".join(f"{name}:{secret}::::::\n" for name, secret in USERS).encode()),
+        ("masters", f"{BOB}:{PASSWORD}::::::\n".encode()),
+        ("oauth2.conf", OAUTH2.format(web=web.server_port).encode()),
+    ):
+        (found.place / name).write_bytes(content)
+    mechanisms = " ".join((*BY_PASSWORD, *BY_TOKEN)).lower()
+    _, port = relay.server_address[:2]
+    found.start(CONFIG.format(place=found.place, mechanisms=mechanisms, relay=port))
+    return found
+
+
+class DovecotTests(SynchronousTestCase):
+    """
+    Right and wrong secrets, with each mechanism that it has.
+    """
+
+    def setUp(self) -> None:
+        """The server."""
+        needs("dovecot")
+        self.dovecot = server()
+
+    def attempt(
+        self,
+        protocol: str,
+        mechanism: str | None,
+        *credentials: str | None,
+        certificate: str | None = None,
+    ) -> dict[str, Any]:
+        """
+        @param mechanism: the only one that the client knows, C{None} for all.
+        @param credentials: their class, and what it is made with.
+        @param certificate: the file with what the client shows.
+        @return: as C{loginclient} takes it.
+        """
+        return {
+            "protocol": protocol,
+            "mechanism": mechanism,
+            "credentials": credentials,
+            "certificate": certificate and str(self.dovecot.place / certificate),
+            "trust": str(self.dovecot.place / "ca.pem"),
+            "options": {
+                "host": "127.0.0.1",
+                "port": self.dovecot.ports[protocol],
+                "tls": "verified",
+            },
+        }
+
+    def work(self, *attempts: dict[str, Any]) -> list[str | None]:
+        """
+        @return: for each the name of the error that it ended in, C{None} for a login.
+        """
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.interop.loginclient"],
+            input=json.dumps(attempts).encode(),
+            capture_output=True,
+            timeout=200,
+            cwd=ROOT,
+            env=environment(),
+        )
+        self.assertEqual(done.stderr.decode(), "")
+        self.said = json.loads(done.stdout)
+        return [each[0] if each else None for each in self.said]
+
+    def logged(self, pattern: str, wanted: int) -> list[Any]:
+        """
+        @param wanted: how many there are, at least. The server writes when it comes to it.
+        @return: what the pattern finds in its log.
+        """
+        deadline = time.monotonic() + 30
+        while True:
+            found: list[Any] = re.findall(pattern, self.dovecot.log())
+            if len(found) >= wanted or time.monotonic() > deadline:
+                return found
+            time.sleep(0.05)
+
+    def logins(self, protocol: str, wanted: int) -> list[tuple[str, str]]:
+        """
+        @return: the user and the mechanism of each login.
+        """
+        return self.logged(
+            rf"{protocol}-login: Info: Login: user=<(.*?)>, method=([A-Z0-9-]+)", wanted
+        )
+
+    def check(self, protocol: str, hasAnonymous: bool = True) -> None:
+        """
+        Log in by one mechanism after the other.
+        """
+        before = len(self.logins(protocol, 0))
+        password, token = "PasswordCredentials", "TokenCredentials"
+        attempts = [
+            (self.attempt(protocol, mechanism, kind, ALICE, secret), secret != "wrong")
+            for names, kind, secrets in (
+                (BY_PASSWORD, password, (PASSWORD, "wrong")),
+                (BY_TOKEN, token, (TOKEN, "wrong")),
+            )
+            for mechanism in names
+            for secret in secrets
+        ]
+        attempts += [
+            (
+                self.attempt(protocol, "EXTERNAL", "CertificateCredentials", certificate=shown),
+                shown == "alice.pem",
+            )
+            for shown in ("alice.pem", "stranger.pem", None)
+        ]
+        anonymous = self.attempt(protocol, "ANONYMOUS", "AnonymousCredentials", "me")
+        attempts.append((anonymous, hasAnonymous))
+        found = self.work(*(each for each, _ in attempts))
+        wanted = [None if right else "AuthenticationFailed" for _, right in attempts]
+        self.assertEqual(found, wanted, self.said)
+        names = [(ALICE, each["mechanism"]) for each, right in attempts if right]
+        if hasAnonymous:
+            names[-1] = ("anonymous", "ANONYMOUS")
+        self.assertEqual(sorted(self.logins(protocol, before + len(names))[before:]), sorted(names))
+
+    def test_imap(self) -> None:
+        """IMAPClient."""
+        self.check("imap")
+
+    def test_pop3(self) -> None:
+        """POP3Client."""
+        self.check("pop3")
+
+    def test_submission(self) -> None:
+        """SMTPClient. Nobody in particular may submit, so the server doesn't offer ANONYMOUS."""
+        self.check("submission", hasAnonymous=False)
+        self.assertIn("no way to log in", self.said[-1][1])
+
+    def test_names(self) -> None:
+        """
+        Names that have to be escaped and passwords that aren't ASCII; and whoever may act as
+        another says so by PLAIN and SCRAM.
+        """
+        attempts = [
+            self.attempt("imap", mechanism, "PasswordCredentials", ODD, ODD_PASSWORD)
+            for mechanism in BY_PASSWORD
+        ]
+        acting = [
+            self.attempt("imap", mechanism, "PasswordCredentials", name, password, ALICE)
+            for mechanism in ("PLAIN", "SCRAM-SHA-256")
+            for name, password in ((BOB, PASSWORD), (BOB, "wrong"), (ODD, ODD_PASSWORD))
+        ]
+        found = self.work(*attempts, *acting)
+        refused = "AuthenticationFailed"
+        self.assertEqual(found, [*[None] * 5, *[None, refused, refused] * 2], self.said)
+
+    def test_best(self) -> None:
+        """
+        The best that both have is taken, and a password that was wrong isn't sent by another.
+        """
+        for protocol in GREETINGS:
+            before = len(self.logins(protocol, 0))
+            found = self.work(
+                *(
+                    self.attempt(protocol, None, "PasswordCredentials", BEST, each)
+                    for each in ("wrong", PASSWORD)
+                )
+            )
+            self.assertEqual(found, ["AuthenticationFailed", None], self.said)
+            taken = self.logins(protocol, before + 1)[before:]
+            self.assertEqual(taken, [(BEST, "SCRAM-SHA-256")])
+        self.assertEqual(len(self.logged(f"\\({BEST},127.0.0.1,.*mismatch", 3)), 3)
