@@ -60,6 +60,7 @@ from twisted_mailstack.model.records import (
     MailboxInfo,
     MailboxStatus,
     MaildropSettings,
+    MaildropSurvey,
     MetadataChange,
     Placement,
     Quota,
@@ -699,6 +700,18 @@ class IMaildropAccount(IAccount):
         @return: how many messages are gone from their mailboxes.
         @raise NoSuchMailbox: if the destination isn't there.
         @raise CannotDoThat: if it has no UIDs left.
+        """
+
+    def noteRetrieved(messageIds: Collection[str], at: int) -> Awaitable[None]:
+        """
+        Remember that a POP3 client has messages, by their MESSAGE_IDs, since a time in seconds
+        since 1970. Durable. What is remembered already stays; what isn't there is passed over.
+        """
+
+    def retrievedUntil(at: int) -> Awaitable[Collection[str]]:
+        """
+        @return: the MESSAGE_IDs of the messages that are remembered since then or before, without
+            those that are in no mailbox any more.
         """
 
 
@@ -1645,6 +1658,19 @@ class ISecretSource(Interface):
             so before the policy of logins is asked: whoever is locked out gets what nobody has the
             password of.
         @return: at least one. For a name that isn't known, or has none, one that nobody has the
+class IMaildropSurvey(Interface):
+    """
+    Optional, of a directory whose accounts are L{IMaildropAccount}s: without it POP3 doesn't heed
+    what accounts have of their own, since it has to tell clients about it before they log in.
+    """
+
+    def surveyMaildrops() -> Awaitable[MaildropSurvey]:
+        """
+        What settings accounts have of their own. It is asked at each CAPA, so the cost doesn't grow
+        with the accounts.
+        """
+
+
             password of, the same at each time: the client can't tell.
         """
 

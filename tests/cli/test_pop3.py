@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from tests.cli.support import ALICE, CommandTestCase, Look
 from twisted_mailstack.interfaces import IMaildropAccount
-from twisted_mailstack.model.records import MaildropSettings
+from twisted_mailstack.model.records import NEVER, MaildropSettings
 
 
 class POP3Tests(CommandTestCase):
@@ -55,6 +55,34 @@ class POP3Tests(CommandTestCase):
         self.mailstack("user", "pop3", ALICE, "--only-inbox", "--show", "all")
         self.assertEqual(self.settings, MaildropSettings(False, (), True))
         self.mailstack("user", "pop3", ALICE, "--delete", "expunge")
+        self.assertEqual(self.settings, MaildropSettings())
+
+    def test_policy(self) -> None:
+        """What holds between logins, and for how long what was fetched stays."""
+        for option, value, settings, said in (
+            (
+                "--login-delay",
+                "900",
+                MaildropSettings(loginDelay=900),
+                "900 seconds between logins",
+            ),
+            ("--login-delay", "0", MaildropSettings(loginDelay=0), "0 seconds between logins"),
+            ("--expire", "30", MaildropSettings(expireDays=30), "fetched ones go after 30 days"),
+            ("--expire", "0", MaildropSettings(expireDays=0), "fetched ones go at once"),
+            ("--expire", "never", MaildropSettings(expireDays=NEVER), "fetched ones stay"),
+        ):
+            self.mailstack("user", "pop3", ALICE, option, value)
+            self.assertEqual(self.settings, settings)
+            self.assertEqual(
+                self.mailstack("user", "pop3", ALICE),
+                f"{ALICE}: all messages of INBOX; deleted ones are expunged; {said}\n",
+            )
+            self.mailstack("user", "pop3", ALICE, option, "default")
+            self.assertEqual(self.settings, MaildropSettings())
+        for option in ("--login-delay", "--expire"):
+            for value in ("-1", "x", "1.5", "", "\u0663", "2147483647", "9" * 30):
+                self.mailstack("user", "pop3", ALICE, f"{option}={value}", status=2)
+        self.mailstack("user", "pop3", ALICE, "--login-delay", "never", status=2)
         self.assertEqual(self.settings, MaildropSettings())
 
     def test_wrong(self) -> None:

@@ -160,16 +160,20 @@ class GatedStore(MemoryMailStore):
     """
     A store whose accounts stand behind a gate, for those who log in.
 
-    @ivar opened: accounts that were given out.
+    @ivar plain: the ids of accounts that can do nothing that is optional.
     """
 
     def __init__(self) -> None:
         super().__init__(lambda: 1_700_000_000.0)
         self.gate = Gate()
+        self.plain: set[str] = set()
 
     async def openAccount(self, accountId: str) -> Any:
         """See IMailStore."""
-        return Gated(await super().openAccount(accountId), self.gate)
+        account = Gated(await super().openAccount(accountId), self.gate)
+        if accountId in self.plain:
+            directlyProvides(account, IAccount)
+        return account
 
 
 class Server:
@@ -253,6 +257,12 @@ class Server:
             content = now(box.openMessage(uid))
             found.append(now(content.read(0, content.size)))
         return found
+
+    def set(self, name: str = "alice", **settings: Any) -> None:
+        """Say what POP3 does with an account, on top of what was said before."""
+        account: Any = self.inbox(name).account
+        before = now(account.maildropSettings())
+        now(account.setMaildropSettings(before._replace(**settings)))
 
     def expunge(self, *uids: int, name: str = "alice") -> None:
         """Remove messages, as an IMAP session does."""

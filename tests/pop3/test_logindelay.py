@@ -94,6 +94,26 @@ class LoginDelayTests(SynchronousTestCase):
         client = other.connect()
         self.assertTrue(client.send(b"USER alice\r\nPASS secret\r\n").endswith(REFUSED))
 
+    def test_own(self) -> None:
+        """An account's own delay is enforced, a longer, a shorter one, or none."""
+        self.server.options["survey"] = self.server.store.directory
+        self.server.set("alice", loginDelay=100)
+        self.server.set("bob", loginDelay=0)
+        self.assertEqual(self.logIn(), LOGGED_IN)
+        self.assertEqual(self.logIn(b"bob"), LOGGED_IN)
+        self.assertEqual(self.logIn(b"bob"), LOGGED_IN)
+        self.seconds += 99
+        self.assertEqual(self.logIn(), REFUSED)
+        self.seconds += 1
+        self.assertEqual(self.logIn(), LOGGED_IN)
+
+    def test_ownUntold(self) -> None:
+        """Where clients couldn't be told of it before login, it isn't enforced."""
+        self.server.set("alice", loginDelay=100)
+        self.assertEqual(self.logIn(), LOGGED_IN)
+        self.seconds += 30
+        self.assertEqual(self.logIn(), LOGGED_IN)
+
     def test_broken(self) -> None:
         """If it can't be found out nobody gets in, and the maildrop is free."""
 

@@ -233,6 +233,10 @@ class Quota(NamedTuple):
     messageLimit: int | None
 
 
+#: Days that nobody lives to see the end of (L{MaildropSettings.expireDays}).
+NEVER = 2**31 - 1
+
+
 class MaildropSettings(NamedTuple):
     """
     What POP3 shows of an account, and what it does there.
@@ -241,11 +245,29 @@ class MaildropSettings(NamedTuple):
     @ivar mailboxes: names of mailboxes whose messages are shown behind those of INBOX.
     @ivar toTrash: what a client deletes is moved to the mailbox with the special use C{\\Trash};
         else it is expunged.
+    @ivar loginDelay: seconds between two logins (RFC 2449 §6.5); C{None}: as the server has it.
+    @ivar expireDays: days after which what a client has fetched is removed (RFC 2449 §6.7); C{0}:
+        when it has been fetched; L{NEVER}; C{None}: as the server has it.
     """
 
     unseenOnly: bool = False
     mailboxes: tuple[str, ...] = ()
     toTrash: bool = False
+    loginDelay: int | None = None
+    expireDays: int | None = None
+
+
+class MaildropSurvey(NamedTuple):
+    """
+    What accounts have of their own.
+
+    @ivar loginDelays: the least and the greatest C{loginDelay} of an account; C{None}: none has
+        one.
+    @ivar expireDays: likewise.
+    """
+
+    loginDelays: tuple[int, int] | None = None
+    expireDays: tuple[int, int] | None = None
 
 
 class DomainRecord(NamedTuple):

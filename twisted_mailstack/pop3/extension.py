@@ -54,12 +54,13 @@ class Command:
 @dataclass(frozen=True)
 class Extension:
     """
-    @ivar capability: given the session, the line that CAPA shows now; C{None}: doesn't hold now.
+    @ivar capability: given the session, the line that CAPA shows now; C{None}: doesn't hold now. It
+        may return an awaitable of that.
     @ivar rfc: where it is specified.
     @ivar commands: that it adds.
     """
 
-    capability: Callable[[POP3Session], bytes | None]
+    capability: Callable[[POP3Session], bytes | Awaitable[bytes | None] | None]
     rfc: int
     commands: tuple[Command, ...] = ()
 

@@ -26,19 +26,23 @@ from twisted_mailstack.interfaces import (
 )
 from twisted_mailstack.model.flags import SEEN
 from twisted_mailstack.model.mailboxname import INBOX
-from twisted_mailstack.model.records import Attribute, MaildropSettings
+from twisted_mailstack.model.records import NEVER, Attribute, MaildropSettings
 from twisted_mailstack.model.sequence import NumberSet
 
 #: Messages asked for at a time.
 SLICE = 1000
+#: Seconds.
+DAY = 24 * 3600
 #: Where what is deleted goes, in an account without a mailbox for that.
 TRASH = "Trash"
 
 
 class Maildrop:
     """
+    @ivar settings: the account's.
     @ivar octets: of each message; that of number n is C{octets[n - 1]}.
     @ivar deleted: numbers that DELE marked.
+    @ivar retrieved: numbers that RETR sent whole.
     @ivar release: gives the lock back.
     """
 
@@ -46,10 +50,11 @@ class Maildrop:
         self, account: IAccount, settings: MaildropSettings, release: Callable[[], None]
     ) -> None:
         self._account = account
-        self._settings = settings
+        self.settings = settings
         self.release = release
         self.octets: array[int] = array("Q")
         self.deleted: set[int] = set()
+        self.retrieved: set[int] = set()
         self._mailboxes: list[IMailbox] = []
         # Of each mailbox the number of its first message, less one.
         self._firsts: list[int] = []
@@ -87,7 +92,7 @@ class Maildrop:
     async def _add(self, mailbox: IMailbox) -> None:
         changes = await mailbox.changesSince(0)
         uids: Sequence[int] = changes.uids
-        if self._settings.unseenOnly:
+        if self.settings.unseenOnly:
             pairs = zip(changes.uids, changes.flags, strict=True)
             uids = [uid for uid, flags in pairs if SEEN not in flags]
         self._mailboxes.append(mailbox)
@@ -100,6 +105,11 @@ class Maildrop:
                 self._uids.append(uid)
                 self.octets.append(size)
                 self._messageIds.append(messageId)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the account knows what was retrieved, so that it can expire."""
+        return bool(IMaildropAccount.providedBy(self._account))
 
     @property
     def count(self) -> int:
@@ -158,28 +168,45 @@ class Maildrop:
         except (MessageExpunged, NoSuchMailbox):
             raise MessageExpunged("That message was removed by another session") from None
 
-    async def update(self) -> int:
+    async def update(self, expireDays: int = NEVER, now: int = 0) -> int:
         """
-        Delete what is marked, in one step: all or nothing (RFC 1939 §6).
+        Delete what is marked, and what has expired, in one step: all or nothing (RFC 1939 §6).
 
+        @param expireDays: the days after which what a client has fetched is removed (RFC 2449
+            §6.7); C{0}: what this session has fetched.
+        @param now: seconds since 1970.
         @return: how many messages are gone by it; those that an IMAP session removed before are
             not among them.
         """
-        if not self.deleted:
+        gone = self.deleted | await self._expired(expireDays, now)
+        if not gone:
             return 0
         uids: list[list[int]] = [[] for _ in self._mailboxes]
-        for number in self.deleted:
+        for number in gone:
             uids[self._mailboxOf(number)].append(self._uids[number - 1])
         if not IMaildropAccount.providedBy(self._account):
             return len(await self._mailboxes[0].expunge(NumberSet.of(uids[0]), onlyDeleted=False))
         account = IMaildropAccount(self._account)
-        trash = await self._trash() if self._settings.toTrash else None
+        trash = await self._trash() if self.settings.toTrash else None
         marked = [
             (mailbox, NumberSet.of(each))
             for mailbox, each in zip(self._mailboxes, uids, strict=True)
             if each
         ]
         return await account.removeMessages(marked, trash)
+
+    async def _expired(self, expireDays: int, now: int) -> set[int]:
+        # A client that got QUIT's response has what it fetched before; of another that isn't known.
+        if expireDays == NEVER or not self.remembers:
+            return set()
+        if not expireDays:
+            return self.retrieved
+        account = IMaildropAccount(self._account)
+        fetched = self.retrieved - self.deleted
+        if fetched:
+            await account.noteRetrieved([self._messageIds[n - 1] for n in sorted(fetched)], now)
+        old = set(await account.retrievedUntil(now - expireDays * DAY))
+        return {n for n, each in enumerate(self._messageIds, 1) if each in old} if old else set()
 
     async def _trash(self) -> IMailbox:
         for info in await self._account.listMailboxes():

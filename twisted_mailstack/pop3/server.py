@@ -12,7 +12,12 @@ from typing import Any
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
-from twisted_mailstack.interfaces import IKeyedMemory, ISecretSource, IServerMechanism
+from twisted_mailstack.interfaces import (
+    IKeyedMemory,
+    IMaildropSurvey,
+    ISecretSource,
+    IServerMechanism,
+)
 from twisted_mailstack.net.protocol import MailFactory
 from twisted_mailstack.pop3.extension import Extension
 from twisted_mailstack.pop3.registry import COMMANDS, EXTENSIONS
@@ -38,6 +43,7 @@ class POP3Factory(MailFactory):
         service: str = "pop3",
         secrets: ISecretSource | None = None,
         memory: IKeyedMemory | None = None,
+        survey: IMaildropSurvey | None = None,
         now: Callable[[], float] = time,
         **limits: Any,
     ) -> None:
@@ -49,6 +55,9 @@ class POP3Factory(MailFactory):
             C{None}: it isn't offered.
         @param memory: where the time of logins is kept, for C{settings.loginDelay}; C{None}: nobody
             has to wait.
+        @param survey: knows what C{loginDelay} and C{expireDays} accounts have of their own, as
+            their L{MaildropSettings<twisted_mailstack.model.records.MaildropSettings>} say: their
+            directory; C{None}: these don't count.
         @param now: seconds since 1970, as C{memory} has them.
         @param limits: as of L{MailFactory}.
         """
@@ -59,6 +68,7 @@ class POP3Factory(MailFactory):
                 *(stream, settings, registry, portal, mechanisms, tls is not None),
                 secrets=secrets,
                 memory=memory,
+                survey=survey,
                 now=now,
             )
             await session.run()

@@ -28,9 +28,11 @@ from twisted_mailstack.errors import (
 from twisted_mailstack.interfaces import (
     IAccount,
     IKeyedMemory,
+    IMaildropSurvey,
     ISecretSource,
     IServerMechanism,
 )
+from twisted_mailstack.model.records import NEVER, MaildropSurvey
 from twisted_mailstack.pop3.extension import Command, Extension, State
 from twisted_mailstack.pop3.maildrop import Maildrop
 from twisted_mailstack.wire.stream import Stream
@@ -48,8 +50,8 @@ class POP3Settings:
     @ivar allowPlaintextAuth: passwords without TLS, for loopback only.
     @ivar loginDelay: seconds that an account has to wait between two logins (RFC 2449 §6.5); 0 for
         none.
-    @ivar expireDays: after how many days the operator's policy may delete messages (RFC 2449 §6.7);
-        C{None} for never. It is only announced.
+    @ivar expireDays: after how many days what a client has fetched is removed, at the end of a
+        session (RFC 2449 §6.7); 0: at the end of the same session; C{None} for never.
     """
 
     hostname: str
@@ -121,11 +123,13 @@ class POP3Session:
         *,
         secrets: ISecretSource | None = None,
         memory: IKeyedMemory | None = None,
+        survey: IMaildropSurvey | None = None,
         now: Callable[[], float] = time,
     ) -> None:
         """
         @param secrets: for APOP; C{None}: it isn't there.
         @param memory: knows of earlier logins; C{None}: there is no delay between them.
+        @param survey: knows what accounts have of their own; C{None}: that doesn't count.
         @param now: seconds since 1970, as C{memory} has them.
         """
         self.stream = stream
@@ -144,6 +148,7 @@ class POP3Session:
             self.timestamp = b"<%d.%d@%b>" % (randbits(64), now(), settings.hostname.encode())
         self.utf8 = False
         self._memory = memory
+        self._survey = survey
         self._now = now
         self.closing = False
         self.retrieved = 0
@@ -158,9 +163,46 @@ class POP3Session:
         return self.stream.info.secure or self.settings.allowPlaintextAuth
 
     @property
-    def loginDelay(self) -> int:
-        """Seconds between two logins of an account."""
+    def usualLoginDelay(self) -> int:
+        """Seconds between two logins of accounts that have nothing of their own."""
         return 0 if self._memory is None else self.settings.loginDelay
+
+    def loginDelay(self, maildrop: Maildrop) -> int:
+        """
+        @return: seconds between two logins of the account.
+        """
+        own = maildrop.settings.loginDelay
+        known = self._memory is not None and self._survey is not None
+        return self.usualLoginDelay if own is None or not known else own
+
+    @property
+    def expireDays(self) -> int:
+        """
+        Days after which what was fetched is removed, or C{NEVER}: of this account, once it is
+        known which.
+        """
+        own = self.settings.expireDays
+        if self.maildrop is not None:
+            if not self.maildrop.remembers:
+                return NEVER
+            if self._survey is not None and self.maildrop.settings.expireDays is not None:
+                own = self.maildrop.settings.expireDays
+        return NEVER if own is None else own
+
+    async def surveyMaildrops(self) -> MaildropSurvey:
+        """
+        @return: what accounts have of their own, as far as it counts.
+        """
+        if self._survey is None:
+            return MaildropSurvey()
+        found = await self._survey.surveyMaildrops()
+        return found if self._memory is not None else found._replace(loginDelays=None)
+
+    def now(self) -> int:
+        """
+        @return: seconds since 1970.
+        """
+        return int(self._now())
 
     async def run(self) -> None:
         """
@@ -253,7 +295,7 @@ class POP3Session:
         try:
             maildrop = await Maildrop.open(account)
             try:
-                await self._noteLogin(account)
+                await self._noteLogin(account, self.loginDelay(maildrop))
             except BaseException:
                 maildrop.release()
                 raise
@@ -266,12 +308,12 @@ class POP3Session:
         self.stream.timeout = self.settings.timeout
         self.ok(b"%d messages, %d octets" % (self.maildrop.count, self.maildrop.size))
 
-    async def _noteLogin(self, account: IAccount) -> None:
+    async def _noteLogin(self, account: IAccount, delay: int) -> None:
         # One step, so that of two at the same time one is refused, in whatever processes they are.
-        if not self.loginDelay or self._memory is None:
+        if not delay or self._memory is None:
             return
         key, ours = f"pop3:{account.accountId}", randbits(52)
-        entry = (key, ours, int(self._now()) + self.loginDelay)
+        entry = (key, ours, self.now() + delay)
         if (await self._memory.introduce([entry]))[key] != ours:
             raise LoginTooSoon()
 

@@ -45,6 +45,7 @@ from twisted_mailstack.interfaces import (
     IMailbox,
     IMaildropAccount,
     IMessageContent,
+    IMaildropSurvey,
     IMetadataAccount,
     IMovableMailbox,
     IReceivingMailbox,
@@ -89,6 +90,7 @@ from twisted_mailstack.model.records import (
     MaildropSettings,
     MetadataChange,
     Placement,
+    MaildropSurvey,
     Quota,
     StoreResult,
 )
@@ -97,7 +99,7 @@ from twisted_mailstack.model.sequence import MAX_NUMBER, NumberSet
 from twisted_mailstack.storage.memoryannotations import Annotations
 from twisted_mailstack.storage.memorycredentials import MemoryCredentials
 from twisted_mailstack.storage.memorylogins import MemoryLoginHistory
-from twisted_mailstack.storage.memorymaildrop import MemoryMaildrop
+from twisted_mailstack.storage.memorymaildrop import MemoryMaildrop, survey
 from twisted_mailstack.storage.memorymetadata import MemoryMetadata
 from twisted_mailstack.storage.memorysharing import MemoryAccessControl
 from twisted_mailstack.storage.memoryspool import MemorySpool
@@ -1014,11 +1016,14 @@ class MemoryAccount:
     async def assignUniqueIds(self, values: Mapping[str, str]) -> Collection[str]:
         """See L{IMaildropAccount}."""
         self._require()
-        there = {e.message.messageId for box in self.boxes.values() for e in box.entries}
+        there = self._messageIds()
         return self._maildrop.assign({each: values[each] for each in values if each in there})
 
     async def knownUniqueIds(self, values: Collection[str]) -> Collection[str]:
         """See L{IMaildropAccount}."""
+    def _messageIds(self) -> set[str]:
+        return {e.message.messageId for box in self.boxes.values() for e in box.entries}
+
         self._require()
         return self._maildrop.known(values)
 
@@ -1049,6 +1054,16 @@ class MemoryAccount:
         self._locked = True
         held = [True]
 
+    async def noteRetrieved(self, messageIds: Collection[str], at: int) -> None:
+        """See L{IMaildropAccount}."""
+        self._require()
+        self._maildrop.noteRetrieved(self._messageIds().intersection(messageIds), at)
+
+    async def retrievedUntil(self, at: int) -> Collection[str]:
+        """See L{IMaildropAccount}."""
+        self._require()
+        return self._maildrop.retrievedUntil(at) & self._messageIds()
+
         def release() -> None:
             if held:
                 held.pop()
@@ -1067,7 +1082,7 @@ def _key(address: Address) -> tuple[str, str]:
     return address.domain, foldLocalPart(address.localPart)
 
 
-@implementer(IDirectoryAdmin, ICredentialSurvey)
+@implementer(IDirectoryAdmin, ICredentialSurvey, IMaildropSurvey)
 class MemoryDirectory(MemoryCredentials):
     """See L{IDirectoryAdmin}."""
 
@@ -1086,6 +1101,10 @@ class MemoryDirectory(MemoryCredentials):
     async def findAccount(self, address: Address) -> AccountRecord | None:
         """See L{IDirectory}."""
         return self._accounts.get(_key(address))
+
+    async def surveyMaildrops(self) -> MaildropSurvey:
+        """See L{IMaildropSurvey}."""
+        return survey(each._maildrop.settings for each in self._store.accounts.values())
 
     async def findAccountById(self, accountId: str) -> AccountRecord | None:
         """See L{IDirectory}."""

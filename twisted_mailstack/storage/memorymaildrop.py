@@ -5,9 +5,9 @@ What the memory store keeps for POP3.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from twisted_mailstack.model.records import MaildropSettings
+from twisted_mailstack.model.records import MaildropSettings, MaildropSurvey
 
 
 class MemoryMaildrop:
@@ -24,6 +24,7 @@ class MemoryMaildrop:
         self.settings = MaildropSettings()
         self._prefix = prefix
         self._given: dict[str, str] = {}
+        self._retrieved: dict[str, int] = {}
 
     def uniqueIds(self, messageIds: Collection[str]) -> dict[str, str]:
         """
@@ -52,3 +53,32 @@ class MemoryMaildrop:
         @return: those of them that were ever given.
         """
         return set(self._given.values()).intersection(values)
+
+    def noteRetrieved(self, messageIds: Collection[str], at: int) -> None:
+        """
+        See L{IMaildropAccount<twisted_mailstack.interfaces.IMaildropAccount>}.
+        """
+        for each in messageIds:
+            self._retrieved.setdefault(each, at)
+
+    def retrievedUntil(self, at: int) -> set[str]:
+        """
+        @return: of those that are there, and others that were.
+        """
+        return {each for each, since in self._retrieved.items() if since <= at}
+
+
+def survey(settings: Iterable[MaildropSettings]) -> MaildropSurvey:
+    """
+    @return: what accounts with these have of their own.
+    """
+    delays, days = set(), set()
+    for each in settings:
+        delays.add(each.loginDelay)
+        days.add(each.expireDays)
+    return MaildropSurvey(_ends(delays), _ends(days))
+
+
+def _ends(values: set[int | None]) -> tuple[int, int] | None:
+    given = [each for each in values if each is not None]
+    return (min(given), max(given)) if given else None

@@ -77,19 +77,25 @@ def _requireEncryption(session: POP3Session) -> None:
 
 async def capa(session: POP3Session) -> None:
     """RFC 2449 §5: what holds now, in this state."""
-    lines = [extension.capability(session) for extension in session.registry.extensions]
-    shown = b"".join(line + b"\r\n" for line in lines if line is not None)
+    shown = b""
+    for extension in session.registry.extensions:
+        line = extension.capability(session)
+        if not isinstance(line, bytes | None):
+            line = await line
+        if line is not None:
+            shown += line + b"\r\n"
     session.stream.write(b"+OK capabilities follow\r\n%b.\r\n" % shown)
 
 
 async def quit(session: POP3Session) -> None:
     """
-    RFC 1939 §4 and §6: from TRANSACTION it deletes what is marked, all or nothing. It is the only
-    thing that deletes, and ends the session whether or not it could.
+    RFC 1939 §4 and §6: from TRANSACTION it deletes what is marked, and what has expired (§8, RFC
+    2449 §6.7), all or nothing. It is the only thing that deletes, and ends the session whether or
+    not it could.
     """
     session.closing = True
     if session.maildrop is not None:
-        session.removed = await session.maildrop.update()
+        session.removed = await session.maildrop.update(session.expireDays, session.now())
     session.ok(b"bye")
 
 

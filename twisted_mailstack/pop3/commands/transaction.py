@@ -59,8 +59,10 @@ async def uidl(session: POP3Session, message: bytes | None = None) -> None:
 async def retr(session: POP3Session, message: bytes) -> None:
     """RFC 1939 §5."""
     maildrop = _maildrop(session)
-    text = await textOf(await maildrop.openMessage(maildrop.number(message)), session.utf8)
+    number = maildrop.number(message)
+    text = await textOf(await maildrop.openMessage(number), session.utf8)
     await _send(session, text, b"%d octets" % text.size, None)
+    maildrop.retrieved.add(number)
     session.retrieved += 1
 
 

@@ -14,9 +14,15 @@ from typing import Any
 from zope.interface import implementer
 
 from twisted_mailstack.errors import AlreadyExists, CannotDoThat, NoSuchAccount, NoSuchDomain
-from twisted_mailstack.interfaces import ICredentialSurvey, IDirectoryAdmin
+from twisted_mailstack.interfaces import ICredentialSurvey, IDirectoryAdmin, IMaildropSurvey
 from twisted_mailstack.model.address import Address, foldLocalPart
-from twisted_mailstack.model.records import AccountRecord, AliasRecord, DomainRecord
+from twisted_mailstack.model.records import (
+    AccountRecord,
+    AliasRecord,
+    DomainRecord,
+    MaildropSurvey,
+)
+from twisted_mailstack.storage.sql import maildrop
 from twisted_mailstack.storage.sql.account import newAccountMailboxes
 from twisted_mailstack.storage.sql.annotations import forgetReader
 from twisted_mailstack.storage.sql.credentials import (
@@ -47,7 +53,7 @@ def _key(address: Address) -> tuple[str, str]:
     return address.domain, foldLocalPart(address.localPart)
 
 
-@implementer(IDirectoryAdmin, ICredentialSurvey)
+@implementer(IDirectoryAdmin, ICredentialSurvey, IMaildropSurvey)
 class SQLDirectory(SQLCredentials):
     """
     See L{IDirectoryAdmin}.
@@ -55,6 +61,10 @@ class SQLDirectory(SQLCredentials):
 
     def _one(self, statement: str, parameters: Sequence[Any]) -> Any:
         return self._store.reader.execute(statement, parameters).fetchone()
+
+    async def surveyMaildrops(self) -> MaildropSurvey:
+        """See L{IMaildropSurvey}."""
+        return maildrop.survey(self._store.reader)
 
     async def findDomain(self, name: str) -> DomainRecord | None:
         """See L{IDirectory}."""

@@ -1145,7 +1145,7 @@ def insertMessage(
     @param octets: of the content.
     """
     transaction.execute(
-        "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
+        "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, 1, NULL)",
         (account, message, content, prefix, crc32(prefix), octets + len(prefix), thread),
     )
 

@@ -16,7 +16,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted_mailstack.errors import NoSuchMailbox
-from twisted_mailstack.model.records import AnnotationScope, MaildropSettings
+from twisted_mailstack.model.records import AnnotationScope, MaildropSettings, MaildropSurvey
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.storage.sql.writer import Transaction
 
@@ -36,11 +36,13 @@ def settings(connection: Any, account: int) -> MaildropSettings:
     @return: an account's settings.
     """
     row = connection.execute(
-        "SELECT unseen_only, mailboxes, to_trash FROM maildrop WHERE account = ?", (account,)
+        "SELECT unseen_only, mailboxes, to_trash, login_delay, expire_days FROM maildrop"
+        " WHERE account = ?",
+        (account,),
     ).fetchone()
     if row is None:
         return MaildropSettings()
-    return MaildropSettings(bool(row[0]), tuple(json.loads(row[1])), bool(row[2]))
+    return MaildropSettings(bool(row[0]), tuple(json.loads(row[1])), bool(row[2]), row[3], row[4])
 
 
 def setSettings(transaction: Transaction, account: int, given: MaildropSettings) -> None:
@@ -49,9 +51,34 @@ def setSettings(transaction: Transaction, account: int, given: MaildropSettings)
     """
     makeToken(transaction, account)
     transaction.execute(
-        "UPDATE maildrop SET unseen_only = ?, mailboxes = ?, to_trash = ? WHERE account = ?",
-        (int(given.unseenOnly), json.dumps(given.mailboxes), int(given.toTrash), account),
+        "UPDATE maildrop SET unseen_only = ?, mailboxes = ?, to_trash = ?, login_delay = ?,"
+        " expire_days = ? WHERE account = ?",
+        (
+            int(given.unseenOnly),
+            json.dumps(given.mailboxes),
+            int(given.toTrash),
+            given.loginDelay,
+            given.expireDays,
+            account,
+        ),
     )
+
+
+def survey(connection: Any) -> MaildropSurvey:
+    """
+    See L{IMaildropSurvey<twisted_mailstack.interfaces.IMaildropSurvey>}.
+    """
+    found = []
+    for column in ("login_delay", "expire_days"):
+        # Two questions, each of which is one look at the index.
+        least, greatest = (
+            connection.execute(
+                f"SELECT {which}({column}) FROM maildrop WHERE {column} IS NOT NULL"
+            ).fetchone()[0]
+            for which in ("min", "max")
+        )
+        found.append(None if least is None else (least, greatest))
+    return MaildropSurvey(*found)
 
 
 def token(connection: Any, account: int) -> str | None:
@@ -165,6 +192,28 @@ def removeMessages(
         except NoSuchMailbox:
             continue
     return removed
+
+
+def noteRetrieved(
+    transaction: Transaction, account: int, messageIds: Collection[str], at: int
+) -> None:
+    """
+    See L{IMaildropAccount<twisted_mailstack.interfaces.IMaildropAccount>}.
+    """
+    transaction.executemany(
+        "UPDATE message SET retrieved = ? WHERE account = ? AND message = ? AND retrieved IS NULL",
+        [(at, account, _number(account, each)) for each in messageIds],
+    )
+
+
+def retrievedUntil(connection: Any, account: int, at: int) -> list[str]:
+    """
+    See L{IMaildropAccount<twisted_mailstack.interfaces.IMaildropAccount>}.
+    """
+    rows = connection.execute(
+        "SELECT message FROM message WHERE account = ? AND retrieved <= ?", (account, at)
+    )
+    return [f"E{account}-{number}" for (number,) in rows.fetchall()]
 
 
 def _number(account: int, messageId: str) -> int:

@@ -371,11 +371,21 @@ _ANNOTATION_LIMIT = """
 ALTER TABLE account ADD COLUMN annotation_limit INTEGER;
 """
 
+# When a POP3 client fetched a message, where that matters.
+_RETRIEVED = """
+ALTER TABLE maildrop ADD COLUMN login_delay INTEGER;
+ALTER TABLE maildrop ADD COLUMN expire_days INTEGER;
+CREATE INDEX maildrop_login_delay ON maildrop (login_delay) WHERE login_delay IS NOT NULL;
+CREATE INDEX maildrop_expire_days ON maildrop (expire_days) WHERE expire_days IS NOT NULL;
+ALTER TABLE message ADD COLUMN retrieved INTEGER;
+CREATE INDEX message_retrieved ON message (account, retrieved) WHERE retrieved IS NOT NULL;
+"""
+
 #: The n-th makes version n out of version n - 1.
 MIGRATIONS: tuple[str, ...] = (
     *(_FIRST, _SPOOL, _MEMORY, _SORTING, _VIA, _ACCESS, _METADATA),
     *(_URL_KEYS, _ANNOTATIONS, _CREDENTIALS, _MAILDROP, _LOGINS),
-    *(_METADATA_READER, _ANNOTATION_LIMIT),
+    *(_METADATA_READER, _ANNOTATION_LIMIT, _RETRIEVED),
 )
 
 

@@ -10,8 +10,13 @@ from functools import partial
 from typing import Any, cast
 
 from twisted_mailstack.errors import NoSuchAccount, NoSuchMailbox
-from twisted_mailstack.interfaces import IMailbox, IMaildropAccount, IMovableMailbox
-from twisted_mailstack.model.records import Attribute, MaildropSettings
+from twisted_mailstack.interfaces import (
+    IMailbox,
+    IMaildropAccount,
+    IMaildropSurvey,
+    IMovableMailbox,
+)
+from twisted_mailstack.model.records import NEVER, Attribute, MaildropSettings, MaildropSurvey
 from twisted_mailstack.testing.contracts.base import EVERYTHING, StorageContract
 
 
@@ -65,6 +70,80 @@ class MaildropAccountContract(StorageContract):
         self.wait(self.maildrop.setMaildropSettings(MaildropSettings()))
         self.assertEqual(self.wait(self.maildrop.maildropSettings()), MaildropSettings())
         self.assertSound()
+
+    def test_ownPolicy(self) -> None:
+        """A delay between logins, and for how long mail is kept: 0 is something else than none."""
+        for delay, days in ((0, 0), (3600, NEVER), (None, 30), (900, None)):
+            wanted = MaildropSettings(loginDelay=delay, expireDays=days)
+            self.wait(self.maildrop.setMaildropSettings(wanted))
+            self.assertEqual(self.wait(self.maildrop.maildropSettings()), wanted)
+
+    def test_survey(self) -> None:
+        """The directory knows the extremes of what accounts have of their own, at once."""
+        directory = IMaildropSurvey(self.store.directory)
+
+        def found() -> MaildropSurvey:
+            return self.wait(directory.surveyMaildrops())
+
+        self.assertEqual(found(), MaildropSurvey())
+        self.wait(self.maildrop.setMaildropSettings(MaildropSettings(loginDelay=60)))
+        self.assertEqual(found(), MaildropSurvey((60, 60), None))
+        bob = self.addAccount("bob")
+        self.wait(IMaildropAccount(bob).setMaildropSettings(MaildropSettings(True)))
+        self.assertEqual(found(), MaildropSurvey((60, 60), None))
+        self.wait(
+            IMaildropAccount(bob).setMaildropSettings(
+                MaildropSettings(loginDelay=0, expireDays=NEVER)
+            )
+        )
+        self.wait(self.maildrop.setMaildropSettings(MaildropSettings(loginDelay=60, expireDays=0)))
+        self.assertEqual(found(), MaildropSurvey((0, 60), (0, NEVER)))
+        self.wait(self.store.directory.removeAccount(bob.address))
+        self.assertEqual(found(), MaildropSurvey((60, 60), (0, 0)))
+        self.wait(self.maildrop.setMaildropSettings(MaildropSettings()))
+        self.assertEqual(found(), MaildropSurvey())
+
+    # --- what was retrieved --------------------------------------------------------------------
+
+    def retrieved(self, at: int) -> set[str]:
+        """
+        @return: the MESSAGE_IDs of what was retrieved until then.
+        """
+        return set(self.wait(self.maildrop.retrievedUntil(at)))
+
+    def test_retrieved(self) -> None:
+        """Remembered since the first time, wherever the message goes, until it is gone."""
+        first, second = self.messageIds(self.inbox)
+        (third,) = self.messageIds(self.other)
+        self.assertEqual(self.retrieved(2**40), set())
+        self.wait(self.maildrop.noteRetrieved([first, third], 100))
+        self.wait(self.maildrop.noteRetrieved([first, second], 200))
+        self.wait(self.maildrop.noteRetrieved([], 1))
+        for at, expected in (
+            (99, set()),
+            (100, {first, third}),
+            (199, {first, third}),
+            (200, {first, second, third}),
+        ):
+            self.assertEqual(self.retrieved(at), expected)
+        self.wait(self.inbox.copyMessages(self.numbers(self.first), self.other))
+        self.wait(self.inbox.expunge(None, onlyDeleted=False))
+        self.assertEqual(self.retrieved(200), {first, third})
+        self.wait(self.other.expunge(None, onlyDeleted=False))
+        self.assertEqual(self.retrieved(200), set())
+        self.wait(self.maildrop.noteRetrieved([first, "nonsense", "E99999-1", ""], 1))
+        self.append(self.inbox)
+        self.assertEqual(self.retrieved(200), set())
+        self.assertSound()
+
+    def test_retrievedByOthers(self) -> None:
+        """Each account's own, of one message that two accounts got, too."""
+        bob = self.addAccount("bob")
+        self.append(self.mailbox("INBOX", bob))
+        self.wait(self.maildrop.noteRetrieved(self.messageIds(self.inbox), 1))
+        his = IMaildropAccount(bob)
+        self.wait(his.noteRetrieved(self.messageIds(self.inbox), 1))
+        self.assertEqual(list(self.wait(his.retrievedUntil(1))), [])
 
     # --- unique-ids ----------------------------------------------------------------------------
 
@@ -235,6 +314,8 @@ class MaildropAccountContract(StorageContract):
             self.maildrop.assignUniqueIds({messageId: "y"}),
             self.maildrop.knownUniqueIds(["x"]),
             self.maildrop.removeMessages([(self.inbox, EVERYTHING)], None),
+            self.maildrop.noteRetrieved([messageId], 1),
+            self.maildrop.retrievedUntil(1),
         ):
             self.assertFails(awaitable, NoSuchAccount)
         self.assertSound()
