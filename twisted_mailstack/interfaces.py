@@ -1645,19 +1645,6 @@ class ICredentialSurvey(Interface):
         """
 
 
-class ISecretSource(Interface):
-    """
-    What mechanisms verify a client by that doesn't show its password.
-    """
-
-    def secretsFor(name: bytes, scheme: str, peer: str = "") -> Awaitable[Sequence[StoredSecret]]:
-        """
-        @param name: of an account, as the client says it, UTF-8.
-        @param scheme: of L{Credential.secrets<twisted_mailstack.model.records.Credential>}.
-        @param peer: who asks, as C{ConnectionInfo.peer}, where a client that has it right is told
-            so before the policy of logins is asked: whoever is locked out gets what nobody has the
-            password of.
-        @return: at least one. For a name that isn't known, or has none, one that nobody has the
 class IMaildropSurvey(Interface):
     """
     Optional, of a directory whose accounts are L{IMaildropAccount}s: without it POP3 doesn't heed
@@ -1671,6 +1658,19 @@ class IMaildropSurvey(Interface):
         """
 
 
+class ISecretSource(Interface):
+    """
+    What mechanisms verify a client by that doesn't show its password.
+    """
+
+    def secretsFor(name: bytes, scheme: str, peer: str = "") -> Awaitable[Sequence[StoredSecret]]:
+        """
+        @param name: of an account, as the client says it, UTF-8.
+        @param scheme: of L{Credential.secrets<twisted_mailstack.model.records.Credential>}.
+        @param peer: who asks, as C{ConnectionInfo.peer}, where a client that has it right is told
+            so before the policy of logins is asked: whoever is locked out gets what nobody has the
+            password of.
+        @return: at least one. For a name that isn't known, or has none, one that nobody has the
             password of, the same at each time: the client can't tell.
         """
 
