@@ -91,8 +91,8 @@ class Dovecot:
         self.place = Path(tempfile.mkdtemp(prefix="mailstack-dovecot-"))
         self.place.chmod(0o755)
         self.mail = self.place / "mail"
-        for each in ("cur", "new", "tmp"):
-            (self.mail / each).mkdir(parents=True)
+        for name in ("cur", "new", "tmp"):
+            (self.mail / name).mkdir(parents=True)
         # It takes no root for mail; who isn't root is everybody.
         root = os.getuid() == 0
         owner = pwd.getpwnam("nobody") if root else pwd.getpwuid(os.getuid())

@@ -8,13 +8,16 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
+from base64 import b64decode, b64encode
 from importlib.util import find_spec
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.interop.harness import ALICE, PASSWORD, Server, freePorts, needs, run
+from twisted_mailstack.errors import AuthenticationFailed
 from twisted_mailstack.model.records import ConnectionInfo
 from twisted_mailstack.sasl.credentials import TicketCredentials
 from twisted_mailstack.sasl.gssapi import GSSAPI, GSSAPIClient, acceptor, accountNames
@@ -122,6 +125,46 @@ class KerberosTests(SynchronousTestCase):
             answer = server.respond(client.respond(answer))
         client.accepted()
         self.assertEqual((answer.username, answer.authorizationIdentity), (ALICE.encode(), None))
+
+    def test_theirServer(self) -> None:
+        """Our client logs in to GNU SASL's server, and without a ticket it doesn't begin."""
+        needs("gsasl")
+        info = ConnectionInfo("127.0.0.1", 1, "imaps", True)
+        exchange = GSSAPIClient().begin(TicketCredentials("imap@localhost"), info)
+        self._set("KRB5_KTNAME", f"FILE:{self.keytab}")
+        process = subprocess.Popen(
+            [
+                *("gsasl", "--server", "--quiet", "--application-data", "--mechanism=GSSAPI"),
+                *("--service=imap", "--hostname=localhost"),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+        )
+        assert process.stdin is not None and process.stdout is not None
+        timer = threading.Timer(60, process.kill)
+        timer.start()
+        try:
+            self.assertEqual(process.stdout.readline().strip(), b"GSSAPI")
+            self.assertEqual(process.stdout.readline().strip(), b"")
+            response = exchange.respond(None)
+            for _ in range(2):
+                process.stdin.write(b64encode(response or b"") + b"\n")
+                response = exchange.respond(b64decode(process.stdout.readline().strip()))
+            # It asks whoever types whether that is somebody.
+            process.stdin.write(b64encode(response or b"") + b"\ny\n\n")
+            said = process.communicate()
+        finally:
+            timer.cancel()
+            process.kill()
+            process.wait()
+        self.assertEqual(process.returncode, 0, said)
+        self.assertIn(b"Display Name: alice@EXAMPLE.TEST", said[0])
+        exchange.accepted()
+        run(["kdestroy"])
+        exchange = GSSAPIClient().begin(TicketCredentials("imap@localhost"), info)
+        self.assertRaises(AuthenticationFailed, exchange.respond, None)
 
     def test_clients(self) -> None:
         """GNU SASL and curl log in to the server with a ticket, and not without."""

@@ -29,7 +29,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.interop.harness import ALICE, PASSWORD, Server, looseTLS, needs, run
 from twisted_mailstack.interfaces import IClientMechanism
 from twisted_mailstack.model.records import Channel, ConnectionInfo
+from twisted_mailstack.sasl.crammd5 import CramMD5Client
 from twisted_mailstack.sasl.credentials import PasswordCredentials
+from twisted_mailstack.sasl.login import LoginClient
+from twisted_mailstack.sasl.plain import PlainClient
 from twisted_mailstack.sasl.scram import ScramClient
 
 TOKEN = "a.good-token~for_alice"
@@ -91,6 +94,19 @@ def sharedServer() -> Server:
     for address in (ALICE, "public@example.test"):
         server.tool("--config", config, "user", "add", "--plain", address, stdin=PASSWORD + "\n")
     return server
+
+
+class Bound(Channel):
+    """
+    A connection with one binding, or with none that is empty.
+    """
+
+    def __init__(self, kind: str, data: bytes) -> None:
+        self._known = {kind: data}
+
+    def binding(self, kind: str) -> bytes | None:
+        """See L{Channel}."""
+        return self._known.get(kind) or None
 
 
 class TheirClientTests(SynchronousTestCase):
@@ -299,9 +315,10 @@ class TheirServerTests(SynchronousTestCase):
     """
 
     def gsasl(
-        self, client: IClientMechanism, credentials: Any, *arguments: str, password: str = PASSWORD
+        self, client: IClientMechanism, password: str, ours: bytes = b"", theirs: bytes = b""
     ) -> bool:
         """
+        @param ours: what our client binds to, and C{theirs} the server.
         @return: whether GNU SASL's server took it, and our client the server.
         """
         needs("gsasl")
@@ -309,14 +326,17 @@ class TheirServerTests(SynchronousTestCase):
         process = subprocess.Popen(
             [
                 *("gsasl", "--server", "--quiet", "--application-data", f"--mechanism={name}"),
-                *(f"--password={password}", f"--authentication-id={ALICE}", *arguments),
+                *(f"--password={PASSWORD}", f"--authentication-id={ALICE}"),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            # What couldn't be written to it when it ended isn't written again.
+            bufsize=0,
         )
         assert process.stdin is not None and process.stdout is not None
-        exchange = client.begin(credentials, SECURE)
+        credentials = PasswordCredentials(ALICE.encode(), password.encode())
+        exchange = client.begin(credentials, SECURE._replace(channel=Bound("tls-exporter", ours)))
         timer = threading.Timer(20, process.kill)
         timer.start()
         try:
@@ -327,14 +347,18 @@ class TheirServerTests(SynchronousTestCase):
             while line := process.stdout.readline():
                 response, initial = initial, None
                 if response is None:
-                    challenge = b64decode(line.strip())
+                    # In front of it may be what it asks for, below.
+                    challenge = b64decode(line.rpartition(b":")[2].strip())
                     if not challenge and sent:
-                        # What goes with its success, which is nothing.
+                        # What goes with its success, which is nothing; and nothing is the answer.
+                        process.stdin.write(b"\n")
                         break
                     response = exchange.respond(challenge)
-                sent = True
                 process.stdin.write(b64encode(response or b"") + b"\n")
-                process.stdin.flush()
+                if theirs and not sent:
+                    # It asks whoever types for what is bound to.
+                    process.stdin.write(b64encode(theirs) + b"\n")
+                sent = True
         except BrokenPipeError:
             # It has seen enough.
             pass
@@ -355,20 +379,12 @@ class TheirServerTests(SynchronousTestCase):
         name = scheme.upper() + "-PLUS" * plus
         mechanism = TheirMechanism(name)
         kept = mechanism.make_auth_info(PASSWORD)
-        end = hashlib.sha256(b"a certificate").digest()
-        binding = ("tls-server-end-point", end)
+        binding = "tls-server-end-point", hashlib.sha256(b"a certificate").digest()
         server = mechanism.make_server(
             lambda username: kept, channel_binding=binding if plus else None
         )
 
-        class Bound(Channel):
-            """What their server is told, too."""
-
-            def binding(self, kind: str) -> bytes | None:
-                """See L{Channel}."""
-                return end if kind == "tls-server-end-point" else None
-
-        info = SECURE._replace(channel=Bound()) if plus else SECURE
+        info = SECURE._replace(channel=Bound(*binding)) if plus else SECURE
         client = ScramClient(scheme, plus=plus)
         self.assertEqual(client.name.decode(), name)
         credentials = PasswordCredentials(ALICE.encode(), password.encode())
@@ -380,11 +396,25 @@ class TheirServerTests(SynchronousTestCase):
         exchange.accepted()
 
     def test_gsasl(self) -> None:
-        """SCRAM as they have it; a wrong password is wrong."""
-        for client in (*(ScramClient("scram-sha-1"), ScramClient("scram-sha-256")),):
+        """All that it has of ours; a wrong password is wrong."""
+        for client in (
+            *(PlainClient(), LoginClient(), CramMD5Client()),
+            *(ScramClient("scram-sha-1"), ScramClient("scram-sha-256")),
+        ):
             for password, right in ((PASSWORD, True), ("wrong", False)):
-                credentials = PasswordCredentials(ALICE.encode(), password.encode())
-                self.assertIs(self.gsasl(client, credentials), right, (client.name, password))
+                self.assertIs(self.gsasl(client, password), right, (client.name, password))
+
+    def test_gsaslBinds(self) -> None:
+        """It binds to what both have, and to nothing else."""
+        for scheme in ("scram-sha-1", "scram-sha-256"):
+            client = ScramClient(scheme, plus=True)
+            for password, theirs, right in (
+                (PASSWORD, b"x" * 32, True),
+                (PASSWORD, b"y" * 32, False),
+                ("wrong", b"x" * 32, False),
+            ):
+                found = self.gsasl(client, password, b"x" * 32, theirs)
+                self.assertIs(found, right, (client.name, password, theirs))
 
     def test_scramp(self) -> None:
         """The three hash functions, with channel binding and without; wrong passwords are."""
