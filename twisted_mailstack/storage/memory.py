@@ -1021,6 +1021,7 @@ class MemoryAccount:
 
     async def knownUniqueIds(self, values: Collection[str]) -> Collection[str]:
         """See L{IMaildropAccount}."""
+
     def _messageIds(self) -> set[str]:
         return {e.message.messageId for box in self.boxes.values() for e in box.entries}
 

@@ -605,6 +605,17 @@ class SQLAccount:
             long=True,
         )
 
+    async def noteRetrieved(self, messageIds: Collection[str], at: int) -> None:
+        """See L{IMaildropAccount}."""
+        await self._change(
+            lambda each: maildrop.noteRetrieved(each, self.number, messageIds, at), long=True
+        )
+
+    async def retrievedUntil(self, at: int) -> Collection[str]:
+        """See L{IMaildropAccount}."""
+        self._require(self.store.reader)
+        return maildrop.retrievedUntil(self.store.reader, self.number, at)
+
     async def lockMaildrop(self) -> Callable[[], None]:
         """See L{IAccount}."""
         self._require(self.store.reader)
