@@ -44,8 +44,8 @@ from twisted_mailstack.interfaces import (
     ILoginRecordingStore,
     IMailbox,
     IMaildropAccount,
-    IMessageContent,
     IMaildropSurvey,
+    IMessageContent,
     IMetadataAccount,
     IMovableMailbox,
     IReceivingMailbox,
@@ -88,9 +88,9 @@ from twisted_mailstack.model.records import (
     MailboxInfo,
     MailboxStatus,
     MaildropSettings,
+    MaildropSurvey,
     MetadataChange,
     Placement,
-    MaildropSurvey,
     Quota,
     StoreResult,
 )
@@ -1013,6 +1013,9 @@ class MemoryAccount:
         self._require()
         return self._maildrop.uniqueIds(messageIds)
 
+    def _messageIds(self) -> set[str]:
+        return {e.message.messageId for box in self.boxes.values() for e in box.entries}
+
     async def assignUniqueIds(self, values: Mapping[str, str]) -> Collection[str]:
         """See L{IMaildropAccount}."""
         self._require()
@@ -1021,10 +1024,6 @@ class MemoryAccount:
 
     async def knownUniqueIds(self, values: Collection[str]) -> Collection[str]:
         """See L{IMaildropAccount}."""
-
-    def _messageIds(self) -> set[str]:
-        return {e.message.messageId for box in self.boxes.values() for e in box.entries}
-
         self._require()
         return self._maildrop.known(values)
 
@@ -1047,14 +1046,6 @@ class MemoryAccount:
                 removed += len(mailbox.transfer(uids, target, True).sources)
         return removed
 
-    async def lockMaildrop(self) -> Callable[[], None]:
-        """See L{IAccount}."""
-        self._require()
-        if self._locked:
-            raise MaildropLocked()
-        self._locked = True
-        held = [True]
-
     async def noteRetrieved(self, messageIds: Collection[str], at: int) -> None:
         """See L{IMaildropAccount}."""
         self._require()
@@ -1064,6 +1055,14 @@ class MemoryAccount:
         """See L{IMaildropAccount}."""
         self._require()
         return self._maildrop.retrievedUntil(at) & self._messageIds()
+
+    async def lockMaildrop(self) -> Callable[[], None]:
+        """See L{IAccount}."""
+        self._require()
+        if self._locked:
+            raise MaildropLocked()
+        self._locked = True
+        held = [True]
 
         def release() -> None:
             if held:
@@ -1095,6 +1094,10 @@ class MemoryDirectory(MemoryCredentials):
         self._aliases: dict[tuple[str, str], AliasRecord] = {}
         self._ids = count(1)
 
+    async def surveyMaildrops(self) -> MaildropSurvey:
+        """See L{IMaildropSurvey}."""
+        return survey(each._maildrop.settings for each in self._store.accounts.values())
+
     async def findDomain(self, name: str) -> DomainRecord | None:
         """See L{IDirectory}."""
         return DomainRecord(name) if name in self._domains else None
@@ -1102,10 +1105,6 @@ class MemoryDirectory(MemoryCredentials):
     async def findAccount(self, address: Address) -> AccountRecord | None:
         """See L{IDirectory}."""
         return self._accounts.get(_key(address))
-
-    async def surveyMaildrops(self) -> MaildropSurvey:
-        """See L{IMaildropSurvey}."""
-        return survey(each._maildrop.settings for each in self._store.accounts.values())
 
     async def findAccountById(self, accountId: str) -> AccountRecord | None:
         """See L{IDirectory}."""

@@ -624,17 +624,6 @@ class SQLAccount:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    async def noteRetrieved(self, messageIds: Collection[str], at: int) -> None:
-        """See L{IMaildropAccount}."""
-        await self._change(
-            lambda each: maildrop.noteRetrieved(each, self.number, messageIds, at), long=True
-        )
-
-    async def retrievedUntil(self, at: int) -> Collection[str]:
-        """See L{IMaildropAccount}."""
-        self._require(self.store.reader)
-        return maildrop.retrievedUntil(self.store.reader, self.number, at)
-
         except BlockingIOError:
             os.close(descriptor)
             raise MaildropLocked() from None
