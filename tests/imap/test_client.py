@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.imap.support import MESSAGE, Server
 from tests.imap.test_responses import Gathered
+from tests.sasl.support import Mutual
 from twisted_mailstack.errors import (
     AuthenticationFailed,
     DestinationUnavailable,
@@ -33,7 +34,10 @@ from twisted_mailstack.model.flags import FlagOperation
 from twisted_mailstack.model.records import CopyResult
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.net.reach import TLSUnavailable
+from twisted_mailstack.sasl.crammd5 import CramMD5Client
 from twisted_mailstack.sasl.credentials import TokenCredentials
+from twisted_mailstack.sasl.plain import PlainClient
+from twisted_mailstack.sasl.scram import ScramClient
 from twisted_mailstack.testing.conversation import Conversation, FakeWire
 from twisted_mailstack.wire.stream import Stream
 
@@ -647,6 +651,58 @@ class LoginTests(SynchronousTestCase):
             username="alice@example.test",
             password=options.pop("password", "secret"),
             **options,
+class AuthenticateTests(Scripted):
+    """AUTHENTICATE (RFC 9051 §6.2.2), with a mechanism in which the server shows who it is."""
+
+    def authenticate(self, *said: bytes, capabilities: bytes = b"IMAP4rev1 SASL-IR") -> Any:
+        """
+        The server says these lines.
+
+        @return: what came of it; C{None} if it is done.
+        """
+        self.setUp()
+        self.greet(capabilities)
+        self.wire.take()
+        mutual = Mutual()
+        results = self.start(self.session.authenticate(mutual, mutual))
+        for each in said:
+            self.stream.received(each + b"\r\n")
+        self.assertEqual(len(results), 1)
+        return results[0].value if isinstance(results[0], Failure) else results[0]
+
+    def test_proven(self) -> None:
+        """With an initial response (RFC 4959), or behind an empty challenge."""
+        self.assertIs(self.authenticate(b"+ cHJvb2Y=", b"a1 OK in"), None)
+        self.assertEqual(self.wire.take(), b"a1 AUTHENTICATE MUTUAL aGVsbG8=\r\n\r\n")
+        self.assertTrue(self.session.authenticated)
+        said = (b"+ ", b"+ cHJvb2Y=", b"a1 OK in")
+        self.assertIs(self.authenticate(*said, capabilities=b"IMAP4rev1"), None)
+        self.assertEqual(self.wire.take(), b"a1 AUTHENTICATE MUTUAL\r\naGVsbG8=\r\n\r\n")
+        self.assertTrue(self.session.authenticated)
+
+    def test_notProven(self) -> None:
+        """A server that says OK before isn't trusted."""
+        self.assertIsInstance(self.authenticate(b"a1 OK in"), AuthenticationFailed)
+        self.assertFalse(self.session.authenticated)
+        self.assertTrue(self.wire.lost)
+
+    def test_cancelled(self) -> None:
+        """A wrong challenge, or one that is none, is answered with an asterisk."""
+        for challenge in (b"+ eA==", b"+ not base64", b"+ eA="):
+            problem = self.authenticate(challenge, b"a1 BAD cancelled")
+            self.assertIsInstance(problem, AuthenticationFailed)
+            self.assertTrue(self.wire.take().endswith(b"\r\n*\r\n"))
+            self.assertTrue(self.session.usable)
+
+    def test_notCancelled(self) -> None:
+        """A server that goes on all the same, or says that we are logged in, is left."""
+        for said in (b"+ cHJvb2Y=", b"+ eA==", b"a1 OK in"):
+            self.assertIsInstance(self.authenticate(b"+ eA==", said), AuthenticationFailed)
+            self.assertTrue(self.wire.take().endswith(b"\r\n*\r\n"))
+            self.assertFalse(self.session.authenticated)
+            self.assertTrue(self.wire.lost)
+
+
         )
         pair.client.session = pair.session
         pair.do(pair.session.greet())
@@ -695,6 +751,19 @@ class LoginTests(SynchronousTestCase):
         pair = self.pair(secure=False)
         self.assertRaises(EncryptionRequired, self.logIn, pair)
         pair = self.pair(secure=False, allowPlaintextAuth=True)
+    def test_downgrade(self) -> None:
+        """
+        Where the client is to keep the password to itself it isn't sent by LOGIN, whatever the
+        server has.
+        """
+        pair = self.pair(mechanisms=(CramMD5Client(), ScramClient("scram-sha-256")))
+        self.assertRaises(AuthenticationFailed, self.logIn, pair)
+        self.assertFalse(pair.session.authenticated)
+        pair = self.pair(mechanisms=(CramMD5Client(), PlainClient()))
+        pair.session.capabilities -= {"AUTH=PLAIN"}
+        self.logIn(pair)
+        self.assertTrue(pair.session.authenticated)
+
         self.logIn(pair)
         self.assertTrue(pair.session.authenticated)
 

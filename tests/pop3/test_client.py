@@ -24,7 +24,9 @@ from twisted_mailstack.errors import (
 from twisted_mailstack.pop3 import clientsession
 from twisted_mailstack.pop3.client import ListedMessage, POP3Client
 from twisted_mailstack.pop3.clientsession import POP3ClientSession, Refused
+from twisted_mailstack.sasl.crammd5 import CramMD5Client
 from twisted_mailstack.sasl.credentials import PasswordCredentials
+from twisted_mailstack.sasl.scram import ScramClient
 from twisted_mailstack.testing.conversation import Conversation, FakeWire
 from twisted_mailstack.wire.stream import Stream
 
@@ -380,6 +382,19 @@ class LoginTests(SynchronousTestCase):
         pair.sent.clear()
         self.logIn(pair)
         self.assertEqual(pair.sent[1:], [b"USER alice\r\n", b"PASS secret\r\n"])
+
+    def test_downgrade(self) -> None:
+        """
+        Where the client is to keep the password to itself it isn't sent by PASS, whatever the
+        server has.
+        """
+        pair = self.pair()
+        mechanisms = (CramMD5Client(), ScramClient("scram-sha-256"))
+        client = POP3Client(Clock(), "x.test", utf8=False, mechanisms=mechanisms)
+        with self.assertRaises(AuthenticationFailed):
+            self.logIn(pair, client=client)
+        self.assertEqual(pair.sent, [b"CAPA\r\n"])
+        self.assertFalse(pair.session.authenticated)
 
     def test_stls(self) -> None:
         """After STLS what was known is asked anew."""

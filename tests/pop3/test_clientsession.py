@@ -11,15 +11,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
+from tests.sasl.support import Mutual
 from twisted_mailstack.errors import (
     AuthenticationFailed,
     ConnectionClosed,
     PlaintextInjected,
     SessionEnded,
 )
-from twisted_mailstack.interfaces import IClientMechanism, ISASLClientExchange
 from twisted_mailstack.pop3 import clientsession
 from twisted_mailstack.pop3.clientsession import (
     Gathered,
@@ -32,37 +31,6 @@ from twisted_mailstack.testing.conversation import FakeWire
 from twisted_mailstack.wire.stream import Stream
 
 T = TypeVar("T")
-
-
-@implementer(IClientMechanism, ISASLClientExchange)
-class Mutual:
-    """
-    A mechanism in which the server has to show who it is, with the challenge C{proof}.
-    """
-
-    name = b"MUTUAL"
-    needsTLS = False
-
-    def __init__(self) -> None:
-        self.proven = False
-
-    def begin(self, credentials: Any, info: Any) -> Any:
-        """See IClientMechanism."""
-        return self
-
-    def respond(self, challenge: bytes | None) -> bytes | None:
-        """See ISASLClientExchange."""
-        if challenge is None:
-            return b"hello"
-        if challenge != b"proof":
-            raise AuthenticationFailed("not the right server")
-        self.proven = True
-        return b""
-
-    def accepted(self) -> None:
-        """See ISASLClientExchange."""
-        if not self.proven:
-            raise AuthenticationFailed("it has shown nothing")
 
 
 class SessionTestCase(SynchronousTestCase):
@@ -277,11 +245,18 @@ class AUTHTests(SessionTestCase):
             self.assertTrue(self.wire.take().endswith(b"\r\n*\r\n"))
             self.assertTrue(self.session.usable)
 
-    def test_cancelledAndAccepted(self) -> None:
-        """A server that says OK to a cancelled exchange isn't one to talk to."""
-        self.authenticate(b"+ eA==", b"+OK")
-        self.assertFailed(AuthenticationFailed)
-        self.assertTrue(self.wire.lost)
+    def test_notCancelled(self) -> None:
+        """
+        A server that says OK to a cancelled exchange, or goes on all the same, isn't one to talk
+        to.
+        """
+        for said in (b"+OK", b"+ cHJvb2Y=", b"+ eA=="):
+            self.setUp()
+            self.authenticate(b"+ eA==", said)
+            self.assertFailed(AuthenticationFailed)
+            self.assertTrue(self.wire.take().endswith(b"\r\n*\r\n"))
+            self.assertFalse(self.session.authenticated)
+            self.assertTrue(self.wire.lost)
 
     def test_refused(self) -> None:
         """A refusal is a failed login, unless its code says otherwise."""

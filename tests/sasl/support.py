@@ -5,11 +5,17 @@ What tests of mechanisms have in common.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from zope.interface import implementer
 
 from twisted_mailstack.errors import AuthenticationFailed, TemporaryFailure
-from twisted_mailstack.interfaces import ISecretSource, ITokenVerifier
+from twisted_mailstack.interfaces import (
+    IClientMechanism,
+    ISASLClientExchange,
+    ISecretSource,
+    ITokenVerifier,
+)
 from twisted_mailstack.model.records import Channel, StoredSecret
 from twisted_mailstack.testing.contracts.mechanism import INFO
 
@@ -112,3 +118,34 @@ class FakeContext:
         if data[:1] != b"<" or data[-1:] != b">":
             raise AuthenticationFailed()
         return data[1:-1]
+
+
+@implementer(IClientMechanism, ISASLClientExchange)
+class Mutual:
+    """
+    A mechanism in which the server has to show who it is, with the challenge C{proof}.
+    """
+
+    name = b"MUTUAL"
+    needsTLS = False
+
+    def __init__(self) -> None:
+        self.proven = False
+
+    def begin(self, credentials: Any, info: Any) -> Any:
+        """See IClientMechanism."""
+        return self
+
+    def respond(self, challenge: bytes | None) -> bytes | None:
+        """See ISASLClientExchange."""
+        if challenge is None:
+            return b"hello"
+        if challenge != b"proof":
+            raise AuthenticationFailed("not the right server")
+        self.proven = True
+        return b""
+
+    def accepted(self) -> None:
+        """See ISASLClientExchange."""
+        if not self.proven:
+            raise AuthenticationFailed("it has shown nothing")

@@ -31,6 +31,7 @@ from twisted_mailstack.sasl.registry import (
     choose,
     makeMechanisms,
     offered,
+    showsPassword,
     usable,
 )
 from twisted_mailstack.sasl.scram import Scram
@@ -180,3 +181,13 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual(names({b"PLAIN", b"SAFE"}, PLAINTEXT, False), [b"SAFE"])
         self.assertEqual(names({b"PLAIN", b"SAFE"}, PLAINTEXT, True), [b"PLAIN", b"SAFE"])
         self.assertEqual(names(set(), SECURE, True), [])
+
+    def test_showsPassword(self) -> None:
+        """
+        Who may send the password by PLAIN or LOGIN, or knows no mechanism, may by a command too.
+        """
+        for mechanisms, shows in (
+            *((CLIENT_MECHANISMS, True), ((), True), ((LoginClient(), SafeClient()), True)),
+            *(((SafeClient(),), False), ((PlainClient(),), True)),
+        ):
+            self.assertIs(showsPassword(mechanisms), shows)

@@ -62,7 +62,7 @@ from twisted_mailstack.net.client import ClientConnection
 from twisted_mailstack.net.clienttls import TLSProblem
 from twisted_mailstack.net.reach import Destination, TLSUnavailable
 from twisted_mailstack.sasl.credentials import PasswordCredentials
-from twisted_mailstack.sasl.registry import CLIENT_MECHANISMS, usable
+from twisted_mailstack.sasl.registry import CLIENT_MECHANISMS, showsPassword, usable
 
 _PORT_IMAP = 143
 _PORT_IMAPS = 993
@@ -321,7 +321,7 @@ class IMAPClient:
         @param certificate: what servers are shown that ask for one (for EXTERNAL), a
             C{twisted.internet.ssl.PrivateCertificate}; by default none.
         @param username: to log in with C{password}, by the first of C{mechanisms} that the server
-            offers, or LOGIN.
+            offers; or by the command LOGIN, unless all of these keep the password to themselves.
         @param authorizationIdentity: whom to act as, C{None} for the same.
         @param credentials: instead of a username and a password: what other mechanisms log in with,
             such as L{TokenCredentials<twisted_mailstack.sasl.credentials.TokenCredentials>}.
@@ -432,6 +432,7 @@ class IMAPClient:
             raise EncryptionRequired("No password is sent without TLS")
         if (
             "LOGINDISABLED" in session.capabilities
+            or not showsPassword(self._mechanisms)
             or not isinstance(credentials, PasswordCredentials)
             or credentials.authorizationIdentity is not None
         ):

@@ -224,7 +224,7 @@ class IMAPClientSession:
 
     async def logIn(self, username: bytes, password: bytes) -> None:
         """
-        LOGIN (RFC 9051 §6.2.3). See C{imap.clientauth} for what is better.
+        LOGIN (RFC 9051 §6.2.3). L{authenticate} is better.
 
         @raise AuthenticationFailed: if the server refuses.
         """
@@ -279,6 +279,9 @@ class IMAPClientSession:
             response = await self._until(command)
             if isinstance(response, Status):
                 return response, problem
+            if problem is not None:
+                # It goes on all the same.
+                raise problem
             try:
                 challenge = a2b_base64(response.text, strict_mode=True) if response.text else b""
                 # One that wasn't sent before is the response to the first challenge.

@@ -45,7 +45,7 @@ from twisted_mailstack.pop3.clientsession import (
     Sink,
 )
 from twisted_mailstack.sasl.credentials import PasswordCredentials
-from twisted_mailstack.sasl.registry import CLIENT_MECHANISMS, usable
+from twisted_mailstack.sasl.registry import CLIENT_MECHANISMS, showsPassword, usable
 
 _PORT_POP3 = 110
 _PORT_POP3S = 995
@@ -119,7 +119,7 @@ class POP3Client:
         @param certificate: what servers are shown that ask for one (for EXTERNAL), a
             C{twisted.internet.ssl.PrivateCertificate}; by default none.
         @param username: to log in with C{password}, by the first of C{mechanisms} that the server
-            offers, or USER and PASS.
+            offers; or by USER and PASS, unless all of these keep the password to themselves.
         @param authorizationIdentity: whom to act as, C{None} for the same.
         @param credentials: instead of a username and a password: what other mechanisms log in with,
             such as L{TokenCredentials<twisted_mailstack.sasl.credentials.TokenCredentials>}.
@@ -230,7 +230,8 @@ class POP3Client:
         if not (info.secure or self._allowPlaintextAuth):
             raise EncryptionRequired("No password is sent without TLS")
         if (
-            not isinstance(credentials, PasswordCredentials)
+            not showsPassword(self._mechanisms)
+            or not isinstance(credentials, PasswordCredentials)
             or credentials.authorizationIdentity is not None
         ):
             raise AuthenticationFailed("The server offers no way to log in that is known here")

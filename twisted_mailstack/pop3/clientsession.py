@@ -227,6 +227,9 @@ class POP3ClientSession:
         try:
             self._send(line)
             while (challenge := await self._challenge()) is not None:
+                if problem is not None:
+                    # It goes on all the same.
+                    raise problem
                 try:
                     # One that wasn't sent before is the response to the first challenge.
                     answer, initial = initial, None
@@ -247,7 +250,7 @@ class POP3ClientSession:
             if problem is not None:
                 raise problem
             exchange.accepted()
-        except AuthenticationFailed:
+        except MailError:
             # It says that we are logged in, and isn't who it should be.
             self.leave()
             raise

@@ -203,3 +203,12 @@ def usable(
             else:
                 found.append(mechanism)
     return found
+
+
+def showsPassword(mechanisms: Collection[IClientMechanism]) -> bool:
+    """
+    @param mechanisms: those that a client may use.
+    @return: whether a command that sends the password as it is (LOGIN of IMAP, PASS of POP3) does
+        no more than they would: one of them sends it too, or there are none.
+    """
+    return not mechanisms or any(each.name in (b"PLAIN", b"LOGIN") for each in mechanisms)
