@@ -27,6 +27,7 @@ from zope.interface.verify import verifyObject
 
 from twisted_mailstack.config import OFF, SERVICES, load
 from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.records import MaildropSettings
 from twisted_mailstack.net.tls import CertificateProblem, selfSigned
 from twisted_mailstack.service import FIRST_ACCOUNT, CannotStart, MailService
 
@@ -238,6 +239,34 @@ class StartTests(ServiceTestCase):
         self.assertEqual(self.greeting(0, 2525), b"220 mx.example.org ESMTP\r\n")
         self.assertTrue(self.greeting(3, 2110).startswith(b"+OK "))
         self.assertTrue(self.greeting(5, 2143).startswith(b"* OK "))
+
+    def test_pop3Policy(self) -> None:
+        """POP3's clients are told what is configured, and that an account has its own."""
+        service = self.start(self.make(text="[pop3]\nlogin-delay = 60\nexpire-days = 30\n"))
+        self.reactor.turn(lambda: bool(self.shown))
+        factory = self.reactor.tcpServers[3][1]
+
+        def told() -> list[bytes]:
+            protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 50000))
+            transport = StringTransport(peerAddress=IPv4Address("TCP", "127.0.0.1", 50000))
+            protocol.makeConnection(transport)
+            self.addCleanup(protocol.connectionLost)
+            protocol.dataReceived(b"CAPA\r\n")
+            lines = bytes(transport.value()).splitlines()
+            return [line for line in lines if line.startswith((b"LOGIN-DELAY", b"EXPIRE"))]
+
+        self.assertEqual(told(), [b"LOGIN-DELAY 60", b"EXPIRE 30"])
+
+        async def change() -> None:
+            record = await service.store.directory.findAccount(FIRST_ACCOUNT)
+            assert record is not None
+            account = await service.store.openAccount(record.accountId)
+            await account.setMaildropSettings(MaildropSettings(loginDelay=900, expireDays=7))
+
+        changing = Deferred.fromCoroutine(change())
+        self.reactor.turn(lambda: bool(changing.called))
+        self.successResultOf(changing)
+        self.assertEqual(told(), [b"LOGIN-DELAY 900 USER", b"EXPIRE 7 USER"])
 
     def test_plaintextOnLoopbackOnly(self) -> None:
         """auth.allow-plaintext has no effect on a port that others can reach."""

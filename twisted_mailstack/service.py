@@ -296,6 +296,7 @@ class MailService(Service):
                 self._reactor,
                 secrets=self._apopSecrets(),
                 memory=self.store.memory,
+                survey=self.store.directory,
                 mechanisms=self._mechanisms.of("pop3"),
                 **common,
             )
