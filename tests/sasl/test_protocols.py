@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from tests.auth.test_policy import LoginTestCase
+from tests.sasl.support import Bound
 from twisted_mailstack.auth.schemes import makeSecrets
 from twisted_mailstack.auth.secretsource import DirectorySecrets
 from twisted_mailstack.errors import TemporaryFailure
@@ -19,7 +20,7 @@ from twisted_mailstack.imap.registry import EXTENSIONS as IMAP
 from twisted_mailstack.imap.registry import makeRegistry
 from twisted_mailstack.imap.session import IMAPSession, IMAPSettings
 from twisted_mailstack.interfaces import ISecretSource
-from twisted_mailstack.model.records import StoredSecret
+from twisted_mailstack.model.records import Channel, ConnectionInfo, StoredSecret
 from twisted_mailstack.pop3.server import POP3Factory
 from twisted_mailstack.pop3.session import POP3Settings
 from twisted_mailstack.sasl.credentials import PasswordCredentials
@@ -35,6 +36,16 @@ PROTOCOLS = {
     "pop3s": (b"AUTH SCRAM-SHA-256\r\n", b"+ ", b"+OK ", b"-ERR [AUTH] ", b"-ERR "),
     "submissions": (b"AUTH SCRAM-SHA-256\r\n", b"334 ", b"235 ", b"535 5.7.8 ", b"501 5."),
 }
+
+
+class Wire(FakeWire):
+    """One whose TLS there may be something to bind to."""
+
+    channel: Channel | None = None
+
+    def describe(self) -> ConnectionInfo:
+        """See FakeWire."""
+        return super().describe()._replace(channel=self.channel)
 
 
 @implementer(ISecretSource)
@@ -59,6 +70,8 @@ class ProtocolTests(LoginTestCase):
     def setUp(self) -> None:
         """Alice has a verifier, Bob has none."""
         super().setUp()
+        self.channel: Channel | None = None
+        self.plus = False
         self.peers = 0
         self.samePeer = False
         self.source: ISecretSource = DirectorySecrets(
@@ -72,7 +85,9 @@ class ProtocolTests(LoginTestCase):
         """
         @return: a connection on which a client can log in.
         """
-        mechanisms = (Scram(SCHEME, self.source),)
+        mechanisms = [Scram(SCHEME, self.source, plusOffered=self.plus)]
+        if self.plus:
+            mechanisms.append(Scram(SCHEME, self.source, plus=True))
         serve: Any
         if protocol == "imaps":
             registry = makeRegistry(tuple(IMAP))
@@ -99,7 +114,8 @@ class ProtocolTests(LoginTestCase):
             ).serve
         # Each from a network of its own, so that nobody is locked out.
         self.peers += not self.samePeer
-        wire = FakeWire(protocol, True, f"198.51.{self.peers}.1")
+        wire = Wire(protocol, True, f"198.51.{self.peers}.1")
+        wire.channel = self.channel
         client = Conversation(serve, wire=wire, clock=self.clock)
         if protocol == "submissions":
             client.send(b"EHLO client.example.test\r\n")
@@ -113,20 +129,24 @@ class ProtocolTests(LoginTestCase):
         name: str = "alice@example.test",
         password: str = "alice's",
         last: bytes | None = None,
+        mechanism: ScramClient | None = None,
+        channel: Channel | None = None,
     ) -> list[bytes]:
         """
         Log in.
 
         @param last: sent in the place of the last message.
+        @param channel: the client's.
         @return: all that the server said.
         """
         client = self.connect(protocol)
         command, prefix, *_ = PROTOCOLS[protocol]
-        exchange = ScramClient(SCHEME).begin(
-            PasswordCredentials(name.encode(), password.encode()), INFO
+        mechanism = mechanism or ScramClient(SCHEME)
+        exchange = mechanism.begin(
+            PasswordCredentials(name.encode(), password.encode()), INFO._replace(channel=channel)
         )
         initial = exchange.respond(None)
-        said = [client.send(command)]
+        said = [client.send(command.replace(SCHEME.upper().encode(), mechanism.name))]
         while said[-1].startswith(prefix) and said[-1].endswith(b"\r\n"):
             challenge = b64decode(said[-1][len(prefix) :].strip())
             response, initial = initial, None
@@ -141,6 +161,7 @@ class ProtocolTests(LoginTestCase):
                 break
             self.clock.advance(1)
             said[-1] = client.wire.take()
+        client.disconnect()
         return said
 
     def test_success(self) -> None:
@@ -179,6 +200,31 @@ class ProtocolTests(LoginTestCase):
             self.assertEqual({len(each) for each in found}, {3})
             self.assertEqual(len({each[-1] for each in found}), 1)
             self.assertTrue(found[0][-1].startswith(refused), found[0])
+
+    def test_downgrade(self) -> None:
+        """
+        Where channel binding is offered, a client that could bind and says that it wasn't offered
+        to (RFC 5802 §6), or that binds to another connection than ours, is refused: somebody sits
+        between. One that can't bind isn't, nor is it where there is nothing to bind to.
+        """
+        self.plus = True
+        ours, others = Bound({"tls-exporter": b"x"}), Bound({"tls-exporter": b"y"})
+        plus = ScramClient(SCHEME, plus=True)
+        for protocol, (_, _, success, refused, _) in PROTOCOLS.items():
+            for server, mechanism, channel, right in (
+                *((ours, plus, ours, True), (ours, plus, others, False)),
+                *((ours, ScramClient(SCHEME), None, True), (None, ScramClient(SCHEME), None, True)),
+                (ours, ScramClient(SCHEME, flag=b"y"), others, False),
+                (None, ScramClient(SCHEME, flag=b"y"), ours, True),
+            ):
+                self.channel = server
+                said = self.steps(protocol, mechanism=mechanism, channel=channel)[-1]
+                self.assertTrue(said.startswith(success if right else refused), said)
+            # What isn't there can't be begun.
+            self.channel = None
+            said = self.steps(protocol, mechanism=plus, channel=ours)
+            self.assertEqual(len(said), 1)
+            self.assertIn(b"Unknown mechanism", said[0])
 
     def test_lockedOut(self) -> None:
         """
