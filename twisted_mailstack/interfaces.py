@@ -1242,6 +1242,19 @@ class ILoginHistory(Interface):
         """
 
 
+class ILoginRecordingAccount(IAccount):
+    """
+    Optional: an account that can tell its owner of its latest logins. Without it only an operator
+    sees them, if the store is an L{ILoginRecordingStore}.
+    """
+
+    def recentLogins(limit: int) -> Awaitable[Sequence[LoginRecord]]:
+        """
+        @return: the latest ones first, so many at most.
+        @raise NoSuchAccount: if the account was removed.
+        """
+
+
 # --- the queue ---------------------------------------------------------------------------------
 
 

@@ -16,10 +16,11 @@ from tests.docs.console import blocks, matches, steps
 from twisted_mailstack.auth.login import FIRST_DELAY, MAX_DELAY, Login
 from twisted_mailstack.auth.passwords import WORKERS
 from twisted_mailstack.auth.realm import MailRealm
-from twisted_mailstack.auth.schemes import APP_PASSWORD_LENGTH, parseSecret
+from twisted_mailstack.auth.schemes import APP_PASSWORD_LENGTH, parseSecret, withName
 from twisted_mailstack.config import Configuration
 from twisted_mailstack.delivery.quotawarnings import INTERVAL
 from twisted_mailstack.errors import SyntaxProblem
+from twisted_mailstack.model.logins import LOGINS
 from twisted_mailstack.model.records import KEPT_LOGINS, KEPT_STRAY_LOGINS
 from twisted_mailstack.storage.memory import MemoryMailStore
 
@@ -54,13 +55,13 @@ class TextTests(CommandTestCase):
     def test_schemes(self) -> None:
         """Every scheme that is named is known, but those that are said not to be."""
         names = set(re.findall(r"``\{([A-Z0-9-]+)\}``", FLAT)) - {"SCHEME"}
-        unknown = {"CRAM-MD5", "DIGEST-MD5"}
+        unknown = {"OTP", "PLAIN-TRUNC"}
         self.assertLess(unknown, names)
         for name in names:
             if name in unknown:
                 self.assertRaises(SyntaxProblem, parseSecret, f"{{{name}}}x")
             else:
-                parseSecret(f"{{{name}}}x")
+                parseSecret(withName(f"{{{name}}}x", "alice@example.org"))
         for beginning in re.findall(r"``(\$\w+\$)``", FLAT):
             parseSecret(beginning + "x")
 
@@ -68,6 +69,7 @@ class TextTests(CommandTestCase):
         """Its numbers are the code's, and its keys are there."""
         self.assertIn(f"The last {KEPT_LOGINS} of each account", FLAT)
         self.assertIn(f"the last {KEPT_STRAY_LOGINS:,} under names", FLAT)
+        self.assertIn(f"``{LOGINS}``", FLAT)
         self.assertEqual((FIRST_DELAY, MAX_DELAY, WORKERS), (1.0, 15.0, 2))
         self.assertEqual((APP_PASSWORD_LENGTH, INTERVAL), (20, 300.0))
         keys = set(Configuration().values)

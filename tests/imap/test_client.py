@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.imap.support import MESSAGE, Server
+from tests.imap.support import MESSAGE, Server, now
 from tests.imap.test_responses import Gathered
 from tests.sasl.support import Mutual
 from twisted_mailstack.errors import (
@@ -356,6 +356,21 @@ class ClientTests(SynchronousTestCase):
         """ID in both directions."""
         self.assertIn("name", self.do(self.client.identify({"name": 'a "b"'})))
 
+    def test_metadata(self) -> None:
+        """RFC 5464 §4.2: entries of a mailbox and of the server; what isn't there is None."""
+        account: Any = self.server.account
+        for name in ("", "Entw\u00fcrfe"):
+            if name:
+                now(account.createMailbox(name))
+            for value in (b'one "two"', b"x\r\n\xc3\xa9", b"", b"NIL", b"a\0b"):
+                now(account.setMetadata(name, {"/private/x": value}, 10))
+                found = self.do(self.client.getMetadata(name, "/private/X", "/shared/y"))
+                self.assertEqual(found, {"/private/x": value, "/shared/y": None})
+        refused = self.assertRaises(
+            Refused, self.do, self.client.getMetadata("absent", "/private/x")
+        )
+        self.assertEqual(refused.imapCode, "NONEXISTENT")
+
     def test_oneAtATime(self) -> None:
         """Commands that are sent at the same time go one after the other."""
         first = self.pair.start(self.client.status("INBOX", ["MESSAGES"]))
@@ -636,21 +651,6 @@ class SessionTests(Scripted):
         self.assertEqual(results[0].uids, [5, 3, 2, 1, 9])
 
 
-class LoginTests(SynchronousTestCase):
-    """Logging in by what is offered."""
-
-    def pair(self, secure: bool = True, **options: Any) -> Pair:
-        """
-        @return: a client with a name and a password, before its greeting.
-        """
-        server = Server(allowPlaintextAuth=not secure)
-        pair = Pair(server, server.connect(secure))
-        pair.client = IMAPClient(
-            Clock(),
-            "imap.example.test",
-            username="alice@example.test",
-            password=options.pop("password", "secret"),
-            **options,
 class AuthenticateTests(Scripted):
     """AUTHENTICATE (RFC 9051 §6.2.2), with a mechanism in which the server shows who it is."""
 
@@ -703,6 +703,21 @@ class AuthenticateTests(Scripted):
             self.assertTrue(self.wire.lost)
 
 
+class LoginTests(SynchronousTestCase):
+    """Logging in by what is offered."""
+
+    def pair(self, secure: bool = True, **options: Any) -> Pair:
+        """
+        @return: a client with a name and a password, before its greeting.
+        """
+        server = Server(allowPlaintextAuth=not secure)
+        pair = Pair(server, server.connect(secure))
+        pair.client = IMAPClient(
+            Clock(),
+            "imap.example.test",
+            username="alice@example.test",
+            password=options.pop("password", "secret"),
+            **options,
         )
         pair.client.session = pair.session
         pair.do(pair.session.greet())
@@ -736,6 +751,19 @@ class AuthenticateTests(Scripted):
         pair.pump()
         self.assertIsInstance(results[0].value, AuthenticationFailed)
 
+    def test_downgrade(self) -> None:
+        """
+        Where the client is to keep the password to itself it isn't sent by LOGIN, whatever the
+        server has.
+        """
+        pair = self.pair(mechanisms=(CramMD5Client(), ScramClient("scram-sha-256")))
+        self.assertRaises(AuthenticationFailed, self.logIn, pair)
+        self.assertFalse(pair.session.authenticated)
+        pair = self.pair(mechanisms=(CramMD5Client(), PlainClient()))
+        pair.session.capabilities -= {"AUTH=PLAIN"}
+        self.logIn(pair)
+        self.assertTrue(pair.session.authenticated)
+
     def test_token(self) -> None:
         """A token isn't sent as a password where no mechanism is for it."""
         pair = self.pair()
@@ -751,19 +779,6 @@ class AuthenticateTests(Scripted):
         pair = self.pair(secure=False)
         self.assertRaises(EncryptionRequired, self.logIn, pair)
         pair = self.pair(secure=False, allowPlaintextAuth=True)
-    def test_downgrade(self) -> None:
-        """
-        Where the client is to keep the password to itself it isn't sent by LOGIN, whatever the
-        server has.
-        """
-        pair = self.pair(mechanisms=(CramMD5Client(), ScramClient("scram-sha-256")))
-        self.assertRaises(AuthenticationFailed, self.logIn, pair)
-        self.assertFalse(pair.session.authenticated)
-        pair = self.pair(mechanisms=(CramMD5Client(), PlainClient()))
-        pair.session.capabilities -= {"AUTH=PLAIN"}
-        self.logIn(pair)
-        self.assertTrue(pair.session.authenticated)
-
         self.logIn(pair)
         self.assertTrue(pair.session.authenticated)
 

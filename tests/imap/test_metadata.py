@@ -292,7 +292,7 @@ class SetMetadataTests(MetadataTestCase):
             S: b NO [NOPERM] Shared entries of the server are read-only
             C: c SETMETADATA "" (/private/vendor/acme/x "1")
             S: c OK SETMETADATA completed
-            C: d GETMETADATA (DEPTH infinity) "" (/private/vendor /shared/admin)
+            C: d GETMETADATA (DEPTH infinity) "" (/private/vendor/acme /shared/admin)
             S: * METADATA "" (/private/vendor/acme/x "1" /shared/admin "mailto:admin@example.test")
             S: d OK GETMETADATA completed
             """

@@ -125,6 +125,18 @@ class LoginTests(SynchronousTestCase):
             ],
         )
         self.assertTrue(lines[2].endswith("by Phone"), lines[2])
+        # Their owner sees the same, by the server's certificate that nobody vouches for.
+        self.server.tool("user", "services", ALICE, "--all")
+        mine = ("logins", f"imap://{ALICE}@127.0.0.1:{self.server.ports['imap']}")
+        seen = self.server.tool(*mine, "--tls", "required", stdin=PASSWORD + "\n").splitlines()
+        self.assertEqual(seen, lines)
+        few = self.server.tool(
+            *mine, "--tls", "required", "--limit", "1", stdin=PASSWORD + "\n"
+        ).splitlines()
+        self.assertEqual(len(few), 1)
+        said = self.server.tool(*mine, "--tls", "required", stdin="wrong\n", status=1)
+        self.assertIn("uthentication failed", said)
+        self.assertIn("not trusted", self.server.tool(*mine, stdin=PASSWORD + "\n", status=1))
         listed = self.server.tool("user", "app-password", "list", ALICE)
         self.assertNotIn("never", listed)
 

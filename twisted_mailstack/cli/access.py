@@ -18,6 +18,7 @@ from twisted_mailstack.auth.onetime import newSecret, secretURI
 from twisted_mailstack.auth.schemes import newAppPassword
 from twisted_mailstack.cli.context import ADDRESS, Context, passContext
 from twisted_mailstack.model.address import Address
+from twisted_mailstack.model.logins import printable
 from twisted_mailstack.model.records import (
     APP_PASSWORD,
     KEPT_STRAY_LOGINS,
@@ -240,14 +241,15 @@ def logins(context: Context, address: Address | None, limit: int) -> None:
     store = context.open()
     accountId = None if address is None else _account(context, address).accountId
     for each in context.run(store.logins.recent(accountId, limit)):
-        click.echo(_line(each))
+        click.echo(loginLine(each))
 
 
-def _line(record: LoginRecord) -> str:
+def loginLine(record: LoginRecord) -> str:
+    """
+    @return: it, for a person.
+    """
     # A name may be anything, and this is a terminal.
-    name = "".join(
-        each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in record.name
-    )
+    name = printable(record.name)
     by = f" by {record.credential}" if record.credential else ""
     return (
         f"{_at(record.when)}  {'ok    ' if record.success else 'failed'}  {record.service:11}"

@@ -81,19 +81,32 @@ class Context:
         @raise click.ClickException: as L{run}.
         """
         self._requireFile()
-        # Here: the other commands do without, and it takes time.
-        from twisted.internet import reactor as running
 
-        reactor: Any = running
-        store = self._make(reactor, reactor.callFromThread)
-        result: list[Any] = []
-
-        async def main() -> T:
+        async def main(reactor: Any) -> T:
+            store = self._make(reactor, reactor.callFromThread)
             await store.start()
             try:
                 return await work(reactor, store)
             finally:
                 await store.stop()
+
+        return self.visit(main)
+
+    def visit(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        """
+        Do what needs the network only. Once in a process.
+
+        @param work: given the reactor.
+        @raise click.ClickException: as L{run}.
+        """
+        # Here: the other commands do without, and it takes time.
+        from twisted.internet import reactor as running
+
+        reactor: Any = running
+        result: list[Any] = []
+
+        async def main() -> T:
+            return await work(reactor)
 
         def begin() -> None:
             done = ensureDeferred(main()).addBoth(result.append)

@@ -14,6 +14,7 @@ from twisted_mailstack.cli.acl import acl
 from twisted_mailstack.cli.aliases import alias
 from twisted_mailstack.cli.context import Commands, Context
 from twisted_mailstack.cli.domains import domain
+from twisted_mailstack.cli.logins import logins
 from twisted_mailstack.cli.maintenance import backup, check, index, init
 from twisted_mailstack.cli.pop3 import pop3
 from twisted_mailstack.cli.queue import queue
@@ -52,7 +53,8 @@ def main(context: click.Context, config: str | None, data: str | None) -> None:
 
 
 for command in (
-    *(acl, alias, backup, check, domain, export, importMail, index, init, queue, tlsReport, user),
+    *(acl, alias, backup, check, domain, export, importMail, index, init, logins, queue),
+    *(tlsReport, user),
 ):
     main.add_command(command)
 user.add_command(importUsers)

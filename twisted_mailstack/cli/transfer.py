@@ -21,13 +21,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import click
 
 from twisted_mailstack.cli.context import ADDRESS, Context, askPassword, passContext, progress
 from twisted_mailstack.cli.migrate import Migration
 from twisted_mailstack.cli.migratepop3 import MaildropMigration
+from twisted_mailstack.cli.servers import parseServer, tlsOption
 from twisted_mailstack.errors import MailError
 from twisted_mailstack.imap.client import IMAPClient, ListedMailbox
 from twisted_mailstack.imap.clientsession import Refused
@@ -54,7 +54,6 @@ from twisted_mailstack.model.mailboxname import (
 from twisted_mailstack.model.message import parseFieldDate
 from twisted_mailstack.model.records import Attribute
 from twisted_mailstack.model.sequence import NumberSet
-from twisted_mailstack.net.reach import TLS_LEVELS
 from twisted_mailstack.pop3.client import POP3Client
 from twisted_mailstack.storage.sql.account import SQLAccount
 from twisted_mailstack.storage.sql.store import SQLMailStore
@@ -232,11 +231,7 @@ class Found(NamedTuple):
 @click.argument("address", type=ADDRESS)
 @click.argument("source")
 @click.option("--mailbox", "name", help="Where it goes; folders go below.")
-@click.option(
-    "--tls",
-    type=click.Choice(TLS_LEVELS),
-    help="How safe the way to a server has to be; verified or implicit where nothing is said.",
-)
+@tlsOption
 @passContext
 def importMail(
     context: Context, address: Address, source: str, name: str | None, tls: str | None
@@ -262,25 +257,8 @@ def importMail(
 def _fromServer(
     context: Context, address: Address, source: str, name: str | None, tls: str | None
 ) -> None:
-    try:
-        url = urlsplit(source)
-        port = url.port
-    except ValueError as error:
-        raise click.UsageError(f"{source}: {error}") from None
-    protocol, secure = url.scheme.removesuffix("s"), url.scheme.endswith("s")
-    if protocol not in ("imap", "pop3") or not url.hostname or not url.username:
-        raise click.UsageError(
-            f"{source} is neither imaps://user@host nor imap://user@host, nor the same with pop3"
-        )
-    if url.password is not None:
-        raise click.UsageError("everybody on this machine sees a password in a command")
-    if url.path not in ("", "/") or url.query or url.fragment:
-        raise click.UsageError(f"{source}: nothing may follow the host")
-    level = tls or ("implicit" if secure else "verified")
-    if (level == "implicit") != secure:
-        raise click.UsageError(f"{protocol}s:// is with implicit TLS, {protocol}:// with another")
+    protocol, host, port, user, level = parseServer(source, tls)
     password = askPassword(confirm=False).decode("utf-8", "surrogateescape")
-    host, user = url.hostname, unquote(url.username)
     if protocol == "pop3":
         _fromMaildrop(context, address, (host, port), (user, password), name, level)
         return

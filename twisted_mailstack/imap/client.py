@@ -562,6 +562,32 @@ class IMAPClient:
                 }
         return {}
 
+    async def getMetadata(self, name: str, *entries: str) -> dict[str, bytes | None]:
+        """
+        GETMETADATA (RFC 5464 §4.2), where the server has METADATA or, for itself, METADATA-SERVER.
+
+        @param name: of a mailbox; empty for the server.
+        @param entries: names of entries, which are ASCII and have no case.
+        @return: those that it tells of, by their names in lower case; C{None} for what isn't there.
+        """
+
+        async def talk(session: IMAPClientSession) -> Result:
+            parts: list[bytes | Literal] = [b"GETMETADATA "]
+            parts += session.mailboxName(name) if name else (b'""',)
+            for number, entry in enumerate(entries):
+                parts.append(b" " if number else b" (")
+                parts += session.astring(entry.encode("ascii"))
+            return await session.command(*parts, b")")
+
+        result = await self._locked(talk)
+        found: dict[str, bytes | None] = {}
+        for data in result.data("METADATA"):
+            # Without a list it tells what somebody changed (§4.4.2).
+            if len(data.values) == 2 and isinstance(data.values[1], tuple):
+                for entry, value in _pairs(data.values[1]).items():
+                    found[entry.lower()] = None if value is None else octetsOf(value)
+        return found
+
     # --- mailboxes -----------------------------------------------------------------------------
 
     async def listMailboxes(

@@ -267,6 +267,7 @@ def readModifiers(
 ListSelection = Callable[["MailboxInfo"], bool]
 CheckAppend = Callable[["IMAPSession", "IStagedContent"], Awaitable[None]]
 StatusQuery = Callable[["IMAPSession", "IMailbox"], Awaitable[Any]]
+ServerEntry = Callable[["IMAPSession"], Awaitable["bytes | None"]]
 
 
 @dataclass(frozen=True)
@@ -302,6 +303,8 @@ class Extension:
         whose cursor stands behind the name and a space, reads what the message is made of.
     @ivar checkMetadata: C{check(session, mailboxName, entry, value)}: raises to refuse a metadata
         entry; C{mailboxName} is empty for the account's own.
+    @ivar serverMetadata: metadata entries of the server (RFC 5464) that nobody sets, by their names
+        in lower case: C{await value(session)} gives the value, C{None} where there is none.
     @ivar checkAppend: C{await check(session, content)}: raises to refuse a new message.
     @ivar searchReturns: return options of SEARCH, SORT and ESEARCH by name, in the order in which
         their data are written.
@@ -340,6 +343,7 @@ class Extension:
     appendData: Mapping[bytes, Callable[[MessageReader], None]] = field(default_factory=dict)
     checkAppend: CheckAppend | None = None
     checkMetadata: Callable[[IMAPSession, str, str, bytes], None] | None = None
+    serverMetadata: Mapping[str, ServerEntry] = field(default_factory=dict)
     searchReturns: Mapping[bytes, SearchReturn] = field(default_factory=dict)
     progress: Callable[[IMAPSession, bytes], Callable[[int], None]] | None = None
     enables: tuple[bytes, ...] = ()

@@ -40,6 +40,7 @@ from twisted_mailstack.imap.extension import (
     ParseModifier,
     SearchReturn,
     SelectParameter,
+    ServerEntry,
     State,
     StatusQuery,
     StoreItem,
@@ -135,7 +136,8 @@ class Registry:
     @ivar fetchItems: by name; C{searchKeys}, C{statusItems}, C{statusQueries},
         C{listSelections}, C{listReturns}, C{createParameters}, C{selectParameters},
         C{fetchModifiers}, C{storeModifiers}, C{storeItems}, C{searchReturns}, C{sortKeys},
-        C{threadAlgorithms}, C{appendData}, C{appendOptions} and C{statusEnables} likewise.
+        C{threadAlgorithms}, C{appendData}, C{appendOptions}, C{statusEnables} and
+        C{serverMetadata} likewise.
     @ivar progress: that of the extension that has one.
     @ivar whenEnabled: called when a capability is enabled, by its name.
     @ivar implied: what is enabled along with a capability, by its name.
@@ -171,6 +173,7 @@ class Registry:
         self.searchReturns: dict[bytes, SearchReturn] = {}
         self.progress: Callable[[IMAPSession, bytes], Callable[[int], None]] | None = None
         self.statusEnables: dict[bytes, bytes] = {}
+        self.serverMetadata: dict[str, ServerEntry] = {}
         self.implied: dict[bytes, tuple[bytes, ...]] = {}
         self.whenEnabled: dict[bytes, Callable[[IMAPSession], None]] = {}
         for extension in self.extensions:
@@ -193,6 +196,7 @@ class Registry:
             self.searchReturns.update(extension.searchReturns)
             self.progress = extension.progress or self.progress
             self.statusEnables.update(extension.statusEnables)
+            self.serverMetadata.update(extension.serverMetadata)
             self.implied.update(dict.fromkeys(extension.enables, extension.implies))
             if extension.whenEnabled is not None:
                 self.whenEnabled.update(dict.fromkeys(extension.enables, extension.whenEnabled))
@@ -223,6 +227,7 @@ class IMAPSession:
 
     @ivar state: which commands may be given.
     @ivar account: once logged in.
+    @ivar mechanism: by which somebody has logged in.
     @ivar selected: the selected mailbox.
     @ivar enabled: what ENABLE, or a command that implies it, turned on; see L{enable}.
     @ivar named: what ENABLED responses have named.
@@ -253,6 +258,7 @@ class IMAPSession:
         self.login = Login(portal, stream.sleep, settings.maxLoginFailures)
         self.state = State.NOT_AUTHENTICATED
         self.account: IAccount | None = None
+        self.mechanism = ""
         self.selected: Selected | None = None
         self.urls: URLAuthority | None = None
         self.views = Views()
@@ -324,6 +330,7 @@ class IMAPSession:
                 imapCode=f"REFERRAL imap://{user};AUTH=*@{host}/",
             )
         self.account = account
+        self.mechanism = mechanism
         self.state = State.AUTHENTICATED
         self.stream.timeout = self.settings.timeout
         self.stream.setWindow(HIGH_WATER)
@@ -403,6 +410,7 @@ class IMAPSession:
         if self.account is not None:
             self._logLogout(self.account)
         self.account = None
+        self.mechanism = ""
         self.state = State.NOT_AUTHENTICATED
         self.disable()
         self.stream.timeout = self.settings.loginTimeout

@@ -41,6 +41,7 @@ from twisted_mailstack.interfaces import (
     IIdentifiedMailbox,
     IKeyedMemory,
     ILimitedAccount,
+    ILoginRecordingAccount,
     ILoginRecordingStore,
     IMailbox,
     IMaildropAccount,
@@ -85,6 +86,7 @@ from twisted_mailstack.model.records import (
     CopyResult,
     Damage,
     DomainRecord,
+    LoginRecord,
     MailboxInfo,
     MailboxStatus,
     MaildropSettings,
@@ -651,6 +653,7 @@ class MemoryMailbox:
 @implementer(
     IAnnotatedAccount,
     ILimitedAccount,
+    ILoginRecordingAccount,
     IMaildropAccount,
     IMetadataAccount,
     ISpecialUseAccount,
@@ -868,6 +871,11 @@ class MemoryAccount:
         self.nextModSeq()
         self._listChanged()
         return sorted(other.name for other in others)
+
+    async def recentLogins(self, limit: int) -> Sequence[LoginRecord]:
+        """See L{ILoginRecordingAccount}."""
+        self._require()
+        return await self.store.logins.recent(self.accountId, limit)
 
     async def statuses(self) -> Mapping[str, MailboxStatus]:
         """See L{ISurveyableAccount}."""

@@ -11,7 +11,7 @@ METADATA is told which entries others changed.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from twisted_mailstack.errors import (
@@ -160,30 +160,30 @@ def _below(name: str, entry: str, depth: str) -> bool:
     return depth == "infinity" or "/" not in entry[len(name) + 1 :]
 
 
-async def _sizes(session: IMAPSession, name: str) -> dict[str, int]:
-    sizes = dict(await _account(session).metadataSizes(name))
-    if not name:
-        for entry, value in session.settings.serverEntries.items():
-            sizes[entry] = len(value)
-    elif _hasSpecialUse(session, name):
-        use = await _specialUse(session, name)
-        if use is not None:
-            sizes[SPECIAL_USE] = len(use)
-    return sizes
+def _ours(session: IMAPSession, name: str) -> Collection[str]:
+    """
+    @return: entries that are never stored.
+    """
+    return () if name else session.registry.serverMetadata
 
 
-async def _values(session: IMAPSession, name: str, entries: Collection[str]) -> dict[str, bytes]:
-    stored = entries
-    values: dict[str, bytes] = {}
-    if not name:
-        ours = session.settings.serverEntries
-        values = {entry: ours[entry] for entry in entries if entry in ours}
-    elif SPECIAL_USE in entries and _hasSpecialUse(session, name):
-        stored = [entry for entry in entries if entry != SPECIAL_USE]
-        use = await _specialUse(session, name)
-        if use is not None:
-            values[SPECIAL_USE] = use
-    return {**await _account(session).getMetadata(name, stored), **values}
+async def _computed(
+    session: IMAPSession, name: str, wanted: Callable[[str], bool]
+) -> dict[str, bytes]:
+    """
+    @return: those of the entries that aren't stored as such.
+    """
+    if name:
+        use = None
+        if wanted(SPECIAL_USE) and _hasSpecialUse(session, name):
+            use = await _specialUse(session, name)
+        return {} if use is None else {SPECIAL_USE: use}
+    values = {e: value for e, value in session.settings.serverEntries.items() if wanted(e)}
+    for entry, compute in session.registry.serverMetadata.items():
+        value = await compute(session) if wanted(entry) else None
+        if value is not None:
+            values[entry] = value
+    return values
 
 
 async def getMetadata(session: IMAPSession, cursor: Cursor) -> bytes | None:
@@ -209,7 +209,13 @@ async def getMetadata(session: IMAPSession, cursor: Cursor) -> bytes | None:
         inParentheses = cursor.skip(b"(")
     asked = parseEntries(cursor, inParentheses)
     cursor.end()
-    sizes = await _sizes(session, name)
+    computed = await _computed(
+        session, name, lambda entry: any(_below(each, entry, depth) for each in asked)
+    )
+    stored = await _account(session).metadataSizes(name)
+    ours = _ours(session, name)
+    sizes = {entry: size for entry, size in stored.items() if entry not in ours}
+    sizes.update({entry: len(value) for entry, value in computed.items()})
     wanted = asked
     if depth != "0":
         wanted = [
@@ -220,7 +226,8 @@ async def getMetadata(session: IMAPSession, cursor: Cursor) -> bytes | None:
     ]
     if maxSize is not None:
         wanted = [each for each in wanted if sizes.get(each, 0) <= maxSize]
-    values = await _values(session, name, [each for each in wanted if each in sizes])
+    there = [each for each in wanted if each in sizes and each not in computed]
+    values = {**await _account(session).getMetadata(name, there), **computed}
     # An entry that was asked for by its name and isn't there is NIL.
     if wanted:
         told = {each: values.get(each) for each in wanted}
@@ -259,6 +266,9 @@ async def setMetadata(session: IMAPSession, cursor: Cursor) -> None:
         raise CannotDoThat("The value is too long", imapCode=f"METADATA MAXSIZE {MAX_VALUE}")
     if not name and any(not entry.startswith(_PRIVATE) for entry in values):
         raise AccessDenied("Shared entries of the server are read-only")
+    for entry in values:
+        if entry in _ours(session, name):
+            raise AccessDenied(f"The entry {entry} is read-only")
     for check in session.registry.metadataChecks:
         for entry, value in values.items():
             if value is not None:

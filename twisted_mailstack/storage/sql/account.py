@@ -27,6 +27,7 @@ from twisted_mailstack.interfaces import (
     IAnnotatedAccount,
     IContentWriter,
     ILimitedAccount,
+    ILoginRecordingAccount,
     IMailbox,
     IMaildropAccount,
     IMetadataAccount,
@@ -38,6 +39,7 @@ from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.mailboxname import DELIMITER, INBOX, normaliseName, parents
 from twisted_mailstack.model.records import (
     DEFAULT_MAILBOXES,
+    LoginRecord,
     MailboxInfo,
     MailboxStatus,
     MaildropSettings,
@@ -124,6 +126,7 @@ def newAccountMailboxes(transaction: Transaction, account: int) -> None:
 @implementer(
     IAnnotatedAccount,
     ILimitedAccount,
+    ILoginRecordingAccount,
     IMaildropAccount,
     IMetadataAccount,
     ISearchableAccount,
@@ -483,6 +486,11 @@ class SQLAccount:
             return annotationOctets(connection, self.number), row[0]
 
         return cast("tuple[int, int | None]", await self.store.readInThread(read))
+
+    async def recentLogins(self, limit: int) -> Sequence[LoginRecord]:
+        """See L{ILoginRecordingAccount}."""
+        self._require(self.store.reader)
+        return await self.store.logins.recent(self.accountId, limit)
 
     async def statuses(self) -> Mapping[str, MailboxStatus]:
         """See L{ISurveyableAccount}."""

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted_mailstack.interfaces import ILoginHistory, ILoginRecordingStore
+from twisted_mailstack.errors import NoSuchAccount
+from twisted_mailstack.interfaces import (
+    ILoginHistory,
+    ILoginRecordingAccount,
+    ILoginRecordingStore,
+)
 from twisted_mailstack.model.records import KEPT_LOGINS, KEPT_STRAY_LOGINS, LoginRecord
 from twisted_mailstack.testing.contracts.base import StorageContract
 
@@ -70,6 +75,19 @@ class LoginHistoryContract(StorageContract):
         self.assertEqual(self.recent(limit=0), [])
         self.assertEqual(self.recent(bob), [theirs])
         self.assertEqual(self.strays(), [stray])
+
+    def test_owner(self) -> None:
+        """The account tells of its own, the latest first, as many as are wanted, and no others."""
+        bob = self.addAccount("bob")
+        account: Any = self.account
+        self.assertProvides(ILoginRecordingAccount, account)
+        mine, theirs = [self.login(0), self.login(1, success=False)], self.login(2, bob.accountId)
+        stray = self.login(3)._replace(accountId=None, success=False)
+        self.wait(self.history.record([mine[0], theirs, mine[1], stray]))
+        self.assertEqual(list(self.wait(account.recentLogins(10))), mine[::-1])
+        self.assertEqual(list(self.wait(account.recentLogins(1))), mine[1:])
+        self.wait(self.store.directory.removeAccount(self.account.address))
+        self.assertFails(account.recentLogins(10), NoSuchAccount)
 
     def test_bounded(self) -> None:
         """Of an account so many are kept, of all names that nobody has so many together."""
