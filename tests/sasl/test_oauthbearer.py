@@ -31,6 +31,19 @@ EXAMPLE = b64decode(
     "bixhPXVzZXJAZXhhbXBsZS5jb20sAWhvc3Q9c2VydmVyLmV4YW1wbGUuY29tAXBvcnQ9MTQzAWF1dGg9QmVhcmVyI"
     "HZGOWRmdDRxbVRjMk52YjNSbGNrQmhiSFJoZG1semRHRXVZMjl0Q2c9PQEB"
 )
+#: The same in an SMTP exchange.
+EXAMPLE_SMTP = b64decode(
+    "bixhPXVzZXJAZXhhbXBsZS5jb20sAWhvc3Q9c2VydmVyLmV4YW1wbGUuY29tAXBvcnQ9NTg3AWF1dGg9QmVhcmVyI"
+    "HZGOWRmdDRxbVRjMk52YjNSbGNrQmhiSFJoZG1semRHRXVZMjl0Q2c9PQEB"
+)
+#: RFC 7628 §4.3: no token, and what is answered.
+QUERY = b64decode(
+    "bixhPXVzZXJAZXhhbXBsZS5jb20sAWhvc3Q9c2VydmVyLmV4YW1wbGUuY29tAXBvcnQ9MTQzAWF1dGg9AQE="
+)
+HINTS = b64decode(
+    "eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIiwic2NvcGUiOiJleGFtcGxlX3Njb3BlIiwib3BlbmlkLWNvbmZpZ3VyY"
+    "XRpb24iOiJodHRwczovL2V4YW1wbGUuY29tLy53ZWxsLWtub3duL29wZW5pZC1jb25maWd1cmF0aW9uIn0="
+)
 TOKEN = b"vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg=="
 TOKENS = Tokens({TOKEN: b"user@example.com"})
 
@@ -49,8 +62,23 @@ class OAuthBearerTests(MechanismContract, SynchronousTestCase):
 
     def test_example(self) -> None:
         """RFC 7628 §4.1: whose the token is, and whom the client wants to act as."""
-        (found,) = self.exchange(EXAMPLE)
-        self.assertEqual((found.username, found.authorizationIdentity), (b"user@example.com",) * 2)
+        for message in (EXAMPLE, EXAMPLE_SMTP):
+            (found,) = self.exchange(message)
+            self.assertEqual(
+                (found.username, found.authorizationIdentity), (b"user@example.com",) * 2
+            )
+
+    def test_query(self) -> None:
+        """RFC 7628 §4.3: without a token a client is told where there are any, and fails."""
+        hints = {
+            "scope": "example_scope",
+            "openid-configuration": "https://example.com/.well-known/openid-configuration",
+        }
+        # Nobody has a token that is empty.
+        exchange = OAuthBearer(Tokens({b"": b"user@example.com"}), hints).begin(INFO)
+        self.assertEqual(json.loads(settled(exchange.respond(QUERY))), json.loads(HINTS))
+        error = self.assertRaises(ProofRefused, exchange.respond, b64decode("AQ=="))
+        self.assertEqual(error.username, b"user@example.com")
 
     def test_identity(self) -> None:
         """Without a name the token says who it is; another name isn't judged here."""
@@ -119,6 +147,9 @@ class OAuthBearerClientTests(ClientMechanismContract, SynchronousTestCase):
     def test_example(self) -> None:
         """RFC 7628 §4.1."""
         self.assertEqual(self.begin().respond(None), EXAMPLE)
+        submission = TokenCredentials(b"user@example.com", TOKEN, "server.example.com", 587)
+        exchange = OAuthBearerClient().begin(submission, INFO)
+        self.assertEqual(exchange.respond(None), EXAMPLE_SMTP)
 
     def test_refused(self) -> None:
         """
@@ -127,8 +158,8 @@ class OAuthBearerClientTests(ClientMechanismContract, SynchronousTestCase):
         """
         exchange = self.begin()
         exchange.respond(None)
-        self.assertEqual(exchange.respond(b'{"status":"invalid_token"}'), b"\x01")
-        self.assertEqual(exchange.refusal, b'{"status":"invalid_token"}')
+        self.assertEqual(exchange.respond(HINTS), b64decode("AQ=="))
+        self.assertEqual(exchange.refusal, HINTS)
         self.assertRaises(AuthenticationFailed, exchange.accepted)
         self.assertRaises(AuthenticationFailed, exchange.respond, b"")
 

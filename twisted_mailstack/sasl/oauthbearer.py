@@ -70,7 +70,8 @@ class TokenExchange:
 
     def parse(self, message: bytes) -> tuple[bytes | None, bytes]:
         """
-        @return: whom the client wants to be, C{None} if it doesn't say; and the token.
+        @return: whom the client wants to be, C{None} if it doesn't say; and the token, empty if it
+            only wants to know where there are any.
         @raise SyntaxProblem: if it is malformed.
         """
         raise NotImplementedError("parse")
@@ -82,7 +83,7 @@ class TokenExchange:
         return ProvenIdentity(owner, name)
 
     async def _verify(self, name: bytes | None, token: bytes) -> Any:
-        owner = await self._verifier.verify(token)
+        owner = await self._verifier.verify(token) if token else None
         self._name = name or owner
         if owner is None:
             self._failed = True
@@ -108,13 +109,17 @@ class OAuthBearerExchange(TokenExchange):
             if matched is None or matched[1].lower() in found:
                 raise SyntaxProblem("Malformed OAUTHBEARER message")
             found[matched[1].lower()] = matched[2]
-        bearer = _BEARER.match(found.get(b"auth", b""))
-        if bearer is None:
+        # Deviation: host and port aren't compared with ours (§3.2). Servers have many names, and
+        # are behind others; a token says by itself whom it is for.
+        auth = found.get(b"auth")
+        bearer = _BEARER.match(auth or b"")
+        # §4.3: empty, "which is how a client can query for the needed scope".
+        if bearer is None and auth != b"":
             raise SyntaxProblem("Malformed OAUTHBEARER message: no token")
         name = match[2]
         if name is not None:
             name = decoded(name.replace(b"=2C", b",").replace(b"=3D", b"="))
-        return name, bearer[1]
+        return name, b"" if bearer is None else bearer[1]
 
 
 def decoded(name: bytes) -> bytes:
