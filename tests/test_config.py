@@ -25,6 +25,7 @@ KEYS: dict[str, tuple[str, str, object]] = {
     "hostname": ('"mx.example.org"', "hostname", "mx.example.org"),
     "data": ('"/var/mail"', "data", "/var/mail"),
     "listen": ('{smtp = "tcp:25"}', "listen", {"smtp": "tcp:25"}),
+    "workers": ("3", "workers", 3),
     "tls.certificate": ('"c.pem"', "certificate", "c.pem"),
     "tls.key": ('"k.pem"', "key", "k.pem"),
     "tls.client-authorities": ('"ca.pem"', "clientAuthorities", "ca.pem"),

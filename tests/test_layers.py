@@ -70,6 +70,7 @@ LAYERS: tuple[tuple[str, float, str], ...] = (
     ("policies", 7, "top"),
     ("service", 7, "top"),
     ("tap", 7, "top"),
+    ("workers", 7, "top"),
     ("cli", 7, "top"),
     ("testing", 7, "top"),
 )

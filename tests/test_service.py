@@ -17,7 +17,8 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.address import IPv4Address, UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock, StringTransport
 from twisted.logger import globalLogPublisher
@@ -26,10 +27,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from twisted_mailstack.config import OFF, SERVICES, load
+from twisted_mailstack.delivery.quotawarnings import INTERVAL, QuotaWarner
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.records import MaildropSettings
 from twisted_mailstack.net.tls import CertificateProblem, selfSigned
-from twisted_mailstack.service import FIRST_ACCOUNT, CannotStart, MailService
+from twisted_mailstack.service import FIRST_ACCOUNT, CannotStart, MailService, Worker
 
 #: The services that listen by default.
 LISTENING = {name: each for name, each in SERVICES.items() if each[2] != OFF}
@@ -353,6 +355,103 @@ class FirstAccountTests(ServiceTestCase):
             self.assertEqual([name, endpoint, tls] in lines, name != "pop3", protocol)
         self.assertIn(f"mailstack --data {self.data} user add ADDRESS", self.shown[0])
         self.assertIn(str(self.data.resolve()), self.shown[0])
+
+
+class WorkerTests(ServiceTestCase):
+    """
+    One of several processes.
+    """
+
+    def setUp(self) -> None:
+        """What it tells its parent."""
+        super().setUp()
+        self.told: list[Any] = []
+
+    def worker(self, number: int) -> MailService:
+        """
+        @return: one that hasn't started.
+        """
+
+        def endpointOf(name: str) -> Any:
+            self.told.append(name)
+            return TCP4ServerEndpoint(self.reactor, 1)
+
+        worker = Worker(
+            number,
+            endpointOf,
+            lambda changed: self.told.append(set(changed)),
+            lambda: self.told.append("ready"),
+            lambda text: self.told.append(f"failed: {text}"),
+        )
+        configuration = load(None, data=str(self.data), listen={"smtp": "tcp:25"})
+        return MailService(configuration, self.reactor, self.shown.append, worker)
+
+    def result(self, awaitable: Any) -> Any:
+        """
+        @return: what comes of it.
+        """
+        done = ensureDeferred(awaitable)
+        results: list[Any] = []
+        done.addBoth(results.append)
+        self.reactor.turn(lambda: bool(results))
+        return results[0]
+
+    def test_once(self) -> None:
+        """What is to be done once the first does, and no other."""
+        looks: list[None] = []
+
+        async def look(_: QuotaWarner) -> None:
+            looks.append(None)
+
+        self.patch(QuotaWarner, "look", look)
+        for number in (1, 0):
+            service = self.start(self.worker(number))
+            self.reactor.turn(lambda: "ready" in self.told)
+            self.assertEqual(bool(self.shown), number == 0)
+            listens = [each for each in self.log if "listens on" in each["log_format"]]
+            self.assertEqual(len(listens), (1 - number) * len(LISTENING))
+            self.reactor.advance(INTERVAL)
+            self.assertEqual(looks, [None] * (1 - number))
+            self.told.clear()
+            self.stop(service)
+
+    def test_ports(self) -> None:
+        """It listens where its parent says."""
+        service = self.worker(1)
+        service.privilegedStartService()
+        self.assertEqual(self.told, list(LISTENING))
+        self.assertEqual([each[0] for each in self.reactor.tcpServers], [1] * len(LISTENING))
+
+    def test_changes(self) -> None:
+        """It tells what it changed, and hears what others did."""
+        service = self.start(self.worker(0))
+        self.reactor.turn(lambda: "ready" in self.told)
+        self.told.clear()
+        (account,) = self.result(service.store.directory.listAccounts())
+        opened = self.result(service.store.openAccount(account.accountId))
+        self.result(opened.createMailbox("new"))
+        self.assertTrue(self.told)
+        heard: list[Any] = []
+        opened.watch(heard.append)
+        for changed in (*self.told, None):
+            heard.clear()
+            service.hear(changed)
+            self.assertTrue(heard)
+
+    def test_fails(self) -> None:
+        """What it finds out after the start it tells its parent, and goes on living."""
+        service = self.worker(1)
+        waiting: Deferred[None] = Deferred()
+
+        async def slow() -> None:
+            await waiting
+
+        self.patch(service.store, "start", slow)
+        service.privilegedStartService()
+        service.startService()
+        waiting.errback(CertificateProblem("no way"))
+        self.assertEqual(self.told[-1], "failed: no way")
+        self.assertFalse(self.reactor.stopped)
 
 
 class CannotStartTests(ServiceTestCase):

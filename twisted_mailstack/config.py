@@ -92,6 +92,13 @@ class Configuration:
         " default: on loopback, and lmtp off.",
         {},
     )
+    workers: int = _option(
+        "workers",
+        "Processes that serve clients, over the same data; 0: the only one, which is enough for most"
+        " servers. What is said of connections holds for each of them.",
+        0,
+        0,
+    )
     certificate: str = _option(
         "tls.certificate",
         "The file with the certificate chain, PEM. Without it a self-signed one is made. Read again"

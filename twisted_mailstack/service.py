@@ -13,12 +13,12 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from errno import EACCES, EADDRINUSE
 from pathlib import Path
 from time import time
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 # Signing a certificate loads it late, when twistd has given its rights away and may not be allowed
 # to read it any more.
@@ -26,7 +26,11 @@ import cryptography.hazmat.backends.openssl.backend  # noqa: F401
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+    IStreamServerEndpoint,
+)
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -72,7 +76,7 @@ from twisted_mailstack.pop3.session import POP3Settings
 from twisted_mailstack.smtp.lmtp import LMTPFactory
 from twisted_mailstack.smtp.server import SMTPFactory
 from twisted_mailstack.smtp.session import SMTPSettings
-from twisted_mailstack.storage.sql.store import SQLMailStore
+from twisted_mailstack.storage.sql.store import POLL_SECONDS, SQLMailStore
 
 #: The account that a server makes which has none.
 FIRST_ACCOUNT = Address("me", "localhost")
@@ -80,6 +84,10 @@ FIRST_ACCOUNT = Address("me", "localhost")
 CERTIFICATE_POLL = 60.0
 #: How long sessions have to end when the server stops, seconds.
 PATIENCE = 8.0
+#: How often a worker looks for changes that nobody told it of, those of the command line, seconds.
+#: Not as often as a single process, since its siblings' changes, of which it was told, are found
+#: too; and then every session asks what is new.
+WORKER_POLL = 5.0
 
 
 class CannotStart(SystemExit, Exception):
@@ -103,9 +111,27 @@ class Listener:
     port: IListeningPort | None = None
 
 
+class Worker(NamedTuple):
+    """
+    What one of several processes is given by its parent.
+
+    @ivar number: which of them it is. Number 0 does what is to be done once.
+    @ivar endpointOf: makes the endpoint of a service, whose port is bound already.
+    @ivar tell: called with the C{(account, mailbox)} that each commit changed.
+    @ivar ready: called when it serves.
+    @ivar failed: called with the reason if it can't, after C{startService}.
+    """
+
+    number: int
+    endpointOf: Callable[[str], IStreamServerEndpoint]
+    tell: Callable[[Collection[tuple[int, int | str]]], None]
+    ready: Callable[[], None]
+    failed: Callable[[str], None]
+
+
 class MailService(Service):
     """
-    The whole server.
+    The whole server, or one of several processes that are.
 
     @ivar listeners: what listens where.
     @ivar outbound: what leaves it.
@@ -118,15 +144,18 @@ class MailService(Service):
         configuration: Configuration,
         reactor: Any,
         announce: Callable[[str], None] | None = None,
+        worker: Worker | None = None,
     ) -> None:
         """
         @param announce: shows text to the person who started the server; C{None}: nobody is there.
             A first account is made only where its password can be shown.
+        @param worker: C{None}: it is the only process.
         @raise CannotStart: if a route's password is missing.
         """
         self.configuration = configuration
         self._reactor = reactor
         self._announce = announce
+        self._worker = worker
         self.listeners: list[Listener] = []
         self._certificates: Certificates | None = None
         self._poll: LoopingCall | None = None
@@ -140,6 +169,8 @@ class MailService(Service):
             reactor.callFromThread,
             quotaDefaults=limit,
             index=configuration.searchIndex,
+            tell=None if worker is None else worker.tell,
+            poll=POLL_SECONDS if worker is None else WORKER_POLL,
         )
         self._urls = URLAuthority(self.store, configuration.name, time)
         self._views = Views()
@@ -358,27 +389,18 @@ class MailService(Service):
         balancers = networks(self.configuration.proxyNetworks)
         if balancers:
             factory = ProxyFactory(factory, balancers, self._reactor, listener.name)
+        worker = self._worker
+
+        def endpoint() -> IStreamServerEndpoint:
+            if worker is not None:
+                return worker.endpointOf(listener.name)
+            parsed: IStreamServerEndpoint = serverFromString(self._reactor, listener.endpoint)
+            return parsed
+
         try:
-            listening = serverFromString(self._reactor, listener.endpoint).listen(factory)
-        except Exception as error:
-            # Whatever the endpoint's own parser raises, third parties' included.
-            self._giveUp(f"{listener.name}: {listener.endpoint} is no endpoint: {error}")
-
-        def bound(port: IListeningPort) -> None:
-            listener.port = port
-
-        failures: list[Failure] = []
-        # Endpoints of sockets bind at once, so what failed is known when this returns.
-        listening.addCallbacks(bound, failures.append)
-        if failures:
-            reason = getattr(failures[0].value, "socketError", failures[0].value)
-            number = getattr(reason, "errno", 0)
-            hint = ""
-            if number == EACCES and listener.endpoint.startswith("tcp"):
-                hint = "; ports below 1024 need root"
-            elif number == EADDRINUSE:
-                hint = "; is another server running there?"
-            self._giveUp(f"{listener.name} can't listen on {listener.endpoint}: {reason}{hint}")
+            listener.port = listenOn(listener.name, listener.endpoint, endpoint, factory)
+        except ConfigurationProblem as problem:
+            self._giveUp(str(problem))
 
     def _giveUp(self, text: str) -> NoReturn:
         # A daemon has no terminal: then the log is where it is read.
@@ -420,14 +442,22 @@ class MailService(Service):
         self._poll = LoopingCall(certificates.reload)
         self._poll.clock = self._reactor
         self._poll.start(CERTIFICATE_POLL, now=False)
-        self._quotas = LoopingCall(lambda: ensureDeferred(self._lookAtQuotas()))
-        self._quotas.clock = self._reactor
-        self._quotas.start(INTERVAL, now=False)
+        isFirst = self._worker is None or self._worker.number == 0
+        if isFirst:
+            self._quotas = LoopingCall(lambda: ensureDeferred(self._lookAtQuotas()))
+            self._quotas.clock = self._reactor
+            self._quotas.start(INTERVAL, now=False)
         self._looks = LoopingCall(lambda: ensureDeferred(self._look()))
         self._looks.clock = self._reactor
         # Nobody waits for it: until then there is PLAIN.
         self._looks.start(CERTIFICATE_POLL)
-        self._listenForHangup()
+        listenForHangup(self._reactor, self.reload)
+        if isFirst:
+            await self._greet()
+        if self._worker is not None:
+            self._worker.ready()
+
+    async def _greet(self) -> None:
         accounts = await self.store.directory.listAccounts()
         first = None
         # Of no use where nobody asks the store about passwords.
@@ -474,14 +504,11 @@ class MailService(Service):
         return f"the server can't start: {failure.getErrorMessage()}"
 
     def _endBy(self, failure: Failure) -> None:
-        # After startService: twistd ends with 0 whatever a service says, and an operator's scripts
-        # want to know.
         text = self._explain(failure)
-        self.log.critical("{text}", text=text)
-        if self._announce is not None:
-            self._announce(f"mailstack: {text}")
-        atexit.register(os._exit, 1)
-        self._reactor.stop()
+        if self._worker is not None:
+            self._worker.failed(text)
+        else:
+            endWith(self._reactor, self.log, self._announce, text)
 
     async def _makeFirstAccount(self) -> tuple[Address, str]:
         password = "-".join(secrets.token_hex(3) for _ in range(3))
@@ -513,22 +540,20 @@ class MailService(Service):
         lines += ["", f"Add accounts with: mailstack{data} user add ADDRESS", ""]
         return "\n".join(lines)
 
-    def _listenForHangup(self) -> None:
-        def hangup(*_: object) -> None:
-            self._reactor.callFromThread(self.reload)
-
-        try:
-            signal.signal(signal.SIGHUP, hangup)
-        except ValueError:
-            # Not in the main thread: embedded somewhere; its owner calls reload().
-            pass
-
     def reload(self) -> None:
         """
         Read the certificates again, as on SIGHUP.
         """
         if self._certificates is not None:
             self._certificates.reload()
+
+    def hear(self, changed: Collection[tuple[int, int | str]] | None) -> None:
+        """
+        Another process changed these C{(account, mailbox)}.
+
+        @param changed: C{None}: anything.
+        """
+        self.store.hear(changed)
 
     @property
     def certificates(self) -> Certificates:
@@ -583,6 +608,67 @@ class MailService(Service):
         await self.store.stop()
         if self._hashing.started:
             self._hashing.stop()
+
+
+def listenOn(
+    name: str, text: str, endpoint: Callable[[], IStreamServerEndpoint], factory: Any
+) -> IListeningPort:
+    """
+    Bind a port.
+
+    @param name: the service's.
+    @param text: what was configured.
+    @param endpoint: parses it.
+    @raise ConfigurationProblem: if it can't be done.
+    """
+    try:
+        listening = endpoint().listen(factory)
+    except Exception as error:
+        # Whatever the endpoint's own parser raises, third parties' included.
+        raise ConfigurationProblem(f"{name}: {text} is no endpoint: {error}") from error
+    ports: list[IListeningPort] = []
+    failures: list[Failure] = []
+    # Endpoints of sockets bind at once, so what failed is known when this returns.
+    listening.addCallbacks(ports.append, failures.append)
+    if failures:
+        reason = getattr(failures[0].value, "socketError", failures[0].value)
+        number = getattr(reason, "errno", 0)
+        hint = ""
+        if number == EACCES and text.startswith("tcp"):
+            hint = "; ports below 1024 need root"
+        elif number == EADDRINUSE:
+            hint = "; is another server running there?"
+        raise ConfigurationProblem(f"{name} can't listen on {text}: {reason}{hint}")
+    return ports[0]
+
+
+def listenForHangup(reactor: Any, reload: Callable[[], None]) -> None:
+    """
+    Have something done on SIGHUP.
+    """
+
+    def hangup(*_: object) -> None:
+        reactor.callFromThread(reload)
+
+    try:
+        signal.signal(signal.SIGHUP, hangup)
+    except ValueError:
+        # Not in the main thread: embedded somewhere; its owner calls reload().
+        pass
+
+
+def endWith(reactor: Any, log: Logger, announce: Callable[[str], None] | None, text: str) -> None:
+    """
+    End the server that can't start, after C{startService}.
+
+    @param text: why it can't.
+    """
+    log.critical("{text}", text=text)
+    if announce is not None:
+        announce(f"mailstack: {text}")
+    # twistd ends with 0 whatever a service says, and an operator's scripts want to know.
+    atexit.register(os._exit, 1)
+    reactor.stop()
 
 
 async def _settle(result: Any) -> None:

@@ -25,7 +25,8 @@ class Options(usage.Options):
     longdesc = "A mail server: SMTP, POP3 and IMAP4 over one store of accounts."
     optParameters = (
         ["config", "c", None, "configuration file (TOML)"],
-        ["data", "d", None, "directory in which everything is kept [default: mailstack-data]"],
+        ["data", "d", None, "where everything is kept [default: mailstack-data]"],
+        ["workers", "w", None, "processes that serve clients; 0: the only one [default: 0]"],
     )
     configuration: Configuration
 
@@ -52,12 +53,21 @@ class Options(usage.Options):
         """
         try:
             self.configuration = load(
-                self["config"], data=self["data"], listen=dict(self["listen"])
+                self["config"],
+                data=self["data"],
+                listen=dict(self["listen"]),
+                workers=self._workers(),
             )
         except ConfigurationProblem as problem:
             raise usage.UsageError(str(problem)) from None
         if not self.configuration.endpoints():
             raise usage.UsageError(f"nothing is to listen: {', '.join(SERVICES)} are all off")
+
+    def _workers(self) -> int | None:
+        text = self["workers"]
+        if text is not None and not (text.isascii() and text.isdigit()):
+            raise usage.UsageError(f"--workers {text}: a number of processes is wanted")
+        return None if text is None else int(text)
 
 
 def makeService(options: Options) -> IService:
@@ -67,6 +77,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     from twisted_mailstack.service import MailService, announce
+    from twisted_mailstack.workers.pool import WorkerPool
 
     # What is loaded by now stays: a full collection need not look at it again, 16 ms each time in
     # which nobody is served.
@@ -75,4 +86,5 @@ def makeService(options: Options) -> IService:
     # Where nobody sees the terminal, nothing secret is shown.
     parent: Any = getattr(options, "parent", None)
     attended = bool(parent and parent.get("nodaemon"))
-    return MailService(options.configuration, reactor, announce if attended else None)
+    kind = WorkerPool if options.configuration.workers else MailService
+    return kind(options.configuration, reactor, announce if attended else None)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -320,6 +320,24 @@ class OtherProcessTests(Stepped, SynchronousTestCase):
         self.clock.advance(POLL_SECONDS)
         self.clock.advance(POLL_SECONDS)
         self.assertEqual(len(self.told), 1)
+
+    def test_heard(self) -> None:
+        """
+        Where the other process tells what it changed, that is told at once; so is everything, if
+        it can't say what.
+        """
+        said: list[Collection[tuple[int, int | str]]] = []
+        self.patch(self.elsewhere, "_tell", said.append)
+        self.change()
+        ((changed),) = said
+        self.assertEqual(self.told, [])
+        for each in (changed, None):
+            self.told.clear()
+            self.store.hear(each)
+            self.assertEqual(len(self.told), 1)
+        self.told.clear()
+        self.store.hear([(99, 99)])
+        self.assertEqual(self.told, [])
 
     def test_whileTheWriterIsBusy(self) -> None:
         """Also if the writer here is never idle."""

@@ -3,8 +3,8 @@
 The SQL store: one SQLite file in a directory, the embedded default.
 
 Acknowledged means on disk: WAL mode with C{synchronous=FULL} syncs each COMMIT. Several processes
-may have the store open; each sees the other's changes at once, and is told of them within
-L{POLL_SECONDS}.
+may have the store open; each sees the other's changes at once, and is told of them by whoever calls
+L{SQLMailStore.hear}, or else within L{POLL_SECONDS}.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -103,6 +103,8 @@ class SQLMailStore:
         now: Callable[[], float] = time.time,
         quotaDefaults: tuple[int | None, int | None] = (None, None),
         index: bool = False,
+        tell: Callable[[Collection[tuple[int, int | str]]], None] | None = None,
+        poll: float = POLL_SECONDS,
     ) -> None:
         """
         @param path: the directory, made if it is missing, for its owner alone.
@@ -112,6 +114,9 @@ class SQLMailStore:
         @param now: seconds since 1970, for save dates.
         @param index: keep indexes that make searches fast, in the background. They are beside the
             database and can be removed at any time.
+        @param tell: called after each COMMIT with the C{(account, mailbox)} that it changed, for
+            other processes, which L{hear} it.
+        @param poll: how often it is looked whether another process changed anything, seconds.
         """
         self.path = Path(path)
         self.locks = self.path / "locks"
@@ -126,6 +131,8 @@ class SQLMailStore:
         self.urlKeys = SQLURLKeys(self)
         self._clock = clock
         self._callFromThread = callFromThread
+        self._tell = tell
+        self._pollSeconds = poll
         self._poll: IDelayedCall | None = None
         self._dataVersion = 0
         self._indexing = index
@@ -162,7 +169,7 @@ class SQLMailStore:
         self.writer = Writer(self._writing, self._runInWriter, self._committed, self._soon)
         self._started = True
         self._dataVersion = _dataVersion(self._writing)
-        self._poll = self._clock.callLater(POLL_SECONDS, self._lookAround)
+        self._poll = self._clock.callLater(self._pollSeconds, self._lookAround)
         if self._indexing and not isSupported():
             self.log.warn("this SQLite has no FTS5 with trigrams: searches go without an index")
         elif self._indexing:
@@ -297,13 +304,26 @@ class SQLMailStore:
 
     def _committed(self, changed: set[tuple[int, int | str]], unplaced: bool) -> None:
         self.watchers.tell(changed)
+        if self._tell is not None and changed:
+            self._tell(changed)
         if self.indexer is not None:
             self.indexer.changed({key[0] for key in changed if key[0]})
         if unplaced:
             self._reap()
 
+    def hear(self, changed: Collection[tuple[int, int | str]] | None) -> None:
+        """
+        Another process changed these C{(account, mailbox)}.
+
+        @param changed: C{None}: anything.
+        """
+        if changed is None:
+            self.watchers.tellAll()
+        else:
+            self.watchers.tell(changed)
+
     def _lookAround(self) -> None:
-        self._poll = self._clock.callLater(POLL_SECONDS, self._lookAround)
+        self._poll = self._clock.callLater(self._pollSeconds, self._lookAround)
         # Of the writer's connection: its own commits don't count there. While that is busy, the
         # question goes into the next group, or it would never be asked under load.
         if self.writer.busy:

@@ -1,0 +1,3 @@
+"""
+Several processes that serve clients: ``twistd mailstack --workers N``.
+"""
