@@ -80,17 +80,22 @@ class ExternalTests(SynchronousTestCase):
             )
         )
         arguments = ["--cert", f"{self.folder}/client.pem", "--login-options", "AUTH=EXTERNAL"]
+        if url.startswith("smtp"):
+            arguments += ["--request", "NOOP"]
         return run(["curl", "-sS", "-k", *arguments, "-u", f"{ALICE}:", url], status=status)
 
     def test_protocols(self) -> None:
-        """By IMAP and POP3; who shows another's certificate, or none that counts, doesn't."""
+        """By IMAP, POP3 and SMTP; who shows another's certificate, or none that counts, doesn't."""
         imap = f"imaps://127.0.0.1:{self.server.ports['imaps']}/"
         pop3 = f"pop3s://127.0.0.1:{self.server.ports['pop3s']}/"
         self.assertIn(b"INBOX", self.curl(imap, ALICE, self.authority, 0))
         self.curl(pop3, ALICE, self.authority, 0)
+        submission = f"smtps://127.0.0.1:{self.server.ports['submissions']}/"
+        self.curl(submission, ALICE, self.authority, 0)
         # 67: refused to log in.
         self.curl(imap, BOB, self.authority, 67)
         # 56: the handshake is refused, which TLS 1.3 tells when the client reads.
         stranger = ec.generate_private_key(ec.SECP256R1())
         self.curl(imap, ALICE, stranger, 56)
-        self.assertIn("mechanism=EXTERNAL", self.server.output())
+        for service in ("imaps", "pop3s", "submissions"):
+            self.assertRegex(self.server.output(), f"{service}.*mechanism=EXTERNAL")

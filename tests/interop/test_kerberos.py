@@ -173,14 +173,17 @@ class KerberosTests(SynchronousTestCase):
         self.addCleanup(server.close)
         server.start()
         server.tool("user", "add", ALICE, stdin=PASSWORD + "\n")
-        gsasl = [
-            *("gsasl", "--client", "--imap", "--connect", f"127.0.0.1:{server.ports['imap']}"),
-            *("--starttls", "--x509-ca-file=", "--hostname=localhost", "--service=imap"),
-            *("--application-data", "--mechanism=GSSAPI", "--authorization-id="),
-            f"--authentication-id={ALICE}",
+        commands = [
+            [
+                *("gsasl", "--client", f"--{protocol}", f"--service={protocol}"),
+                *("--connect", f"127.0.0.1:{server.ports[service]}", "--hostname=localhost"),
+                *("--starttls", "--x509-ca-file=", "--application-data", "--mechanism=GSSAPI"),
+                *("--authorization-id=", f"--authentication-id={ALICE}"),
+            ]
+            for protocol, service in (("imap", "imap"), ("smtp", "submission"))
         ]
-        printed = run(gsasl, status=None)
-        self.assertIn(b"Client authentication finished", printed)
+        for command in commands:
+            self.assertIn(b"Client authentication finished", run(command, status=None))
         for scheme in ("imaps", "pop3s"):
             run(
                 [
@@ -190,4 +193,5 @@ class KerberosTests(SynchronousTestCase):
                 ]
             )
         run(["kdestroy"])
-        self.assertNotIn(b"Client authentication finished", run(gsasl, status=None))
+        for command in commands:
+            self.assertNotIn(b"Client authentication finished", run(command, status=None))

@@ -259,6 +259,30 @@ class TheirClientTests(SynchronousTestCase):
             config.write_text(config.read_text().replace(f"user {ALICE}", f"user {end}@x.test"))
             run(["msmtp", f"--file={config}", ALICE], stdin=b"\r\n", status=77)
 
+    def test_mpop(self) -> None:
+        """Likewise by POP3."""
+        needs("mpop")
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir(parents=True)
+        for method in (
+            *("plain", "login", "cram-md5", "scram-sha-1", "scram-sha-256"),
+            *("oauthbearer", "xoauth2"),
+        ):
+            secrets = {TOKEN if method in ("oauthbearer", "xoauth2") else PASSWORD: 0}
+            if method in ("scram-sha-256", "oauthbearer"):
+                # Refused.
+                secrets["wrong"] = 77
+            for secret, status in secrets.items():
+                config = folder / "mpoprc"
+                config.write_text(
+                    f"account default\nhost 127.0.0.1\nport {self.ports['pop3s']}\n"
+                    f"user {ALICE}\ntls on\ntls_starttls off\ntls_certcheck off\n"
+                    f"auth {method}\ndelivery maildir {folder}\n"
+                    f'password "{secret}"\n'
+                )
+                config.chmod(0o600)
+                run(["mpop", f"--file={config}", "--auth-only"], status=status)
+
     def test_swaks(self) -> None:
         """Its mechanisms, under STARTTLS; a wrong password is refused."""
         needs("swaks")
