@@ -120,6 +120,7 @@ class Worker(NamedTuple):
     @ivar tell: called with the C{(account, mailbox)} that each commit changed.
     @ivar ready: called when it serves.
     @ivar failed: called with the reason if it can't, after C{startService}.
+    @ivar secret: that all of them know, and that isn't stored.
     """
 
     number: int
@@ -127,6 +128,7 @@ class Worker(NamedTuple):
     tell: Callable[[Collection[tuple[int, int | str]]], None]
     ready: Callable[[], None]
     failed: Callable[[str], None]
+    secret: bytes | None = None
 
 
 class MailService(Service):
@@ -174,7 +176,8 @@ class MailService(Service):
         )
         self._urls = URLAuthority(self.store, configuration.name, time)
         self._views = Views()
-        guard = GuessingGuard(self.store.memory, time, configuration.guessing)
+        secret = None if worker is None else worker.secret
+        guard = GuessingGuard(self.store.memory, time, configuration.guessing, secret)
         hasher = PasswordHasher(
             lambda function, *arguments: deferToThreadPool(
                 reactor, self._hashing, function, *arguments

@@ -4,6 +4,7 @@ Who is locked out, by what, and who isn't.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable
 from ipaddress import ip_network
 from typing import Any, TypeVar
@@ -13,7 +14,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_mailstack.auth.guessing import (
     KNOWN,
-    REPEATS,
     GuessingGuard,
     GuessingLimits,
     peerAddress,
@@ -35,12 +35,12 @@ class GuardTests(SynchronousTestCase):
         self.memory = KeyedMemory(lambda: self.seconds)
         self.guard = self.makeGuard()
 
-    def makeGuard(self, **limits: Any) -> GuessingGuard:
+    def makeGuard(self, secret: bytes | None = None, **limits: Any) -> GuessingGuard:
         """
         @return: a process's.
         """
         wanted = {"networkFailures": 3, "accountFailures": 5, "period": 100, **limits}
-        return GuessingGuard(self.memory, lambda: self.seconds, GuessingLimits(**wanted))
+        return GuessingGuard(self.memory, lambda: self.seconds, GuessingLimits(**wanted), secret)
 
     def now(self, awaitable: Awaitable[T]) -> T:
         """
@@ -150,13 +150,33 @@ class GuardTests(SynchronousTestCase):
         self.assertEqual(self.fail("192.0.2.1", "bob@example.test", b"old"), 3)
         self.assertTrue(self.isLocked("192.0.2.1"))
 
-    def test_repeatsBounded(self) -> None:
-        """However many there are, so many are known; none can be read there."""
-        self.guard = self.makeGuard(networkFailures=0)
-        for number in range(REPEATS + 10):
-            self.guard._isRepeat("x", "192.0.2.1", b"pass%d" % number)
-        self.assertLessEqual(len(self.guard._repeats), REPEATS)
-        self.assertNotIn("pass", repr(vars(self.guard)))
+    def test_repeatsElsewhere(self) -> None:
+        """
+        Processes that know the same secret know what was shown to the others; without it each
+        counts it once. A wrong password of another client, or under another name, is another one.
+        """
+        one, two = (self.makeGuard(b"shared", networkFailures=0) for _ in range(2))
+        for guard in (one, two, one, two):
+            self.assertEqual(self.now(guard.failed(ALICE, "192.0.2.1", b"old")), 1)
+        self.assertEqual(self.now(two.failed(ALICE, "192.0.2.2", b"old")), 2)
+        self.assertEqual(self.now(one.failed("bob@example.test", "192.0.2.1", b"old")), 3)
+        self.assertEqual(self.now(two.failed(ALICE, "192.0.2.1", b"new")), 4)
+        for count in (5, 5):
+            self.assertEqual(self.now(self.guard.failed(ALICE, "192.0.2.1", b"old")), count)
+        # A failure after the time of the first one counts again.
+        self.seconds += 100
+        self.assertEqual(self.now(two.failed(ALICE, "192.0.2.1", b"old")), 1)
+
+    def test_repeatsUnknown(self) -> None:
+        """Nothing of a wrong password can be found out from what is stored."""
+        for password in (b"geheim", b"\xff", b""):
+            self.fail("192.0.2.1", password=password)
+        for each in ("geheim", hashlib.sha256(b"geheim").hexdigest()[:32]):
+            self.assertNotIn(each, repr(self.memory._entries))
+        before = {key for key in self.memory._entries if key.startswith("login:r:")}
+        self.assertEqual(len(before), 3)
+        self.now(self.makeGuard().failed(ALICE, "192.0.2.1", b"geheim"))
+        self.assertEqual(len({k for k in self.memory._entries if k.startswith("login:r:")}), 4)
 
     def test_exempt(self) -> None:
         """This machine, where a webmail may be, and what the operator names is never locked out."""

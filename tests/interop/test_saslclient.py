@@ -1,5 +1,6 @@
 """
-Our clients log in to another's server: Dovecot's for IMAP, POP3 and submission, over TLS.
+Our clients log in to another's server, over TLS: Dovecot's for IMAP, POP3 and submission, and by
+SCRAM to scramp's.
 """
 
 from __future__ import annotations
@@ -12,17 +13,22 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64decode, b64encode
 from functools import cache
+from hashlib import sha256
 from http.server import HTTPServer
+from pathlib import Path
+from ssl import PROTOCOL_TLS_SERVER, SSLContext, TLSVersion
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
+from scramp import ScramException, ScramMechanism
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.dovecot import GREETINGS, Dovecot, pem
 from tests.interop.harness import ALICE, BOB, PASSWORD, ROOT, environment, needs
 from tests.interop.test_sasl import TOKEN, Introspect
-from tests.net.authority import Authority
+from tests.net.authority import Authority, Issued
 
 #: What Dovecot knows of ours, but for GSSAPI.
 BY_PASSWORD = ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256")
@@ -69,6 +75,15 @@ username_attribute = username
 active_attribute = active
 active_value = true
 """
+#: What servers say: the greeting, what is offered, a challenge, and how it ends.
+SPOKEN = {
+    "imap": ("* OK hi", "* CAPABILITY IMAP4rev1 SASL-IR{names}", "+ ", "OK in", "NO no", "* BYE"),
+    "pop3": ("+OK hi", "+OK\r\nSASL{names}\r\n.", "+ ", "+OK in", "-ERR [AUTH] no", "+OK bye"),
+    "submission": (
+        *("220 x.test ESMTP", "250-x.test\r\n250 AUTH{names}", "334 ", "235 in", "535 no"),
+        "221 bye",
+    ),
+}
 #: A name that SCRAM has to escape, and a password that isn't ASCII.
 ODD, ODD_PASSWORD = "a=2c,b@example.test", "p\u00e4ss w\u00f6rd"
 #: One that no other test logs in to.
@@ -119,40 +134,127 @@ def server() -> Dovecot:
     return found
 
 
-class DovecotTests(SynchronousTestCase):
+class ScrampServer(socketserver.ThreadingTCPServer):
     """
-    Right and wrong secrets, with each mechanism that it has.
+    A server for nothing but logging in, over TLS and by SCRAM, with scramp's half. TLS is 1.2: what
+    the client can bind to is the certificate.
+
+    @ivar offered: the mechanisms that it says it has.
     """
 
-    def setUp(self) -> None:
-        """The server."""
-        needs("dovecot")
-        self.dovecot = server()
+    daemon_threads = True
+
+    def __init__(self, protocol: str, certificate: Issued, place: Path) -> None:
+        """
+        @param place: where files are written.
+        """
+        super().__init__(("127.0.0.1", 0), ScrampHandler)
+        self.spoken = SPOKEN[protocol]
+        self.tagged = protocol == "imap"
+        self.offered: list[str] = []
+        self.binding = "tls-server-end-point", sha256(certificate.der).digest()
+        self.context = SSLContext(PROTOCOL_TLS_SERVER)
+        self.context.maximum_version = TLSVersion.TLSv1_2
+        path = place / f"{protocol}.pem"
+        path.write_bytes(b"".join(pem(certificate)))
+        self.context.load_cert_chain(path)
+        self.port = self.server_address[1]
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that just go."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+class ScrampHandler(socketserver.StreamRequestHandler):
+    """
+    One connection of it.
+    """
+
+    server: ScrampServer
+
+    def say(self, text: str) -> None:
+        """A line, or more."""
+        self.wfile.write(text.encode() + b"\r\n")
+
+    def setup(self) -> None:
+        """TLS."""
+        self.request = self.server.context.wrap_socket(self.request, server_side=True)
+        super().setup()
+
+    def handle(self) -> None:
+        """Until the client leaves."""
+        greeting, offer, _, success, failure, goodbye = self.server.spoken
+        prefix = " AUTH=" if self.server.tagged else " "
+        names = "".join(prefix + each for each in self.server.offered)
+        self.say(greeting)
+        for line in self.rfile:
+            words = line.decode().split()
+            tag = words.pop(0) if self.server.tagged else ""
+            verb = words[0].upper()
+            if verb.startswith("AUTH"):
+                self.say(f"{tag} {success if self.admits(*words[1:]) else failure}".lstrip())
+                continue
+            leaves = verb in ("QUIT", "LOGOUT")
+            self.say(goodbye if leaves else offer.format(names=names))
+            if tag:
+                self.say(f"{tag} OK done")
+            if leaves:
+                break
+
+    def admits(self, name: str, initial: str) -> bool:
+        """
+        @return: whether the client knows the password.
+        """
+        mechanism = ScramMechanism(name)
+        kept = mechanism.make_auth_info(PASSWORD)
+        server = mechanism.make_server(lambda username: kept, channel_binding=self.server.binding)
+        try:
+            server.set_client_first(b64decode(initial).decode())
+            server.set_client_final(self.ask(server.get_server_first()))
+            return self.ask(server.get_server_final()) == ""
+        except ScramException:
+            return False
+
+    def ask(self, challenge: str) -> str:
+        """
+        @return: the client's response.
+        """
+        self.say(self.server.spoken[2] + b64encode(challenge.encode()).decode())
+        return b64decode(self.rfile.readline()).decode()
+
+
+class ClientTestCase(SynchronousTestCase):
+    """
+    Makes clients log in.
+
+    @ivar said: what came of each: nothing, or the name of an error and its text.
+    """
 
     def attempt(
         self,
         protocol: str,
+        port: int,
+        trust: Path,
         mechanism: str | None,
         *credentials: str | None,
-        certificate: str | None = None,
+        **given: Any,
     ) -> dict[str, Any]:
         """
         @param mechanism: the only one that the client knows, C{None} for all.
         @param credentials: their class, and what it is made with.
-        @param certificate: the file with what the client shows.
+        @param given: else, and C{tls}.
         @return: as C{loginclient} takes it.
         """
+        options = {"host": "127.0.0.1", "port": port, "tls": given.pop("tls", "verified")}
         return {
             "protocol": protocol,
             "mechanism": mechanism,
             "credentials": credentials,
-            "certificate": certificate and str(self.dovecot.place / certificate),
-            "trust": str(self.dovecot.place / "ca.pem"),
-            "options": {
-                "host": "127.0.0.1",
-                "port": self.dovecot.ports[protocol],
-                "tls": "verified",
-            },
+            "trust": str(trust),
+            "options": options,
+            **given,
         }
 
     def work(self, *attempts: dict[str, Any]) -> list[str | None]:
@@ -170,6 +272,34 @@ class DovecotTests(SynchronousTestCase):
         self.assertEqual(done.stderr.decode(), "")
         self.said = json.loads(done.stdout)
         return [each[0] if each else None for each in self.said]
+
+
+class DovecotTests(ClientTestCase):
+    """
+    Right and wrong secrets, with each mechanism that it has.
+    """
+
+    def setUp(self) -> None:
+        """The server."""
+        needs("dovecot")
+        self.dovecot = server()
+
+    def login(
+        self,
+        protocol: str,
+        mechanism: str | None,
+        *credentials: str | None,
+        shown: str | None = None,
+    ) -> dict[str, Any]:
+        """
+        @param shown: the file with the client's certificate.
+        @return: an attempt.
+        """
+        place = self.dovecot.place
+        return self.attempt(
+            *(protocol, self.dovecot.ports[protocol], place / "ca.pem", mechanism, *credentials),
+            certificate=shown and str(place / shown),
+        )
 
     def logged(self, pattern: str, wanted: int) -> list[Any]:
         """
@@ -198,7 +328,7 @@ class DovecotTests(SynchronousTestCase):
         before = len(self.logins(protocol, 0))
         password, token = "PasswordCredentials", "TokenCredentials"
         attempts = [
-            (self.attempt(protocol, mechanism, kind, ALICE, secret), secret != "wrong")
+            (self.login(protocol, mechanism, kind, ALICE, secret), secret != "wrong")
             for names, kind, secrets in (
                 (BY_PASSWORD, password, (PASSWORD, "wrong")),
                 (BY_TOKEN, token, (TOKEN, "wrong")),
@@ -208,12 +338,12 @@ class DovecotTests(SynchronousTestCase):
         ]
         attempts += [
             (
-                self.attempt(protocol, "EXTERNAL", "CertificateCredentials", certificate=shown),
+                self.login(protocol, "EXTERNAL", "CertificateCredentials", shown=shown),
                 shown == "alice.pem",
             )
             for shown in ("alice.pem", "stranger.pem", None)
         ]
-        anonymous = self.attempt(protocol, "ANONYMOUS", "AnonymousCredentials", "me")
+        anonymous = self.login(protocol, "ANONYMOUS", "AnonymousCredentials", "me")
         attempts.append((anonymous, hasAnonymous))
         found = self.work(*(each for each, _ in attempts))
         wanted = [None if right else "AuthenticationFailed" for _, right in attempts]
@@ -242,11 +372,11 @@ class DovecotTests(SynchronousTestCase):
         another says so by PLAIN and SCRAM.
         """
         attempts = [
-            self.attempt("imap", mechanism, "PasswordCredentials", ODD, ODD_PASSWORD)
+            self.login("imap", mechanism, "PasswordCredentials", ODD, ODD_PASSWORD)
             for mechanism in BY_PASSWORD
         ]
         acting = [
-            self.attempt("imap", mechanism, "PasswordCredentials", name, password, ALICE)
+            self.login("imap", mechanism, "PasswordCredentials", name, password, ALICE)
             for mechanism in ("PLAIN", "SCRAM-SHA-256")
             for name, password in ((BOB, PASSWORD), (BOB, "wrong"), (ODD, ODD_PASSWORD))
         ]
@@ -262,7 +392,7 @@ class DovecotTests(SynchronousTestCase):
             before = len(self.logins(protocol, 0))
             found = self.work(
                 *(
-                    self.attempt(protocol, None, "PasswordCredentials", BEST, each)
+                    self.login(protocol, None, "PasswordCredentials", BEST, each)
                     for each in ("wrong", PASSWORD)
                 )
             )
@@ -270,3 +400,56 @@ class DovecotTests(SynchronousTestCase):
             taken = self.logins(protocol, before + 1)[before:]
             self.assertEqual(taken, [(BEST, "SCRAM-SHA-256")])
         self.assertEqual(len(self.logged(f"\\({BEST},127.0.0.1,.*mismatch", 3)), 3)
+
+
+class ScrampTests(ClientTestCase):
+    """
+    Servers of our own, whose SCRAM is scramp's.
+    """
+
+    def check(self, protocol: str) -> None:
+        """
+        The three hash functions, bound to the server's certificate and not.
+        """
+        place = Path(self.mktemp()).resolve()
+        place.mkdir(parents=True)
+        authority = Authority()
+        trust = place / "ca.pem"
+        trust.write_bytes(authority.own.public_bytes(Encoding.PEM))
+        server = ScrampServer(protocol, authority.issue("127.0.0.1"), place)
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        plain = ["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+        plus = [each + "-PLUS" for each in plain]
+
+        def work(*given: tuple[str, str]) -> list[str | None]:
+            return self.work(
+                *(
+                    self.attempt(
+                        *(protocol, server.port, trust, mechanism),
+                        *("PasswordCredentials", ALICE, password),
+                        tls="implicit",
+                    )
+                    for mechanism, password in given
+                )
+            )
+
+        server.offered = [*plain, *plus]
+        given = [(each, password) for each in server.offered for password in (PASSWORD, "wrong")]
+        refused = "AuthenticationFailed"
+        self.assertEqual(work(*given), [None, refused] * 6, self.said)
+        # Somebody between has kept from the client that it could bind: then the server tells.
+        server.offered = plain
+        self.assertEqual(work(*((each, PASSWORD) for each in plain)), [refused] * 3, self.said)
+
+    def test_imap(self) -> None:
+        """IMAPClient."""
+        self.check("imap")
+
+    def test_pop3(self) -> None:
+        """POP3Client."""
+        self.check("pop3")
+
+    def test_submission(self) -> None:
+        """SMTPClient."""
+        self.check("submission")

@@ -24,6 +24,7 @@ from twisted_mailstack.pop3.extension import State
 from twisted_mailstack.pop3.registry import COMMANDS as GROUPS
 from twisted_mailstack.pop3.registry import EXTENSIONS
 from twisted_mailstack.pop3.session import Registry
+from twisted_mailstack.storage import memorymaildrop
 from twisted_mailstack.testing.conversation import Conversation
 
 THIRD = "Subject: Grüße\r\nX: y\r\n\r\n.\r\n..\r\nä".encode()
@@ -123,15 +124,17 @@ class FuzzTests(SynchronousTestCase):
         """
         server = self.server = Server()
         server.options |= {"secrets": Secrets(), "now": lambda: 0.0}
+        server.options["survey"] = server.store.directory
         server.put(FIRST, SECOND, THIRD)
         server.put(FIRST, name="bob", mailbox="Junk")
         bob: Any = server.inbox("bob").account
-        bob._maildrop.settings = MaildropSettings(True, ("Junk",), True)
+        bob._maildrop.settings = MaildropSettings(True, ("Junk",), True, 0, 0)
         return server.connect(secure)
 
     def setUp(self) -> None:
-        """The same timestamp each time, so that what is said is the same."""
+        """The same timestamp and unique-ids each time, so that what is said is the same."""
         self.patch(session, "randbits", lambda bits: bits)
+        self.patch(memorymaildrop, "token_hex", lambda octets: "00" * octets)
 
     def talk(self, secure: bool, chunks: Sequence[bytes]) -> bytes:
         """

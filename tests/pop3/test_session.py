@@ -16,6 +16,7 @@ from twisted_mailstack.errors import SessionEnded
 from twisted_mailstack.pop3.extension import BOTH, Command, Extension, State, always
 from twisted_mailstack.pop3.registry import COMMANDS, EXTENSIONS
 from twisted_mailstack.pop3.session import POP3Session, POP3Settings, Registry
+from twisted_mailstack.storage import memorymaildrop
 from twisted_mailstack.testing.conversation import Conversation
 
 BEFORE = {"USER", "PASS", "APOP", "AUTH", "STLS", "UTF8"}
@@ -335,6 +336,8 @@ class OrderTests(POP3TestCase):
         """
         @return: all that a session says to these pieces.
         """
+        # The same unique-ids each time.
+        self.patch(memorymaildrop, "token_hex", lambda octets: "00" * octets)
         server = Server()
         server.put(FIRST, SECOND)
         client = server.connect()

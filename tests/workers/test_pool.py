@@ -205,6 +205,19 @@ class PoolTests(SynchronousTestCase):
             if "text" in each
         ]
 
+    def test_secret(self) -> None:
+        """All workers, also those that replace others, know one secret, and no other server's."""
+        self.serve()
+        self.reactor.processes[1].end()
+        self.reactor.advance(120)
+        secrets = [process.setup.secret for process in self.reactor.processes]
+        self.assertEqual(len(secrets), 4)
+        self.assertEqual(len(set(secrets)), 1)
+        assert secrets[0] is not None
+        self.assertGreaterEqual(len(secrets[0]), 16)
+        other = self.start()
+        self.assertNotEqual(self.reactor.processes[-1].setup.secret, secrets[0], other)
+
     def test_provides(self) -> None:
         """It is a service."""
         verifyObject(IService, self.make())

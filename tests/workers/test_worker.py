@@ -104,7 +104,8 @@ class WorkerTests(SynchronousTestCase):
 
     def begin(self, attended: bool = False) -> None:
         """Say what it begins with."""
-        self.parent.send("setup", Setup(CONFIGURATION, 1, attended, {"smtp": (5, 2)}).encode())
+        setup = Setup(CONFIGURATION, 1, attended, {"smtp": (5, 2)}, b"known to all")
+        self.parent.send("setup", setup.encode())
 
     def said(self) -> list[tuple[str, Any]]:
         """
@@ -126,6 +127,7 @@ class WorkerTests(SynchronousTestCase):
         self.assertEqual(service.did, ["bind", "start"])
         self.assertEqual(self.reactor.triggers, [("before", "shutdown", service.stopService)])
         self.assertEqual(service.worker.number, 1)
+        self.assertEqual(service.worker.secret, b"known to all")
         service.worker.ready()
         service.worker.tell({(1, 2)})
         self.assertEqual(self.said(), [("ready", None), ("changed", [(1, 2)])])

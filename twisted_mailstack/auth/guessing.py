@@ -15,6 +15,7 @@ import hmac
 import os
 from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from secrets import randbelow
 from typing import NamedTuple
 
 from twisted_mailstack.errors import TemporaryFailure
@@ -22,9 +23,7 @@ from twisted_mailstack.interfaces import IKeyedMemory
 
 #: Seconds that a network is known as one from which an account's owner came.
 KNOWN = 30 * 86400
-#: Wrong passwords that are known as ones that came before, so that a client that goes on trying
-#: an old one locks nobody out.
-REPEATS = 10_000
+DAY = 86400
 #: Networks that are known as locked out without asking.
 LOCKED = 10_000
 
@@ -81,15 +80,18 @@ class GuessingGuard:
         memory: IKeyedMemory,
         now: Callable[[], float],
         limits: GuessingLimits = GuessingLimits(),  # noqa: B008
+        secret: bytes | None = None,
     ) -> None:
         """
         @param now: seconds since 1970.
+        @param secret: by which processes that have the same know wrong passwords that came before;
+            it isn't to be stored. C{None}: this process has its own, and a client that repeats a
+            wrong password is counted once by each process.
         """
         self._memory = memory
         self._now = now
         self._limits = limits
-        self._secret = os.urandom(32)
-        self._repeats: dict[bytes, float] = {}
+        self._secret = os.urandom(32) if secret is None else secret
         self._locked: dict[str, float] = {}
 
     def network(self, peer: str) -> str:
@@ -119,6 +121,8 @@ class GuessingGuard:
         found = await self._memory.recall(keys)
         if 0 < limits.networkFailures <= found.get(keys[0], 0):
             return True
+        # Another process may have forgiven it.
+        self._locked.pop(self.network(peer), None)
         return 0 < limits.accountFailures <= found.get(keys[1], 0) and keys[2] not in found
 
     async def failed(self, name: str, peer: str, password: bytes | None = None) -> int:
@@ -130,13 +134,12 @@ class GuessingGuard:
         """
         if self.isExempt(peer):
             return 0
-        number = 0 if password is not None and self._isRepeat(name, peer, password) else 1
         until = int(self._now()) + self._limits.period
         network, account, _ = self._keys(name, peer)
-        if number:
-            counts = await self._memory.add([(network, 1, until), (account, 1, until)])
-        else:
+        if password is not None and await self._isRepeat(name, peer, password):
             counts = await self._memory.recall((network,))
+        else:
+            counts = await self._memory.add([(network, 1, until), (account, 1, until)])
         count = counts.get(network, 0)
         if 0 < self._limits.networkFailures <= count:
             if len(self._locked) >= LOCKED:
@@ -160,8 +163,8 @@ class GuessingGuard:
         key, now = self._keys(name, peer)[2], int(self._now())
         # Written anew once a day, not at each login. The number is the day.
         found = await self._memory.recall((key,))
-        if found.get(key) != now // 86400:
-            await self._memory.remember([(key, now // 86400, now + KNOWN)])
+        if found.get(key) != now // DAY:
+            await self._memory.remember([(key, now // DAY, now + KNOWN)])
 
     async def forgive(self, name: str | None, peers: Collection[str]) -> None:
         """
@@ -181,13 +184,19 @@ class GuessingGuard:
         digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:32]
         return f"login:n:{network}", f"login:a:{digest}", f"login:k:{digest}:{network}"
 
-    def _isRepeat(self, name: str, peer: str, password: bytes) -> bool:
+    async def _isRepeat(self, name: str, peer: str, password: bytes) -> bool:
+        """
+        @return: whether this wrong password came before, from that address under that name. From
+            now on it has.
+        """
         text = b"\0".join((name.encode("utf-8", "replace"), peer.encode(), password))
-        digest = hmac.digest(self._secret, text, "sha256")
-        now = self._now()
-        isRepeat = self._repeats.get(digest, 0.0) > now
-        if not isRepeat:
-            if len(self._repeats) >= REPEATS:
-                self._repeats.clear()
-            self._repeats[digest] = now + self._limits.period
-        return isRepeat
+        # Who reads the database can't tell from it what was typed, which may be nearly the
+        # password: what it is made with isn't there.
+        key = f"login:r:{hmac.digest(self._secret, text, 'sha256').hex()[:32]}"
+        if key in await self._memory.recall((key,)):
+            return True
+        # Another process may see the same at the same time: one of them is the first.
+        ours = randbelow(2**52)
+        until = int(self._now()) + self._limits.period
+        kept = await self._memory.introduce([(key, ours, until)])
+        return kept[key] != ours

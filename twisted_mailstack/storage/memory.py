@@ -682,7 +682,7 @@ class MemoryAccount:
         self._modSeq = 1
         self._threads: dict[bytes, str] = {}
         self._locked = False
-        self._maildrop = MemoryMaildrop(f"{self.uidValidity}.E{accountId[1:]}-")
+        self._maildrop = MemoryMaildrop()
         self._watchers: dict[object, Callable[[str], None]] = {}
         self._metadata = MemoryMetadata(accountId, self._idOf, self.nextModSeq)
         for name, specialUse in ((INBOX, None), *DEFAULT_MAILBOXES):

@@ -6,8 +6,12 @@ What the memory store keeps for POP3.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from secrets import token_hex
 
 from twisted_mailstack.model.records import MaildropSettings, MaildropSurvey
+
+#: Of what unique-ids begin with.
+TOKEN_OCTETS = 6
 
 
 class MemoryMaildrop:
@@ -17,12 +21,10 @@ class MemoryMaildrop:
     @ivar settings: what POP3 shows and does.
     """
 
-    def __init__(self, prefix: str) -> None:
-        """
-        @param prefix: with what unique-ids begin, another in each account of an address.
-        """
+    def __init__(self) -> None:
         self.settings = MaildropSettings()
-        self._prefix = prefix
+        # As in the SQL store, so that what another store's unique-ids begin with is another.
+        self._prefix = token_hex(TOKEN_OCTETS) + "."
         self._given: dict[str, str] = {}
         self._retrieved: dict[str, int] = {}
 

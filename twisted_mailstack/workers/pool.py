@@ -88,6 +88,7 @@ class WorkerPool(Service):
         self._pauses: dict[int, float] = {}
         self._served = False
         self._nothing = -1
+        self._secret = os.urandom(32)
 
     # --- starting ------------------------------------------------------------------------------
 
@@ -144,6 +145,7 @@ class WorkerPool(Service):
             number,
             self._announce is not None and not self._served,
             ports,
+            self._secret,
         )
         worker = WorkerProtocol(self, number, setup, self._reactor.seconds())
         self.workers[number] = worker

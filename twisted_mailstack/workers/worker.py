@@ -47,12 +47,14 @@ class Setup(NamedTuple):
     @ivar number: which of the workers it is, from 0.
     @ivar attended: whether a person sees what it announces.
     @ivar ports: by service, the descriptor and the address family of a socket that listens.
+    @ivar secret: as of L{Worker<twisted_mailstack.service.Worker>}.
     """
 
     configuration: Configuration
     number: int
     attended: bool
     ports: Mapping[str, tuple[int, int]]
+    secret: bytes | None = None
 
     def encode(self) -> str:
         """
@@ -152,6 +154,7 @@ class WorkerProcess(Protocol):
             tell=outbox.tell,
             ready=lambda: send(READY),
             failed=self._failed,
+            secret=setup.secret,
         )
 
         def announce(text: str) -> None:
@@ -187,7 +190,8 @@ def main() -> int:
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     for descriptor in (FROM_PARENT, TO_PARENT):
         os.set_inheritable(descriptor, False)
-    StandardIO(process, FROM_PARENT, TO_PARENT)
+    pipes: Any = StandardIO
+    pipes(process, FROM_PARENT, TO_PARENT)
     # What is loaded by now stays, see L{twisted_mailstack.tap.makeService}.
     gc.collect()
     gc.freeze()
