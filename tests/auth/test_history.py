@@ -4,14 +4,16 @@ Recent logins are written down, and nobody waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
 
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from twisted_mailstack.auth.history import DELAY, MOST, LoginRecorder
+from twisted_mailstack.interfaces import ILoginHistory
 from twisted_mailstack.model.address import Address
 from twisted_mailstack.model.records import LoginRecord
 from twisted_mailstack.storage.memory import MemoryMailStore
@@ -19,6 +21,26 @@ from twisted_mailstack.testing.faulty import Fault, FaultyStore
 
 T = TypeVar("T")
 ALICE = Address("alice", "example.test")
+
+
+@implementer(ILoginHistory)
+class Slow:
+    """
+    A history that writes when the test says so.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[list[LoginRecord]] = []
+        self.writing: list[Deferred[None]] = []
+
+    def record(self, records: Sequence[LoginRecord]) -> Deferred[None]:
+        """See L{ILoginHistory}."""
+        self.records.append(list(records))
+        self.writing.append(Deferred())
+        return self.writing[-1]
+
+    def recent(self, accountId: str | None, limit: int) -> Any:
+        """See L{ILoginHistory}."""
 
 
 class RecorderTests(SynchronousTestCase):
@@ -81,6 +103,25 @@ class RecorderTests(SynchronousTestCase):
         self.clock.advance(DELAY)
         (found,) = self.now(self.store.wrapped.directory.findCredentials(self.account))
         self.assertIsNone(found.lastUsed)
+
+    def test_underWay(self) -> None:
+        """A server that stops waits for what is being written, and writes what came meanwhile."""
+        history = Slow()
+        recorder = LoginRecorder(history, self.store.wrapped.directory, self.clock)
+        recorder.note(self.record(1), self.credential)
+        self.clock.advance(DELAY)
+        recorder.note(self.record(2), self.credential)
+        closing = ensureDeferred(recorder.close())
+        self.assertNoResult(closing)
+        self.assertEqual(history.records, [[self.record(1)]])
+        history.writing.pop().callback(None)
+        self.assertEqual(history.records, [[self.record(1)], [self.record(2)]])
+        self.assertNoResult(closing)
+        history.writing.pop().callback(None)
+        self.assertIsNone(self.successResultOf(closing))
+        (found,) = self.now(self.store.wrapped.directory.findCredentials(self.account))
+        self.assertEqual(found.lastUsed, 1002)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_flush(self) -> None:
         """When the server stops nothing is left, and nothing is planned any more."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import DeferredLock, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -40,6 +40,7 @@ class LoginRecorder:
         self._waiting: list[LoginRecord] = []
         self._used: dict[str, int] = {}
         self._call: IDelayedCall | None = None
+        self._lock = DeferredLock()
 
     def note(self, record: LoginRecord, credentialId: str | None = None) -> None:
         """
@@ -73,17 +74,22 @@ class LoginRecorder:
         call, self._call = self._call, None
         if call is not None and call.active():
             call.cancel()
-        waiting, self._waiting = self._waiting, []
-        used, self._used = self._used, {}
-        if waiting:
-            await self._history.record(waiting)
-        # All are begun first, so that the store can make one change of them.
-        touched = [
-            ensureDeferred(_wait(self._directory.touchCredential(credentialId, when)))
-            for credentialId, when in used.items()
-        ]
-        for each in touched:
-            await each
+        # Behind what is being written: when this is done, all of it is.
+        await self._lock.acquire()
+        try:
+            waiting, self._waiting = self._waiting, []
+            used, self._used = self._used, {}
+            if waiting:
+                await self._history.record(waiting)
+            # All are begun first, so that the store can make one change of them.
+            touched = [
+                ensureDeferred(_wait(self._directory.touchCredential(credentialId, when)))
+                for credentialId, when in used.items()
+            ]
+            for each in touched:
+                await each
+        finally:
+            self._lock.release()
 
 
 async def _wait(awaitable: Awaitable[None]) -> None:
