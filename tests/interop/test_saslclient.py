@@ -44,6 +44,7 @@ ssl_require_crl = no
 ssl_ca = <{place}/ca.pem
 ssl_cert_username_field = commonName
 hostname = localhost
+mail_max_userip_connections = 100
 submission_relay_host = 127.0.0.1
 submission_relay_port = {relay}
 passdb {{
