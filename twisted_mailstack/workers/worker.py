@@ -115,7 +115,9 @@ class WorkerProcess(Protocol):
         """
         Pass an event of the log on, from whatever thread.
         """
-        namespace, level = event.get("log_namespace", ""), event.get("log_level")
+        # Twisted's older events have a system instead.
+        namespace = event.get("log_system") or event.get("log_namespace", "")
+        level = event.get("log_level")
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
         self._reactor.callFromThread(
             self._observed, namespace, "info" if level is None else level.name, text
