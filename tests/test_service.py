@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.application.service import IService, MultiService
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -653,6 +654,39 @@ class StopTests(ServiceTestCase):
         """What was stopped can be started again, with the same data."""
         self.stop(self.start(self.make()))
         self.start(self.make())
+
+
+class ClientCertificateTests(ServiceTestCase):
+    """
+    Whom clients are asked for a certificate.
+    """
+
+    def asking(self, text: str) -> set[str]:
+        """
+        @return: the services that ask.
+        """
+        others = Path(self.mktemp()).resolve()
+        others.mkdir()
+        own = selfSigned(others, "clients.example")
+        text += f'[tls]\nclient-authorities = "{own.certificate}"\n'
+        text += '[listen]\nlmtp = "unix:lmtp.socket"\n'
+        service = self.start(self.make(text=text))
+        found = set()
+        for listener in service.listeners:
+            tls = listener.factory.tls
+            assert tls is not None
+            context = tls.serverConnectionForTLS(None).get_context()  # type: ignore[arg-type]
+            if context.get_verify_mode() != SSL.VERIFY_NONE:
+                found.add(listener.name)
+        self.stop(service)
+        return found
+
+    def test_whereEXTERNALIs(self) -> None:
+        """Where somebody may log in by EXTERNAL, but for the ports where other servers deliver."""
+        self.assertEqual(
+            self.asking(""), {"submission", "submissions", "pop3", "pop3s", "imap", "imaps"}
+        )
+        self.assertEqual(self.asking('auth.mechanisms = ["PLAIN", "SCRAM-SHA-256"]\n'), set())
 
 
 class ReloadTests(ServiceTestCase):

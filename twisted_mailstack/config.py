@@ -115,7 +115,8 @@ class Configuration:
     clientAuthorities: str = _option(
         "tls.client-authorities",
         "A file with the certificates, PEM, of those who vouch for clients' certificates, for"
-        " EXTERNAL. Clients are asked for one only if it is set and EXTERNAL is offered.",
+        " EXTERNAL. Clients are asked for one only if it is set and EXTERNAL is offered, and never"
+        " where other servers deliver (smtp, lmtp).",
         "",
     )
     tlsNames: tuple[str, ...] = _option(

@@ -80,6 +80,8 @@ from twisted_mailstack.storage.sql.store import POLL_SECONDS, SQLMailStore
 
 #: The account that a server makes which has none.
 FIRST_ACCOUNT = Address("me", "localhost")
+#: Services that other servers use: their clients aren't asked for a certificate.
+DELIVERED_TO = ("smtp", "lmtp")
 #: How often the certificate's files are looked at, seconds.
 CERTIFICATE_POLL = 60.0
 #: How long sessions have to end when the server stops, seconds.
@@ -279,7 +281,7 @@ class MailService(Service):
         configuration = self.configuration
         protocol, _, _ = SERVICES[name]
         # The certificate is read after the user was dropped, so the factories ask for it late.
-        tls: Any = LateCertificate(self)
+        tls: Any = LateCertificate(self, name)
         common: dict[str, Any] = {
             "tls": tls,
             "service": name,
@@ -387,7 +389,7 @@ class MailService(Service):
     def _listen(self, listener: Listener) -> None:
         factory: Any = listener.factory
         if SERVICES[listener.name][1]:
-            factory = TLSMemoryBIOFactory(LateCertificate(self), False, factory)
+            factory = TLSMemoryBIOFactory(LateCertificate(self, listener.name), False, factory)
             factory.noisy = False
         balancers = networks(self.configuration.proxyNetworks)
         if balancers:
@@ -685,12 +687,19 @@ class LateCertificate:
     The context factory of a server whose certificate isn't read yet when its ports are bound.
     """
 
-    def __init__(self, service: MailService) -> None:
+    def __init__(self, service: MailService, name: str) -> None:
+        """
+        @param name: of what it is for, of C{SERVICES}.
+        """
         self._service = service
+        self._silent = name in DELIVERED_TO
 
     def serverConnectionForTLS(self, protocol: object) -> Any:
         """See IOpenSSLServerConnectionCreator."""
-        return self._service.certificates.serverConnectionForTLS(protocol)
+        certificates = self._service.certificates
+        if self._silent:
+            return certificates.silent.serverConnectionForTLS(protocol)
+        return certificates.serverConnectionForTLS(protocol)
 
 
 def _onLoopback(endpoint: str) -> bool:

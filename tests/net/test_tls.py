@@ -675,8 +675,9 @@ class ClientCertificateTests(PairTestCase):
     Clients that are asked who they are.
     """
 
-    def client(self, issuer: Issuer | None) -> Any:
+    def client(self, issuer: Issuer | None, name: str | None = None) -> Any:
         """
+        @param name: of the host that it wants.
         @return: options of a client that has a certificate of this issuer, if any.
         """
         context = SSL.Context(SSL.TLS_METHOD)
@@ -690,7 +691,10 @@ class ClientCertificateTests(PairTestCase):
         @implementer(IOpenSSLClientConnectionCreator)
         class Options:
             def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:
-                return SSL.Connection(context, None)
+                connection = SSL.Connection(context, None)
+                if name is not None:
+                    connection.set_tlsext_host_name(name.encode("ascii"))
+                return connection
 
         return Options()
 
@@ -730,6 +734,56 @@ class ClientCertificateTests(PairTestCase):
         channel = self.stream.info.channel
         assert channel is not None
         self.assertIsNone(channel.peerCertificate())
+
+    def test_silent(self) -> None:
+        """
+        Where other servers deliver nobody is asked: one that would show a certificate of its own
+        comes in, whichever host it wants, and nobody's certificate counts.
+        """
+        authorities = self.directory / "clients.pem"
+        issuer = Issuer("Clients")
+        authorities.write_bytes(pem(issuer.certificate))
+        served = self.served(authorities)
+        self.assertTrue(verifyObject(IOpenSSLServerConnectionCreator, served.silent))
+        for by in (issuer, Issuer("Somebody")):
+            for name in (None, "mx.example.test", "b.test"):
+                client = self.connect(served.silent, self.client(by, name))
+                self.assertEqual(client.send(b"one\r\n"), b"one\r\n")
+                channel = self.stream.info.channel
+                assert channel is not None
+                self.assertIsNone(channel.peerCertificate())
+
+    def test_askedByName(self) -> None:
+        """Elsewhere everybody is asked, whichever host he wants."""
+        authorities = self.directory / "clients.pem"
+        issuer = Issuer("Clients")
+        authorities.write_bytes(pem(issuer.certificate))
+        served = self.served(authorities)
+        for name in (None, "mx.example.test", "b.test"):
+            client = self.connect(served, self.client(issuer, name))
+            self.assertEqual(client.send(b"one\r\n"), b"one\r\n")
+            channel = self.stream.info.channel
+            assert channel is not None
+            self.assertIsNotNone(channel.peerCertificate())
+            self.assertTrue(self.connect(served, self.client(Issuer("Somebody"), name)).lost)
+
+    def test_authoritiesChange(self) -> None:
+        """Who vouches for clients is read again, like the server's own certificate."""
+        authorities = self.directory / "clients.pem"
+        authorities.write_bytes(pem(Issuer("Others").certificate))
+        served = self.served(authorities)
+        issuer = Issuer("Clients")
+        self.assertTrue(self.connect(served, self.client(issuer)).lost)
+        self.assertFalse(served.reload())
+        new = self.directory / "new.pem"
+        new.write_bytes(pem(issuer.certificate))
+        new.replace(authorities)
+        self.assertTrue(served.reload())
+        client = self.connect(served, self.client(issuer))
+        self.assertEqual(client.send(b"one\r\n"), b"one\r\n")
+        authorities.unlink()
+        self.assertFalse(served.reload())
+        self.assertEqual(self.connect(served, self.client(issuer)).send(b"two\r\n"), b"two\r\n")
 
     def test_authoritiesMissing(self) -> None:
         """A file that isn't there is named."""

@@ -44,7 +44,8 @@ class Certificate:
     @ivar certificate: the file with the certificate chain, PEM.
     @ivar key: the file with its private key, PEM.
     @ivar expires: when the certificate that serves ends, UTC.
-    @ivar context: what connections are made with now.
+    @ivar context: what connections are made with now; C{silent}: those whose clients aren't asked
+        for a certificate.
     @ivar names: of the hosts that it is for, lower case; C{*} in place of a first label stands for
         any (RFC 6125 §6.4.3).
     """
@@ -52,6 +53,7 @@ class Certificate:
     expires: datetime
     names: frozenset[str]
     context: SSL.Context
+    silent: SSL.Context
     log = Logger()
 
     def __init__(self, certificate: Path, key: Path, authorities: Path | None = None) -> None:
@@ -64,14 +66,15 @@ class Certificate:
         self.certificate = certificate
         self.key = key
         self._authorities = authorities
-        self._choose: Callable[[SSL.Connection], None] | None = None
+        self._choose: Callable[[SSL.Connection, bool], None] | None = None
         self._stamp = self._readStamp()
         self._load()
         self._told = ""
 
     def _readStamp(self) -> tuple[tuple[int, int], ...]:
         try:
-            stats = [os.stat(path) for path in (self.certificate, self.key)]
+            files = (self.certificate, self.key, self._authorities)
+            stats = [os.stat(path) for path in files if path is not None]
         except OSError as error:
             raise CertificateProblem(f"{error.filename}: {error.strerror}") from error
         return tuple((each.st_mtime_ns, each.st_ino) for each in stats)
@@ -86,14 +89,16 @@ class Certificate:
             )
         try:
             own, *others = (X509.from_cryptography(each) for each in chain)
-            options = CertificateOptions(
-                privateKey=PKey.from_cryptography_key(private),
-                certificate=own,
-                extraCertChain=others,
-                raiseMinimumTo=TLSVersion.TLSv1_2,
-            )
             # Says now whether OpenSSL takes them.
-            context = options.getContext()
+            context, silent = (
+                CertificateOptions(
+                    privateKey=PKey.from_cryptography_key(private),
+                    certificate=own,
+                    extraCertChain=others,
+                    raiseMinimumTo=TLSVersion.TLSv1_2,
+                ).getContext()
+                for _ in range(2)
+            )
             if self._authorities is not None:
                 _askClients(context, self._authorities)
         except (SSL.Error, ValueError, TypeError) as error:
@@ -101,8 +106,11 @@ class Certificate:
                 f"{self.certificate} and {self.key} can't be used for TLS: {error}"
             ) from error
         if self._choose is not None:
-            context.set_tlsext_servername_callback(self._choose)
+            choose = self._choose
+            silent.set_tlsext_servername_callback(lambda each: choose(each, False))
+            context.set_tlsext_servername_callback(lambda each: choose(each, True))
         self.context = context
+        self.silent = silent
         self.expires = chain[0].not_valid_after_utc
         self.names = _namesOf(chain[0])
         if self.expires < datetime.now(UTC):
@@ -134,9 +142,11 @@ class Certificate:
         self.log.info("certificate reloaded: {path}", path=str(self.certificate))
         return True
 
-    def chooseBy(self, choose: Callable[[SSL.Connection], None]) -> None:
+    def chooseBy(self, choose: Callable[[SSL.Connection, bool], None]) -> None:
         """
         Have somebody look at each connection when the client has said which host it wants.
+
+        @param choose: given the connection, and whether it is one whose client may be asked.
         """
         self._choose = choose
         # pyOpenSSL changes no context that a connection was made with.
@@ -155,17 +165,34 @@ class Certificate:
 
 
 @implementer(IOpenSSLServerConnectionCreator)
+class Silent:
+    """
+    A server's certificates, for ports where other servers deliver: some of these show a certificate
+    of their own when they are asked, which isn't one of a client that logs in, and were refused.
+    """
+
+    def __init__(self, certificates: Certificates) -> None:
+        self._certificates = certificates
+
+    def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
+        """See L{IOpenSSLServerConnectionCreator}."""
+        return SSL.Connection(self._certificates.default.silent, None)
+
+
+@implementer(IOpenSSLServerConnectionCreator)
 class Certificates:
     """
     All that a server has.
 
     @ivar default: for clients that name no host, or one for which there is no certificate.
+    @ivar silent: the same, where no client is asked for a certificate.
     """
 
     log = Logger()
 
     def __init__(self, default: Certificate, others: Sequence[Certificate] = ()) -> None:
         self.default = default
+        self.silent = Silent(self)
         self._others = tuple(others)
         if others:
             default.chooseBy(self._choose)
@@ -193,12 +220,13 @@ class Certificates:
         """See L{IOpenSSLServerConnectionCreator}."""
         return self.default.serverConnectionForTLS(protocol)
 
-    def _choose(self, connection: SSL.Connection) -> None:
+    def _choose(self, connection: SSL.Connection, asks: bool) -> None:
         # Called in the midst of the handshake. No exception may leave.
         try:
             name = connection.get_servername()
             if name is not None:
-                connection.set_context(self.find(name.decode("ascii", "replace").lower()).context)
+                found = self.find(name.decode("ascii", "replace").lower())
+                connection.set_context(found.context if asks else found.silent)
         except Exception:
             self.log.failure("no certificate could be chosen")
 
