@@ -403,6 +403,9 @@ class RenewalTests(LoginTestCase):
             "TKjv1T..8RadRt2qvUHYRLr/TsVArtr91iR1",
             "{PLAIN}secret",
             "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
+            "{CRAM-MD5}cd3ba7deaad6e5ca23448ba42e379747a9e0f7f1fbc00c8a81bbaac395731b56",
+            "{DIGEST-MD5}alice:example.test:4842575394a190ef4c973253ba19099c",
+            "{PLAIN-MD4}67d3dafef63ff00603aeef3769cfbf0d",
         ):
             scheme, rest = parseSecret(text)
             self.now(self.directory.setPassword(self.address("alice"), {scheme: rest}))
