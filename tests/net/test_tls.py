@@ -400,6 +400,22 @@ class VersionTests(CertificateTestCase):
         self.assertEqual(client.tls.get_protocol_version_name(), "TLSv1.2")
         self.assertEqual(client.send(b"one\r\n"), b"one\r\n")
 
+    def test_renegotiation(self) -> None:
+        """
+        No client begins the handshake anew, which costs the server more than the client (and is
+        how text of others was put before a session, RFC 5746 §1); other clients don't notice.
+        """
+        client = self.connect(self.served, ClientTLS(SSL.TLS1_2_VERSION, SSL.TLS1_2_VERSION))
+        self.assertEqual(client.send(b"one\r\n"), b"one\r\n")
+        before = client.tls.server_random()
+        client.tls.renegotiate()
+        # It waits for the server's hello, which never comes.
+        self.assertRaises(SSL.WantReadError, client.tls.do_handshake)
+        self.assertEqual(client.send(b"two\r\n"), b"")
+        self.assertTrue(client.tls.renegotiate_pending())
+        self.assertEqual(client.tls.server_random(), before)
+        self.assertEqual(self.connect(self.served).send(b"three\r\n"), b"three\r\n")
+
     def test_below(self) -> None:
         """A client that knows TLS 1.1 at most is told that its version won't do, and closed."""
         sent: list[bytes] = []
