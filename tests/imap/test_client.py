@@ -5,6 +5,7 @@ IMAPClient with our own server, in memory: both sides of each command.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -781,6 +782,29 @@ class LoginTests(SynchronousTestCase):
         pair = self.pair(secure=False, allowPlaintextAuth=True)
         self.logIn(pair)
         self.assertTrue(pair.session.authenticated)
+
+    def test_stripped(self) -> None:
+        """
+        Who keeps TLS from us, by an offer without it or a refusal, learns nothing of the password
+        (RFC 9051 §11.2).
+        """
+        for level in ("required", "verified"):
+            wire = FakeWire("imap", False)
+            stream = Stream(wire, Clock())
+            options: Any = {"username": "a", "password": "b", "tls": level}
+            client = IMAPClient(Clock(), "imap.example.test", 143, **options)
+
+            async def connect(stream: Stream = stream, wire: FakeWire = wire) -> Any:
+                return SimpleNamespace(stream=stream, tlsProblem=None, abort=wire.lose)
+
+            self.patch(client._destination, "connect", connect)
+            results: list[Any] = []
+            Deferred.fromCoroutine(client.connect()).addBoth(results.append)
+            stream.received(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\r\n")
+            self.assertEqual(wire.take(), b"a1 STARTTLS\r\n")
+            stream.received(b"a1 BAD what?\r\n")
+            self.assertIsInstance(results[0].value, TLSUnavailable)
+            self.assertEqual((wire.take(), wire.lost), (b"", True))
 
     def test_preauth(self) -> None:
         """A greeting that keeps TLS away isn't taken (RFC 9051 §11.2)."""

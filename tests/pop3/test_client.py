@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from hashlib import md5
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -21,6 +22,7 @@ from twisted_mailstack.errors import (
     OverQuota,
     SyntaxProblem,
 )
+from twisted_mailstack.net.reach import TLSUnavailable
 from twisted_mailstack.pop3 import clientsession
 from twisted_mailstack.pop3.client import ListedMessage, POP3Client
 from twisted_mailstack.pop3.clientsession import POP3ClientSession, Refused
@@ -395,6 +397,29 @@ class LoginTests(SynchronousTestCase):
             self.logIn(pair, client=client)
         self.assertEqual(pair.sent, [b"CAPA\r\n"])
         self.assertFalse(pair.session.authenticated)
+
+    def test_stripped(self) -> None:
+        """
+        Who keeps TLS from us learns nothing of the password, however much it says that it would
+        take it.
+        """
+        for level in ("required", "verified"):
+            wire = FakeWire("pop3", False)
+            stream = Stream(wire, Clock())
+            options: Any = {"username": "a", "password": "b", "tls": level}
+            client = POP3Client(Clock(), "pop.example.test", 110, **options)
+
+            async def connect(stream: Stream = stream, wire: FakeWire = wire) -> Any:
+                return SimpleNamespace(stream=stream, tlsProblem=None, abort=wire.lose)
+
+            self.patch(client._destination, "connect", connect)
+            results: list[Any] = []
+            Deferred.fromCoroutine(client.connect()).addBoth(results.append)
+            stream.received(b"+OK hi\r\n")
+            self.assertEqual(wire.take(), b"STLS\r\n")
+            stream.received(b"-ERR what?\r\n")
+            self.assertIsInstance(results[0].value, TLSUnavailable)
+            self.assertEqual((wire.take(), wire.lost), (b"", True))
 
     def test_stls(self) -> None:
         """After STLS what was known is asked anew."""
