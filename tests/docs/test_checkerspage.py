@@ -11,17 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from docs.examples import webusers
 from tests.auth.checkers.support import InstantHasher
 from tests.cli.support import CommandTestCase
+from tests.delivery.support import envelope, to
 from tests.docs import DOCS
-from tests.docs.accounts import AccountsTestCase
+from tests.docs.accounts import AccountsTestCase, Conversation, FakeWire
 from tests.docs.console import blocks, matches, steps
 from twisted_mailstack.auth.checkers.registry import SOURCES
 from twisted_mailstack.config import load
+from twisted_mailstack.delivery.resolve import Resolver
+from twisted_mailstack.delivery.target import MailTarget
+from twisted_mailstack.imap.server import IMAPFactory
+from twisted_mailstack.imap.session import IMAPSettings
 from twisted_mailstack.interfaces import IAccount
+from twisted_mailstack.pop3.server import POP3Factory
+from twisted_mailstack.pop3.session import POP3Settings
 from twisted_mailstack.sasl.credentials import PasswordCredentials
 
 PAGE = DOCS / "checkers.rst"
@@ -103,6 +111,35 @@ class WebUsersTests(AccountsTestCase):
                 login = self.portal.login(credentials, None, IAccount)
                 avatar: Any = self.successResultOf(login)[1]
                 self.assertEqual(str(avatar.address), address)
+
+    def test_protocols(self) -> None:
+        """
+        One account is whom mail is delivered to, and who reads it by IMAP and by POP3: what one of
+        them does is what the others see, at once.
+        """
+        self.portal.login(PasswordCredentials(b"zoe", b"secret"), None, IAccount)
+        target = MailTarget(self.store, Resolver(self.store.directory))
+        delivery = target.begin(envelope())
+        self.run_(delivery.addRecipient(to("zoe@example.test")))
+        delivery.write(b"Subject: hello\r\n\r\ntext\r\n")
+        self.assertEqual(self.run_(delivery.commit()), [None])
+        clock = Clock()
+        imap = Conversation(
+            IMAPFactory(self.portal, IMAPSettings(hostname="x.test"), clock).serve,
+            wire=FakeWire("imaps", True),
+            clock=clock,
+        )
+        self.assertIn(b"1 EXISTS", imap.send(b"a LOGIN zoe secret\r\nb SELECT INBOX\r\n"))
+        pop3 = Conversation(
+            POP3Factory(self.portal, POP3Settings(hostname="x.test"), clock).serve,
+            wire=FakeWire("pop3s", True),
+            clock=clock,
+        )
+        said = pop3.send(b"USER zoe\r\nPASS secret\r\nRETR 1\r\nDELE 1\r\n")
+        self.assertIn(b"Subject: hello\r\n\r\ntext\r\n.\r\n", said)
+        self.assertIn(b"BODY[TEXT] {6}\r\ntext\r\n", imap.send(b"c FETCH 1 BODY[TEXT]\r\n"))
+        self.assertEqual(pop3.send(b"QUIT\r\n"), b"+OK bye\r\n")
+        self.assertIn(b"* 1 EXPUNGE\r\n", imap.send(b"d NOOP\r\n"))
 
     def test_others(self) -> None:
         """Wrong passwords, unknown names and who is no longer active get nothing, after a hash."""
