@@ -265,6 +265,7 @@ class AuthenticateTests(AuthenticationTestCase):
             b"a===",
             b"=AAA",
             b"AAA=BBBB",
+            b"AAAA=",
             b"AA AA",
             b"AAAA!",
             b"* ",

@@ -200,6 +200,8 @@ class ExchangeTests(SMTPTestCase):
             S: 501 5.5.2 Not valid base64
             C: AUTH PLAIN {PLAIN[:-2]}
             S: 501 5.5.2 Not valid base64
+            C: AUTH PLAIN AAAA=
+            S: 501 5.5.2 Not valid base64
             C: AUTH PLAIN =
             S: 501 5.5.4 Malformed PLAIN message
             C: AUTH PLAIN {encoded("alice")}

@@ -72,9 +72,12 @@ async def authenticate(session: IMAPSession, cursor: Cursor) -> bytes:
 
 def _decode(text: bytes) -> bytes:
     try:
-        return a2b_base64(text, strict_mode=True) if text else b""
+        # Python takes a padding too many.
+        if len(text) % 4 == 0:
+            return a2b_base64(text, strict_mode=True) if text else b""
     except Error:
-        raise SyntaxProblem("Not valid base64") from None
+        pass
+    raise SyntaxProblem("Not valid base64")
 
 
 _BEFORE = frozenset((State.NOT_AUTHENTICATED,))
