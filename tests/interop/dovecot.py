@@ -8,9 +8,12 @@ import os
 import pwd
 import shutil
 import socket
+import socketserver
 import subprocess
 import tempfile
+import threading
 import time
+from functools import cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -32,6 +35,9 @@ default_internal_user = {internal}
 default_login_user = {login}
 mail_location = maildir:{place}/mail
 first_valid_uid = 1
+mail_max_userip_connections = 100
+submission_relay_host = 127.0.0.1
+submission_relay_port = {relay}
 userdb {{
   driver = static
   args = uid={owner[0]} gid={owner[1]} home={place}/mail
@@ -63,6 +69,33 @@ ssl = required
 ssl_cert = <{place}/certificate.pem
 ssl_key = <{place}/key.pem
 """
+
+
+class Relay(socketserver.StreamRequestHandler):
+    """
+    The server that submissions are for.
+    """
+
+    def handle(self) -> None:
+        """Greet, and agree."""
+        self.wfile.write(b"220 relay.test ESMTP\r\n")
+        for line in self.rfile:
+            leaves = line.upper().startswith(b"QUIT")
+            self.wfile.write(b"221 bye\r\n" if leaves else b"250 relay.test\r\n")
+            if leaves:
+                break
+
+
+@cache
+def relayPort() -> int:
+    """
+    @return: where it listens.
+    """
+    relay = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay)
+    relay.daemon_threads = True
+    threading.Thread(target=relay.serve_forever, daemon=True).start()
+    port: int = relay.server_address[1]
+    return port
 
 
 def pem(issued: Issued) -> tuple[bytes, bytes]:
@@ -104,6 +137,7 @@ class Dovecot:
             internal="dovecot" if root else owner.pw_name,
             login="dovenull" if root else owner.pw_name,
             owner=self.owner,
+            relay=relayPort() if "submission" in protocols else 25,
         )
         if certificate is None:
             self._settings += "ssl = no\n"

@@ -4,19 +4,34 @@ GSSAPI with MIT Kerberos: its KDC, run by ourselves, tickets of it, other people
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from base64 import b64decode, b64encode
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.interop.harness import ALICE, PASSWORD, Server, freePorts, needs, run
+from tests.interop.dovecot import GREETINGS, Dovecot
+from tests.interop.harness import (
+    ALICE,
+    PASSWORD,
+    ROOT,
+    Server,
+    environment,
+    freePorts,
+    needs,
+    run,
+)
+from tests.net.authority import Authority
 from twisted_mailstack.errors import AuthenticationFailed
 from twisted_mailstack.model.records import ConnectionInfo
 from twisted_mailstack.sasl.credentials import TicketCredentials
@@ -53,6 +68,17 @@ CONFIG = """
 mechanisms = ["GSSAPI"]
 gssapi-realms = {"EXAMPLE.TEST" = "example.test"}
 gssapi-keytab = "%s"
+"""
+DOVECOT = """
+auth_mechanisms = gssapi
+auth_gssapi_hostname = localhost
+auth_krb5_keytab = %s
+auth_failure_delay = 0
+passdb {
+  driver = static
+  args = nopassword
+}
+import_environment = TZ KRB5_CONFIG KRB5RCACHENAME
 """
 
 
@@ -165,6 +191,53 @@ class KerberosTests(SynchronousTestCase):
         run(["kdestroy"])
         exchange = GSSAPIClient().begin(TicketCredentials("imap@localhost"), info)
         self.assertRaises(AuthenticationFailed, exchange.respond, None)
+
+    def test_dovecot(self) -> None:
+        """Our clients for IMAP, POP3 and submission log in to Dovecot with a ticket."""
+        needs("dovecot")
+        authority = Authority()
+        dovecot = Dovecot(*GREETINGS, certificate=authority.issue("localhost"))
+        self.addCleanup(dovecot.close)
+        trust = dovecot.place / "ca.pem"
+        trust.write_bytes(authority.own.public_bytes(Encoding.PEM))
+        # It doesn't say smtp there (RFC 4954 §4).
+        for query in (
+            "addprinc -randkey submission/localhost",
+            f"ktadd -k {self.keytab} submission/localhost",
+        ):
+            run(["kadmin.local", "-r", REALM, "-q", query])
+        # Its process for this isn't root's.
+        self.folder.chmod(0o755)
+        self.keytab.chmod(0o644)
+        dovecot.start(DOVECOT % self.keytab)
+        attempts = [
+            {
+                "protocol": protocol,
+                "mechanism": "GSSAPI",
+                "credentials": ["TicketCredentials", f"{service}@localhost"],
+                "trust": str(trust),
+                "options": {"host": "localhost", "port": port, "tls": "verified"},
+            }
+            for (protocol, port), service in zip(
+                dovecot.ports.items(), ("imap", "pop", "submission"), strict=True
+            )
+        ]
+
+        def work() -> Any:
+            done = subprocess.run(
+                [sys.executable, "-m", "tests.interop.loginclient"],
+                input=json.dumps(attempts).encode(),
+                capture_output=True,
+                timeout=120,
+                cwd=ROOT,
+                env=environment(),
+            )
+            return json.loads(done.stdout), done.stderr
+
+        self.assertEqual(work(), ([[], [], []], b""))
+        run(["kdestroy"])
+        found, _ = work()
+        self.assertEqual([each[0] for each in found], ["AuthenticationFailed"] * 3)
 
     def test_clients(self) -> None:
         """GNU SASL and curl log in to the server with a ticket, and not without."""

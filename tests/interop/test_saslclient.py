@@ -44,9 +44,6 @@ ssl_require_crl = no
 ssl_ca = <{place}/ca.pem
 ssl_cert_username_field = commonName
 hostname = localhost
-mail_max_userip_connections = 100
-submission_relay_host = 127.0.0.1
-submission_relay_port = {relay}
 passdb {{
   driver = oauth2
   mechanisms = oauthbearer xoauth2
@@ -92,21 +89,6 @@ BEST = "best@example.test"
 USERS = ((ALICE, PASSWORD), (BEST, PASSWORD), (ODD, ODD_PASSWORD))
 
 
-class Relay(socketserver.StreamRequestHandler):
-    """
-    The server that submissions are for.
-    """
-
-    def handle(self) -> None:
-        """Greet, and agree."""
-        self.wfile.write(b"220 relay.test ESMTP\r\n")
-        for line in self.rfile:
-            leaves = line.upper().startswith(b"QUIT")
-            self.wfile.write(b"221 bye\r\n" if leaves else b"250 relay.test\r\n")
-            if leaves:
-                break
-
-
 @cache
 def server() -> Dovecot:
     """
@@ -116,10 +98,7 @@ def server() -> Dovecot:
     found = Dovecot(*GREETINGS, certificate=authority.issue("localhost", "127.0.0.1"))
     atexit.register(found.close)
     web = HTTPServer(("127.0.0.1", 0), Introspect)
-    relay = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay)
-    relay.daemon_threads = True
-    for each in (web, relay):
-        threading.Thread(target=each.serve_forever, daemon=True).start()
+    threading.Thread(target=web.serve_forever, daemon=True).start()
     for name, content in (
         ("ca.pem", authority.own.public_bytes(Encoding.PEM)),
         ("alice.pem", b"".join(pem(authority.issue(ALICE)))),
@@ -130,8 +109,7 @@ def server() -> Dovecot:
     ):
         (found.place / name).write_bytes(content)
     mechanisms = " ".join((*BY_PASSWORD, *BY_TOKEN)).lower()
-    _, port = relay.server_address[:2]
-    found.start(CONFIG.format(place=found.place, mechanisms=mechanisms, relay=port))
+    found.start(CONFIG.format(place=found.place, mechanisms=mechanisms))
     return found
 
 
