@@ -234,6 +234,30 @@ class FileTests(CertificateTestCase):
         self.assertEqual(self.shown(certificate), ["mx.example.test"])
 
 
+class OCSPTests(CertificateTestCase):
+    """
+    OCSP is left to the certificate.
+    """
+
+    def test_asked(self) -> None:
+        """A client that asks for a response with the handshake gets none, and its session."""
+        self.writeLeaf("mx.example.test")
+        context = SSL.Context(SSL.TLS_METHOD)
+        answers: list[bytes] = []
+        context.set_ocsp_client_callback(lambda connection, data, _: not answers.append(data))
+
+        @implementer(IOpenSSLClientConnectionCreator)
+        class Options:
+            def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:
+                connection = SSL.Connection(context, None)
+                connection.request_ocsp()
+                return connection
+
+        client = self.connect(self.load(), Options())
+        self.assertEqual(client.send(b"one\r\n"), b"one\r\n")
+        self.assertEqual(answers, [b""])
+
+
 class ProblemTests(CertificateTestCase):
     """
     Files that can't be used: the text says which one, and why.
