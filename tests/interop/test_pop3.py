@@ -138,6 +138,32 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(again.uidl()[1], ids[:1])
         again.quit()
 
+    def test_policy(self) -> None:
+        """What an account has of its own is announced, enforced, and seen by a running server."""
+        deliver(self.me, b"Subject: one\r\n\r\n", b"Subject: two\r\n\r\n")
+        server().tool("user", "pop3", self.me, "--expire", "0", "--login-delay", "86400")
+        client = self.pop()
+        self.assertEqual(client.capa()["EXPIRE"], ["0", "USER"])
+        self.assertEqual(client.capa()["LOGIN-DELAY"], ["86400", "USER"])
+        client.user(self.me)
+        client.pass_(PASSWORD)
+        self.assertEqual(client.capa()["EXPIRE"], ["0"])
+        self.assertEqual(client.capa()["LOGIN-DELAY"], ["86400"])
+        client.retr(1)
+        client.quit()
+        again = self.pop()
+        again.user(self.me)
+        with self.assertRaisesRegex(poplib.error_proto, "LOGIN-DELAY"):
+            again.pass_(PASSWORD)
+        again.close()
+        server().tool("user", "pop3", self.me, "--expire", "default", "--login-delay", "default")
+        again = self.pop()
+        self.assertEqual(again.capa()["EXPIRE"], ["NEVER"])
+        again.user(self.me)
+        again.pass_(PASSWORD)
+        self.assertEqual(again.stat()[0], 1)
+        again.quit()
+
     def test_apop(self) -> None:
         """APOP of Python's client, with the secret that the account has in plain."""
         client = poplib.POP3("127.0.0.1", server().ports["pop3"], timeout=30)
