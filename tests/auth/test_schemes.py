@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from base64 import b64encode
+from types import SimpleNamespace
 
 from argon2 import PasswordHasher as Argon2
 from argon2 import Type
@@ -129,8 +130,12 @@ class DovecotTests(SynchronousTestCase):
                 self.assertEqual(scheme, name.lower())
                 self.assertTrue(verifySecret(scheme, rest, SECRET))
                 self.assertFalse(verifySecret(scheme, rest, b"other"))
-        huge = "$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHQ$aGFzaGhhc2hoYXNo"
-        self.assertFalse(verifySecret("argon2id", huge, SECRET))
+        asked: list[object] = []
+        self.patch(schemes, "argon2", SimpleNamespace(verify=lambda *both: asked.append(both)))
+        for cost in ("m=262145,t=1", "m=4194304,t=1", "m=262144,t=17", "m=8,t=1000000"):
+            huge = f"$argon2id$v=19${cost},p=1$c29tZXNhbHQ$aGFzaGhhc2hoYXNo"
+            self.assertFalse(verifySecret("argon2id", huge, SECRET))
+        self.assertEqual(asked, [])
 
     def test_pbkdf2(self) -> None:
         """PBKDF2 as Dovecot, PHC strings and Django have it."""

@@ -76,6 +76,42 @@ class DirectorySecretsTests(SynchronousTestCase):
         (decoy,) = self.find("alice")
         self.assertEqual(decoy.credentialId, "")
 
+    def test_locked(self) -> None:
+        """
+        Whoever is locked out is given what looks as before, salt and iterations, and can't be
+        right: the mechanism says the same of a right proof and of a wrong one, before the policy
+        is asked.
+        """
+        asked = []
+
+        async def isLocked(name: str, peer: str) -> bool:
+            asked.append((name, peer))
+            return peer == "192.0.2.1"
+
+        self.source = DirectorySecrets(
+            self.directory, 8192, lambda: self.now, "x.test", isLocked=isLocked
+        )
+        known = Verifier.parse(self.find("alice")[0].text)
+
+        def given(name: str, scheme: str, peer: str) -> Any:
+            return self.run_(self.source.secretsFor(name.encode(), scheme, peer))
+
+        (locked,) = given("Alice", SCRAM, "192.0.2.1")
+        self.assertEqual(locked.credentialId, "")
+        found = Verifier.parse(locked.text)
+        self.assertEqual(found[:2], known[:2])
+        self.assertNotEqual(found[2:], known[2:])
+        self.assertNotEqual(given("alice", "plain", "192.0.2.1")[0].text, "one")
+        self.assertEqual(len(given("alice", SCRAM, "192.0.2.2")), 2)
+        given("nobody", SCRAM, "192.0.2.1")
+        self.assertEqual(
+            asked,
+            [
+                *(("alice@x.test", f"192.0.2.{last}") for last in (1, 1, 2)),
+                ("nobody@x.test", "192.0.2.1"),
+            ],
+        )
+
     def test_decoys(self) -> None:
         """
         A name that isn't known, or has no such secret, has one that looks as that of a known one:

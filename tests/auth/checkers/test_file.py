@@ -10,7 +10,7 @@ from pathlib import Path
 from zope.interface.verify import verifyObject
 
 from tests.auth.checkers.support import ALICE, BOB, NOBODY, SourceTestCase
-from twisted_mailstack.auth.checkers.file import FileSettings, PasswordFile
+from twisted_mailstack.auth.checkers.file import SETTLE, FileSettings, PasswordFile
 from twisted_mailstack.auth.checkers.source import SourceProblem
 from twisted_mailstack.auth.passwords import verifyPassword
 from twisted_mailstack.interfaces import IPasswordSource
@@ -205,6 +205,21 @@ class FileTests(SourceTestCase):
         self.assertIsNone(self.ask(self.source, ALICE, "secret"))
         self.path.rmdir()
         self.write("alice:{PLAIN}new\n")
+        self.assertIs(self.ask(self.source, ALICE, "new"), True)
+
+    def test_downMeanwhile(self) -> None:
+        """
+        Who took the file away wanted that nobody gets in by it: while another is being written in
+        its place, what was in the first one holds no more.
+        """
+        self.assertIs(self.ask(self.source, ALICE, "secret"), True)
+        self.path.unlink()
+        self.assertIsNone(self.ask(self.source, ALICE, "secret"))
+        self.write("alice:{PLAIN}new\n", age=0)
+        asked = self.begin(self.source.verify(ALICE, b"secret"))
+        self.assertNoResult(asked)
+        self.clock.advance(SETTLE)
+        self.assertIs(self.successResultOf(asked), False)
         self.assertIs(self.ask(self.source, ALICE, "new"), True)
 
     def test_settings(self) -> None:

@@ -129,6 +129,18 @@ class LDAPTests(SourceTestCase):
         self.assertEqual(self.searches[0][:3], ("dc=test", 2, "(mail=alice@example.test)"))
         self.assertIs(self.ask(source, ALICE, "wrong"), False)
 
+    def test_injection(self) -> None:
+        """
+        What is in a name is never a filter (RFC 4515 §3) or a part of a DN (RFC 4514 §2.4): nobody
+        asks about other entries than the own one.
+        """
+        self.ask(self.searching(), Address("*)(uid=*\\", "example.test"), "secret")
+        self.assertEqual(self.searches[0][2], "(mail=\\2a\\29\\28uid=\\2a\\5c@example.test)")
+        self.binds.clear()
+        self.ask(self.make(dn=DN), Address("alice,ou=staff+cn=x", "example.test"), "secret")
+        ((dn, _),) = self.binds
+        self.assertEqual(dn, DN.replace("{name}", "alice\\,ou\\=staff\\+cn\\=x"))
+
     def test_unknown(self) -> None:
         """Where there is no entry, or there are two, it takes a bind as well, and says no."""
         source = self.searching()
