@@ -18,19 +18,20 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.interop.harness import freePorts
+from tests.interop.harness import freePorts, needs
 from tests.net.authority import Issued
 
 #: One account, whatever it is called.
 ANYBODY = "disable_plaintext_auth = no\npassdb {\n  driver = static\n  args = password=secret\n}\n"
-#: Each protocol and what a server says first.
-GREETINGS = {"imap": b"* OK", "pop3": b"+OK", "submission": b"220 "}
+#: What it has.
+PROTOCOLS = ("imap", "pop3", "submission")
 CONFIG = """
 base_dir = {place}/run
 state_dir = {place}/state
 log_path = {place}/log
 protocols = {protocols}
 listen = 127.0.0.1
+login_greeting = {place}
 default_internal_user = {internal}
 default_login_user = {login}
 mail_location = maildir:{place}/mail
@@ -69,6 +70,18 @@ ssl = required
 ssl_cert = <{place}/certificate.pem
 ssl_key = <{place}/key.pem
 """
+
+
+def needsDovecot(*parts: str) -> None:
+    """
+    As L{needs}.
+
+    @param parts: protocols, or other packages' names behind C{dovecot-}.
+    """
+    files = {each: f"{each}-login" for each in PROTOCOLS}
+    files["gssapi"] = "modules/auth/libmech_gssapi.so"
+    absent = [each for each in parts if not (Path("/usr/lib/dovecot") / files[each]).exists()]
+    needs("dovecot", *(f"dovecot-{each}" for each in absent))
 
 
 class Relay(socketserver.StreamRequestHandler):
@@ -119,7 +132,7 @@ class Dovecot:
 
     def __init__(self, *protocols: str, certificate: Issued | None = None) -> None:
         """
-        @param protocols: of L{GREETINGS}.
+        @param protocols: of L{PROTOCOLS}.
         """
         self.place = Path(tempfile.mkdtemp(prefix="mailstack-dovecot-"))
         self.place.chmod(0o755)
@@ -183,18 +196,21 @@ class Dovecot:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            if all(self._answers(self._process, *each) for each in self.ports.items()):
+            if all(self._answers(self._process, each) for each in self.ports.values()):
                 return
             self._stop()
         raise AssertionError(f"it didn't start:\n{self.log()}")
 
-    def _answers(self, process: subprocess.Popen[bytes], protocol: str, port: int) -> bool:
-        wanted = GREETINGS[protocol]
+    def _answers(self, process: subprocess.Popen[bytes], port: int) -> bool:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and process.poll() is None:
             try:
-                with socket.create_connection(("127.0.0.1", port), 5) as found:
-                    if found.recv(4).startswith(wanted):
+                with (
+                    socket.create_connection(("127.0.0.1", port), 5) as found,
+                    found.makefile("rb") as lines,
+                ):
+                    # And not somebody else.
+                    if str(self.place).encode() in lines.readline():
                         return True
             except OSError:
                 pass

@@ -20,7 +20,7 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.interop.dovecot import GREETINGS, Dovecot
+from tests.interop.dovecot import PROTOCOLS, Dovecot, needsDovecot
 from tests.interop.harness import (
     ALICE,
     PASSWORD,
@@ -194,9 +194,9 @@ class KerberosTests(SynchronousTestCase):
 
     def test_dovecot(self) -> None:
         """Our clients for IMAP, POP3 and submission log in to Dovecot with a ticket."""
-        needs("dovecot")
+        needsDovecot(*PROTOCOLS, "gssapi")
         authority = Authority()
-        dovecot = Dovecot(*GREETINGS, certificate=authority.issue("localhost"))
+        dovecot = Dovecot(*PROTOCOLS, certificate=authority.issue("localhost"))
         self.addCleanup(dovecot.close)
         trust = dovecot.place / "ca.pem"
         trust.write_bytes(authority.own.public_bytes(Encoding.PEM))

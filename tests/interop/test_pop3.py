@@ -19,7 +19,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.dovecot import Dovecot
+from tests.interop.dovecot import Dovecot, needsDovecot
 from tests.interop.harness import (
     ALICE,
     BOB,
@@ -320,7 +320,7 @@ class DovecotTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A server with three messages."""
-        needs("dovecot")
+        needsDovecot("pop3")
         self.dovecot = Dovecot("pop3")
         self.addCleanup(self.dovecot.close)
         for number in (1, 2):

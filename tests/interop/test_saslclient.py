@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from scramp import ScramException, ScramMechanism
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.dovecot import GREETINGS, Dovecot, pem
-from tests.interop.harness import ALICE, BOB, PASSWORD, ROOT, environment, needs
+from tests.interop.dovecot import PROTOCOLS, Dovecot, needsDovecot, pem
+from tests.interop.harness import ALICE, BOB, PASSWORD, ROOT, environment
 from tests.interop.test_sasl import TOKEN, Introspect
 from tests.net.authority import Authority, Issued
 
@@ -95,7 +95,7 @@ def server() -> Dovecot:
     @return: one for all tests of this process.
     """
     authority = Authority()
-    found = Dovecot(*GREETINGS, certificate=authority.issue("localhost", "127.0.0.1"))
+    found = Dovecot(*PROTOCOLS, certificate=authority.issue("localhost", "127.0.0.1"))
     atexit.register(found.close)
     web = HTTPServer(("127.0.0.1", 0), Introspect)
     threading.Thread(target=web.serve_forever, daemon=True).start()
@@ -260,7 +260,7 @@ class DovecotTests(ClientTestCase):
 
     def setUp(self) -> None:
         """The server."""
-        needs("dovecot")
+        needsDovecot(*PROTOCOLS)
         self.dovecot = server()
 
     def login(
@@ -367,7 +367,7 @@ class DovecotTests(ClientTestCase):
         """
         The best that both have is taken, and a password that was wrong isn't sent by another.
         """
-        for protocol in GREETINGS:
+        for protocol in PROTOCOLS:
             before = len(self.logins(protocol, 0))
             found = self.work(
                 *(
