@@ -30,8 +30,9 @@ from zope.interface.verify import verifyObject
 from twisted_mailstack.config import OFF, SERVICES, load
 from twisted_mailstack.delivery.quotawarnings import INTERVAL, QuotaWarner
 from twisted_mailstack.model.address import Address
-from twisted_mailstack.model.records import MaildropSettings
+from twisted_mailstack.model.records import ConnectionInfo, MaildropSettings
 from twisted_mailstack.net.tls import CertificateProblem, selfSigned
+from twisted_mailstack.sasl.credentials import PasswordCredentials
 from twisted_mailstack.service import FIRST_ACCOUNT, CannotStart, MailService, Worker
 
 #: The services that listen by default.
@@ -271,6 +272,16 @@ class StartTests(ServiceTestCase):
         self.successResultOf(changing)
         self.assertEqual(told(), [b"LOGIN-DELAY 900 USER", b"EXPIRE 7 USER"])
 
+    def test_apop(self) -> None:
+        """POP3 has APOP, and so the timestamp that it needs, where the operator wants it."""
+        self.start(self.make(text="pop3.apop = true\n"))
+        self.assertIn(b"<", self.greeting(3, 2110))
+
+    def test_noAPOP(self) -> None:
+        """Elsewhere not."""
+        self.start(self.make())
+        self.assertNotIn(b"<", self.greeting(3, 2110))
+
     def test_plaintextOnLoopbackOnly(self) -> None:
         """auth.allow-plaintext has no effect on a port that others can reach."""
         text = (
@@ -383,6 +394,7 @@ class WorkerTests(ServiceTestCase):
             lambda changed: self.told.append(set(changed)),
             lambda: self.told.append("ready"),
             lambda text: self.told.append(f"failed: {text}"),
+            b"known to all workers",
         )
         configuration = load(None, data=str(self.data), listen={"smtp": "tcp:25"})
         return MailService(configuration, self.reactor, self.shown.append, worker)
@@ -415,6 +427,21 @@ class WorkerTests(ServiceTestCase):
             self.assertEqual(looks, [None] * (1 - number))
             self.told.clear()
             self.stop(service)
+
+    def test_repeats(self) -> None:
+        """A client that repeats one wrong password is counted once by all of them together."""
+        info = ConnectionInfo("192.0.2.1", 5000, "imaps", True)
+        counts = []
+        for number in (0, 1):
+            service = self.start(self.worker(number))
+            self.reactor.turn(lambda: "ready" in self.told)
+            for password in (b"old", b"old", b"other"):
+                credentials = PasswordCredentials(b"alice@example.test", password)
+                failed = service._portal.policy.failed(b"alice", credentials, "PLAIN", info)
+                counts.append(self.result(failed))
+            self.told.clear()
+            self.stop(service)
+        self.assertEqual(counts, [1, 1, 2, 2, 2, 2])
 
     def test_ports(self) -> None:
         """It listens where its parent says."""
