@@ -21,6 +21,7 @@ from twisted_mailstack.errors import (
     DestinationUnavailable,
     EncryptionRequired,
     MailError,
+    SyntaxProblem,
 )
 from twisted_mailstack.imap.client import (
     BodyPart,
@@ -782,6 +783,13 @@ class LoginTests(SynchronousTestCase):
         pair = self.pair(secure=False, allowPlaintextAuth=True)
         self.logIn(pair)
         self.assertTrue(pair.session.authenticated)
+
+    def test_unsayable(self) -> None:
+        """What can't be said to this server is told as that."""
+        pair = self.pair(mechanisms=(ScramClient("scram-sha-256"),), password="\x07")
+        pair.session.capabilities |= {"AUTH=SCRAM-SHA-256"}
+        error = self.assertRaises(SyntaxProblem, self.logIn, pair)
+        self.assertIn("U+0007", error.text)
 
     def test_stripped(self) -> None:
         """

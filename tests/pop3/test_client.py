@@ -398,6 +398,16 @@ class LoginTests(SynchronousTestCase):
         self.assertEqual(pair.sent, [b"CAPA\r\n"])
         self.assertFalse(pair.session.authenticated)
 
+    def test_unsayable(self) -> None:
+        """What can't be said to this server is told as that."""
+        pair = self.pair()
+        capabilities = pair.do(pair.session.learnCapabilities())
+        capabilities["SASL"].append("SCRAM-SHA-256")
+        client = POP3Client(Clock(), "x.test", mechanisms=(ScramClient("scram-sha-256"),))
+        with self.assertRaises(SyntaxProblem) as caught:
+            self.logIn(pair, b"\x07", client)
+        self.assertIn("U+0007", caught.exception.text)
+
     def test_stripped(self) -> None:
         """
         Who keeps TLS from us learns nothing of the password, however much it says that it would

@@ -9,9 +9,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.sasl.support import FakeContext
 from twisted_mailstack.errors import AuthenticationFailed, ProofRefused, SyntaxProblem
 from twisted_mailstack.interfaces import IClientMechanism, IServerMechanism
-from twisted_mailstack.sasl.credentials import ProvenIdentity, TicketCredentials
+from twisted_mailstack.sasl.credentials import (
+    ProvenIdentity,
+    TicketCredentials,
+    WrongCredentials,
+)
 from twisted_mailstack.sasl.gssapi import GSSAPI, GSSAPIClient, accountNames
 from twisted_mailstack.testing.contracts.mechanism import (
+    INFO,
     ClientMechanismContract,
     MechanismContract,
 )
@@ -110,6 +115,17 @@ class GSSAPIClientTests(ClientMechanismContract, SynchronousTestCase):
     def makeFound(self) -> ProvenIdentity:
         """See L{ClientMechanismContract}."""
         return ProvenIdentity(b"alice@example.test", b"bob@example.test")
+
+    def test_library(self) -> None:
+        """Without the library it is said that there is none."""
+
+        def make(service: str) -> FakeContext:
+            raise ImportError("gssapi")
+
+        client = GSSAPIClient(make)
+        error = self.assertRaises(SyntaxProblem, client.begin, self.makeCredentials(), INFO)
+        self.assertIn("library gssapi", error.text)
+        self.assertNotIsInstance(error, WrongCredentials)
 
     def test_layer(self) -> None:
         """A server that insists on a security layer can't be used."""

@@ -61,7 +61,7 @@ from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.net.client import ClientConnection
 from twisted_mailstack.net.clienttls import TLSProblem
 from twisted_mailstack.net.reach import Destination, TLSUnavailable
-from twisted_mailstack.sasl.credentials import PasswordCredentials
+from twisted_mailstack.sasl.credentials import PasswordCredentials, WrongCredentials
 from twisted_mailstack.sasl.registry import CLIENT_MECHANISMS, showsPassword, usable
 
 _PORT_IMAP = 143
@@ -384,6 +384,7 @@ class IMAPClient:
         @raise TLSUnavailable: if the connection isn't as safe as it must be.
         @raise AuthenticationFailed: if the server refuses the login.
         @raise EncryptionRequired: if the password would have to be sent without TLS.
+        @raise SyntaxProblem: if what one logs in with can't be said to this server.
         """
         if self.session is not None:
             raise ValueError("it is connected")
@@ -421,10 +422,14 @@ class IMAPClient:
             if each.startswith("AUTH=")
         }
         info = session.stream.info
+        problem: SyntaxProblem | None = None
         for mechanism in usable(self._mechanisms, names, info, self._allowPlaintextAuth):
             try:
                 exchange = mechanism.begin(credentials, info)
-            except SyntaxProblem:
+            except WrongCredentials:
+                continue
+            except SyntaxProblem as error:
+                problem = problem or error
                 continue
             await session.authenticate(mechanism, exchange)
             return
@@ -436,7 +441,9 @@ class IMAPClient:
             or not isinstance(credentials, PasswordCredentials)
             or credentials.authorizationIdentity is not None
         ):
-            raise AuthenticationFailed("The server offers no way to log in that is known here")
+            raise problem or AuthenticationFailed(
+                "The server offers no way to log in that is known here"
+            )
         await session.logIn(credentials.username, credentials.password)
 
     async def _talk(self, talking: Awaitable[T]) -> T:

@@ -44,7 +44,7 @@ from twisted_mailstack.pop3.clientsession import (
     Request,
     Sink,
 )
-from twisted_mailstack.sasl.credentials import PasswordCredentials
+from twisted_mailstack.sasl.credentials import PasswordCredentials, WrongCredentials
 from twisted_mailstack.sasl.registry import CLIENT_MECHANISMS, showsPassword, usable
 
 _PORT_POP3 = 110
@@ -184,6 +184,7 @@ class POP3Client:
         @raise TLSUnavailable: if the connection isn't as safe as it must be.
         @raise AuthenticationFailed: if the server refuses the login.
         @raise EncryptionRequired: if the password would have to be sent without TLS.
+        @raise SyntaxProblem: if what one logs in with can't be said to this server.
         @raise Refused: if it refuses for now: C{pop3Code} is C{IN-USE}, C{LOGIN-DELAY}, C{SYS/TEMP}
             or C{SYS/PERM}.
         """
@@ -220,10 +221,14 @@ class POP3Client:
                 pass
         names = {each.upper().encode("ascii", "replace") for each in capabilities.get("SASL", ())}
         info = session.stream.info
+        problem: SyntaxProblem | None = None
         for mechanism in usable(self._mechanisms, names, info, self._allowPlaintextAuth):
             try:
                 exchange = mechanism.begin(credentials, info)
-            except SyntaxProblem:
+            except WrongCredentials:
+                continue
+            except SyntaxProblem as error:
+                problem = problem or error
                 continue
             await session.authenticate(mechanism, exchange)
             return
@@ -234,7 +239,9 @@ class POP3Client:
             or not isinstance(credentials, PasswordCredentials)
             or credentials.authorizationIdentity is not None
         ):
-            raise AuthenticationFailed("The server offers no way to log in that is known here")
+            raise problem or AuthenticationFailed(
+                "The server offers no way to log in that is known here"
+            )
         await session.logIn(credentials.username, credentials.password)
 
     async def _talk(self, talking: Awaitable[T]) -> T:

@@ -284,5 +284,5 @@ class GSSAPIClient:
         try:
             context = self._makeContext(credentials.service)
         except ImportError:
-            raise WrongCredentials("GSSAPI needs the library gssapi") from None
+            raise SyntaxProblem("GSSAPI needs the library gssapi") from None
         return GSSAPIClientExchange(context, credentials.authorizationIdentity or b"")
