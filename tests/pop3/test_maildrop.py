@@ -16,6 +16,7 @@ from twisted_mailstack.model.records import Attribute, MaildropSettings
 from twisted_mailstack.model.sequence import NumberSet
 from twisted_mailstack.pop3 import maildrop as module
 from twisted_mailstack.pop3.maildrop import Maildrop
+from twisted_mailstack.sharing.account import SharingAccount
 from twisted_mailstack.storage.memory import MemoryMailStore
 from twisted_mailstack.storage.sql.store import SQLMailStore
 from twisted_mailstack.testing.contracts.base import StorageContract
@@ -267,6 +268,34 @@ class MaildropContract(StorageContract):
         self.assertEqual(self.uids(self.mailbox("Work")), [1])
         self.assertEqual(self.uids(self.mailbox(INBOX)), [])
 
+    def test_others(self) -> None:
+        """
+        What others share is nobody's to show or to delete by POP3, whatever the settings name, not
+        even as the place for what is deleted.
+        """
+        bob = self.addAccount("bob")
+        theirs = self.mailbox("Trash", bob)
+        self.append(theirs)
+        store: Any = self.store
+        rights = frozenset("lrstexi")
+        self.wait(
+            store.sharing.change(
+                theirs.mailboxId, "alice@example.test", FlagOperation.REPLACE, rights
+            )
+        )
+        avatar: Any = SharingAccount(self.account, store)
+        name = "Other Users/bob@example.test/Trash"
+        self.assertIn(name, [each.name for each in self.wait(avatar.listMailboxes())])
+        self.put(b"a")
+        self.set(mailboxes=(name,), toTrash=True)
+        self.wait(self.account.deleteMailbox("Trash"))
+        maildrop = self.open(avatar)
+        self.assertEqual(list(maildrop.octets), [1])
+        maildrop.deleted.add(1)
+        self.assertEqual(self.wait(maildrop.update()), 1)
+        self.assertEqual(len(self.uids(theirs)), 1)
+        self.assertEqual(len(self.uids(self.mailbox("Trash"))), 1)
+
     def test_mailboxGone(self) -> None:
         """A mailbox that IMAP deletes meanwhile takes its messages with it, and nothing else."""
         self.put(b"a")
@@ -307,6 +336,17 @@ class MaildropContract(StorageContract):
             self.assertEqual(self.wait(maildrop.update()), 1)
             maildrop.release()
             self.assertEqual(self.uids(self.mailbox("Trash")), [1])
+
+    def test_trashIsNoMailbox(self) -> None:
+        """A name that is only above others becomes a mailbox for it."""
+        self.wait(self.account.createMailbox("Trash/old"))
+        self.wait(self.account.deleteMailbox("Trash"))
+        self.set(toTrash=True)
+        self.put(b"a")
+        maildrop = self.open()
+        maildrop.deleted.add(1)
+        self.assertEqual(self.wait(maildrop.update()), 1)
+        self.assertEqual(self.uids(self.mailbox("Trash")), [1])
 
     def test_copies(self) -> None:
         """Two copies of a message have one id (RFC 1939 §7), and are deleted one by one."""
