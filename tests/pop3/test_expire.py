@@ -254,6 +254,13 @@ class AtOnceTests(ExpireTestCase):
         self.session()
         self.assertEqual(self.server.messages(), [FIRST])
 
+    def test_refused(self) -> None:
+        """What was refused, or can't be read, wasn't fetched."""
+        self.server.gate.fails = {"read"}
+        said = self.session(b"RETR 1", b"RETR 99", b"RETR x")
+        self.assertEqual(said.count(b"-ERR "), 3)
+        self.assertEqual(self.server.messages(), [FIRST, SECOND])
+
     def test_lost(self) -> None:
         """RFC 1939 §8: not without QUIT, since the client may not have stored it."""
         client = self.server.login()
