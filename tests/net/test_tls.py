@@ -425,6 +425,15 @@ class VersionTests(CertificateTestCase):
         self.assertEqual(client.tls.get_protocol_version_name(), "TLSv1.2")
         self.assertEqual(client.send(b"one\r\n"), b"one\r\n")
 
+    def test_forbidden(self) -> None:
+        """Older ones are forbidden, and not only by what OpenSSL does of its own accord."""
+        for context in (self.served.context, self.served.silent):
+            options = context.set_options(0)
+            for each in (SSL.OP_NO_SSLv3, SSL.OP_NO_TLSv1, SSL.OP_NO_TLSv1_1):
+                self.assertTrue(options & each)
+            for each in (SSL.OP_NO_TLSv1_2, SSL.OP_NO_TLSv1_3):
+                self.assertFalse(options & each)
+
     def test_renegotiation(self) -> None:
         """
         No client begins the handshake anew, which costs the server more than the client (and is

@@ -232,6 +232,18 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(self.server.messages(), [])
         self.assertIs(self.client.session, None)
 
+    def test_error(self) -> None:
+        """
+        An error within C{async with} ends it without QUIT, so nothing is deleted; the end of it
+        without one says QUIT.
+        """
+        for error, left in ((RuntimeError("no"), 2), (None, 1)):
+            self.do(self.client.delete(1))
+            self.do(self.client.__aexit__(type(error), error, None))
+            self.assertIsNone(self.client.session)
+            self.again()
+            self.assertEqual(len(self.server.messages()), left)
+
     def test_abort(self) -> None:
         """Whoever goes without quit deletes nothing."""
         self.do(self.client.delete(1, 2))
