@@ -428,6 +428,29 @@ class WorkerTests(ServiceTestCase):
             self.told.clear()
             self.stop(service)
 
+    def test_lockedOut(self) -> None:
+        """
+        From a network that is locked out no proof of a mechanism is right: SCRAM says so before the
+        policy is asked.
+        """
+        service = self.start(self.worker(0))
+        self.reactor.turn(lambda: "ready" in self.told)
+        name = str(FIRST_ACCOUNT).encode()
+        info = ConnectionInfo("192.0.2.1", 5000, "imaps", True)
+        secrets = service._mechanisms.services.secrets
+
+        def known(peer: str) -> bool:
+            found = self.result(secrets.secretsFor(name, "scram-sha-256", peer))
+            return any(each.credentialId for each in found)
+
+        self.assertTrue(known("192.0.2.1"))
+        for number in range(service.configuration.guessing.networkFailures):
+            credentials = PasswordCredentials(b"bob@example.test", b"%d" % number)
+            failed = service._portal.policy.failed(b"bob", credentials, "PLAIN", info)
+            self.result(failed)
+        self.assertFalse(known("192.0.2.2"))
+        self.assertTrue(known("198.51.100.1"))
+
     def test_repeats(self) -> None:
         """A client that repeats one wrong password is counted once by all of them together."""
         info = ConnectionInfo("192.0.2.1", 5000, "imaps", True)
