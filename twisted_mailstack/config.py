@@ -654,16 +654,16 @@ class Configuration:
     )
     pop3LoginDelay: int = _option(
         "pop3.login-delay",
-        "Seconds that an account has to wait between two POP3 logins; 0 for none. An account may have"
-        " its own: mailstack user pop3.",
+        "Seconds that an account has to wait between two POP3 logins; 0 for none. An account may"
+        " have its own: mailstack user pop3.",
         0,
         0,
     )
     pop3ExpireDays: int = _option(
         "pop3.expire-days",
         "Days after which what a POP3 client has fetched is removed, when its session ends; counted"
-        " from when this is set. 0 for never. Clients are told (EXPIRE). An account may have its own:"
-        " mailstack user pop3.",
+        " from when this is set. 0 for never. Clients are told (EXPIRE). An account may have its"
+        " own: mailstack user pop3.",
         0,
         0,
     )
