@@ -94,8 +94,8 @@ class Configuration:
     )
     workers: int = _option(
         "workers",
-        "Processes that serve clients, over the same data; 0: the only one, which is enough for most"
-        " servers. What is said of connections holds for each of them.",
+        "Processes that serve clients, over the same data; 0: the only one, which is enough for"
+        " most servers. What is said of connections holds for each of them.",
         0,
         0,
     )
