@@ -74,6 +74,9 @@ STATES = {
     "others": b"USER bob\r\nPASS secret\r\n",
 }
 
+#: That which is reached by a change of the connection.
+STLS = "stls"
+
 #   response = status indicator, perhaps a code, text (RFC 1939 §3, RFC 2449 §3); or a challenge
 _RESPONSE = re.compile(
     rb"\+OK(?: [^\r\n\0]*)?|-ERR(?: \[[A-Z/-]+\])? [^\r\n\0]+|\+ [A-Za-z0-9+/=]*"
@@ -164,8 +167,13 @@ class FuzzTests(SynchronousTestCase):
         """
         What has to be true.
         """
-        stream = STATES[state] + stream
-        said = self.talk(secure, [stream])
+        first = []
+        if state == STLS:
+            # What comes with it, before TLS, ends the connection.
+            first = [b"STLS\r\n"]
+        else:
+            stream = STATES[state] + stream
+        said = self.talk(secure, [*first, stream])
         left = len(self.server.messages())
         if b"+OK bye\r\n" not in said:
             self.assertEqual(left, 3)
@@ -178,7 +186,7 @@ class FuzzTests(SynchronousTestCase):
             if b"STLS" in stream.upper():
                 # What comes behind it before TLS ends the connection, what comes later doesn't.
                 break
-            self.assertEqual(self.talk(secure, chunks), said)
+            self.assertEqual(self.talk(secure, [*first, *chunks]), said)
             self.assertEqual(len(self.server.messages()), left)
 
     def readResponses(self, said: bytes) -> None:
@@ -213,6 +221,13 @@ class FuzzTests(SynchronousTestCase):
         """Without TLS nobody gets in with a password."""
         self.hold(state, stream, cuts, secure=False)
         self.assertEqual(len(self.server.messages()), 3)
+
+    @settings(max_examples=40)
+    @given(STREAMS, CUTS)
+    @example(b"USER alice\r\nPASS secret\r\nDELE 1\r\nQUIT\r\n", [5])
+    def test_afterSTLS(self, stream: bytes, cuts: list[int]) -> None:
+        """Where TLS was begun by STLS it is as under TLS."""
+        self.hold(STLS, stream, cuts, secure=False)
 
     def test_everyCommand(self) -> None:
         """Each command of the registry is among those that are mutated, and valid somewhere."""
