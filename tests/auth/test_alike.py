@@ -246,7 +246,10 @@ class AlikeTests(LoginTestCase):
         """
         for service, ways in WAYS.items():
             for way in ways:
-                found = {self.talk(service, way("none@example.test", "right")) for _ in range(2)}
+                found = set()
+                for _ in range(2):
+                    found.add(self.talk(service, way("none@example.test", "right")))
+                    self.now(self.guard.forgive("none@example.test", ()))
                 self.assertEqual(len(found), 1, found)
         self.assertEqual(self.computed, 1)
 

@@ -122,6 +122,14 @@ class GuardTests(SynchronousTestCase):
         self.assertTrue(self.isLocked("203.0.113.77", "nobody@example.test"))
         self.assertFalse(self.isLocked("198.51.100.1", "bob@example.test"))
 
+    def test_counts(self) -> None:
+        """Told are the network's failures or the name's, whichever are more; its own of a known one."""
+        self.now(self.guard.succeeded(ALICE, "203.0.113.5"))
+        self.assertEqual([self.fail(f"192.0.{n}.1") for n in range(3)], [1, 2, 3])
+        self.assertEqual(self.fail("192.0.0.2", "bob@example.test"), 2)
+        self.assertEqual(self.fail("203.0.113.6"), 1)
+        self.assertEqual(self.fail("192.0.9.1"), 5)
+
     def test_knownForAWhile(self) -> None:
         """Where the owner came from is known so long from his last login there."""
         self.now(self.guard.succeeded(ALICE, "203.0.113.5"))
@@ -158,6 +166,7 @@ class GuardTests(SynchronousTestCase):
         one, two = (self.makeGuard(b"shared", networkFailures=0) for _ in range(2))
         for guard in (one, two, one, two):
             self.assertEqual(self.now(guard.failed(ALICE, "192.0.2.1", b"old")), 1)
+        self.assertEqual(self.now(two.failed(ALICE, "192.0.2.2", b"old")), 2)
         self.assertEqual(self.now(two.failed(ALICE, "192.0.2.2", b"old")), 2)
         self.assertEqual(self.now(one.failed("bob@example.test", "192.0.2.1", b"old")), 3)
         self.assertEqual(self.now(two.failed(ALICE, "192.0.2.1", b"new")), 4)

@@ -506,6 +506,8 @@ class GuessingTests(LoginTestCase):
                 "\xff",
             )
         ):
+            # What failed under the same name before doesn't count any more.
+            self.clock.advance(900)
             before, start = self.computed, self.clock.seconds()
             faulty.calls.clear()
             attempt = self.begin(name, "wrong", peer=f"198.51.{number}.1")
@@ -555,6 +557,24 @@ class GuessingTests(LoginTestCase):
             self.logIn("alice", f"wrong{number}", ("imap", "pop3", "submission")[number % 3])
             delays.append(self.clock.seconds() - start)
         self.assertEqual(delays, [1, 2, 4, 8, 15, 15])
+
+    def test_delaysOfNames(self) -> None:
+        """
+        So is each failure under a name, wherever it came from, whether there is such an account or
+        not; but where its owner logs in from he is only made to wait for what failed there.
+        """
+        self.assertEqual(self.logIn("alice", "alice's", peer="203.0.113.1"), "alice")
+        for name, where, wanted in (
+            ("alice", "198.51.{}.1", [1, 2, 4, 8, 15, 15]),
+            ("nobody", "198.18.{}.1", [1, 2, 4, 8, 15, 15]),
+            ("alice", "203.0.113.{}", [1, 2, 4]),
+        ):
+            delays = []
+            for number in range(len(wanted)):
+                start = self.clock.seconds()
+                self.logIn(name, f"wrong{number}", peer=where.format(number))
+                delays.append(self.clock.seconds() - start)
+            self.assertEqual(delays, wanted)
 
     def test_thousand(self) -> None:
         """Of a thousand wrong passwords from one network no more are computed than lock it out."""

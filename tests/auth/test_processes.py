@@ -185,6 +185,11 @@ class ProcessesTests(SynchronousTestCase):
                 self.assertEqual((self.one.delays, self.two.delays), ([1], [2]))
                 self.restart()
         self.assertEqual((self.one.delays, self.two.delays), ([4], [8]))
+        # From another network under that name.
+        self.clock.advance(PERIOD)
+        for number in range(4):
+            self.running[number % 2].logIn(f"c{number}", peer=f"198.51.{number}.1")
+        self.assertEqual((self.one.delays[1:], self.two.delays[1:]), ([1, 4], [2, 8]))
 
     def test_name(self) -> None:
         """

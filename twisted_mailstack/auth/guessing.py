@@ -130,14 +130,15 @@ class GuessingGuard:
         A login failed.
 
         @param password: that was wrong; the same again counts once.
-        @return: the failures of the network by now.
+        @return: the failures of the network by now, or those under that name, whatever are more;
+            the name's don't count where its owner comes from.
         """
         if self.isExempt(peer):
             return 0
         until = int(self._now()) + self._limits.period
-        network, account, _ = self._keys(name, peer)
+        network, account, known = self._keys(name, peer)
         if password is not None and await self._isRepeat(name, peer, password):
-            counts = await self._memory.recall((network,))
+            counts = await self._memory.recall((network, account))
         else:
             counts = await self._memory.add([(network, 1, until), (account, 1, until)])
         count = counts.get(network, 0)
@@ -145,7 +146,9 @@ class GuessingGuard:
             if len(self._locked) >= LOCKED:
                 self._locked.clear()
             self._locked[self.network(peer)] = until
-        return count
+        if known in await self._memory.recall((known,)):
+            return count
+        return max(count, counts.get(account, 0))
 
     def isKnown(self, network: str) -> bool:
         """

@@ -154,7 +154,8 @@ class Login:
         elapsed = 0.0
         self._logFailure(username, mechanism, info)
         if self._policy is not None:
-            # Others of that network count, too: closing the connection shortens no delay.
+            # Others of that network count, too, and those under that name from elsewhere: closing
+            # the connection shortens no delay.
             failed = await self._policy.failed(username, credentials, mechanism, info)
             count = max(count, failed)
             if began is not None:

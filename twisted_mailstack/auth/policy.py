@@ -173,7 +173,7 @@ class LoginPolicy:
         """
         An attempt failed.
 
-        @return: how many failed from that network by now.
+        @return: how many failed from that network, or under that name, by now.
         """
         count = 0
         if self._guard is not None:
