@@ -123,7 +123,7 @@ class GuardTests(SynchronousTestCase):
         self.assertFalse(self.isLocked("198.51.100.1", "bob@example.test"))
 
     def test_counts(self) -> None:
-        """Told are the network's failures, or the name's if they are more and it isn't a known one."""
+        """Told are the network's failures, or the name's, but where its owner comes from."""
         self.now(self.guard.succeeded(ALICE, "203.0.113.5"))
         self.assertEqual([self.fail(f"192.0.{n}.1") for n in range(3)], [1, 2, 3])
         self.assertEqual(self.fail("192.0.0.2", "bob@example.test"), 2)
