@@ -599,6 +599,48 @@ class GuessingTests(LoginTestCase):
         problems = {type(self.failureResultOf(each).value) for each in attempts}
         self.assertEqual(problems, {AuthenticationFailed, TooManyFailures})
 
+    def test_elsewhere(self) -> None:
+        """
+        A thousand wrong passwords from one network, a hundred at a time, take less than a tenth of
+        the hashes that are computed while two hundred log in from another, eight at a time.
+        """
+        count = 200
+        for number in range(count):
+            secrets = makeSecrets(b"%d" % number)
+            self.now(self.directory.addAccount(self.address(f"user{number}"), secrets))
+        self.computed = 0
+        self.pending = []
+        guesses, logins = iter(range(1000)), iter(range(count))
+        refused: list[Any] = []
+        arrived: list[str] = []
+
+        def guess() -> None:
+            for number in guesses:
+                attempt = self.begin(f"user{number % count}", f"guess{number}", peer=PEER)
+                attempt.addErrback(refused.append)
+                return
+
+        def logIn(found: Any = None) -> None:
+            if found is not None:
+                arrived.append(found.address.localPart)
+            for number in logins:
+                name = f"user{number}"
+                self.begin(name, f"{number}", "pop3s", "198.51.100.1").addCallback(logIn)
+                return
+
+        for _ in range(100):
+            guess()
+        for _ in range(8):
+            logIn()
+        while len(arrived) < count:
+            # What was computed first is done first; whoever guesses doesn't wait for an answer.
+            self.pending.pop(0)()
+            guess()
+        self.assertEqual(len(set(arrived)), count)
+        self.assertLess(self.computed - count, count / 10)
+        self.clock.advance(2 * MAX_DELAY)
+        self.assertGreater(len(refused), 100)
+
     def test_exempt(self) -> None:
         """
         From where all users of a webmail come one wrong password doesn't put the others last: that
