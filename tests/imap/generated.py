@@ -9,8 +9,9 @@ something adds its generator here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
+from typing import Any
 
 Make = Callable[[Random], bytes]
 
@@ -77,8 +78,12 @@ number = _one(b"0", b"1", b"5", b"100", b"4294967295", b"4294967296")
 date = _one(b"1-Feb-1994", b'"17-Jul-1996"', b"31-Dec-2037")
 url = _one(*URLS)
 modSeq = _one(b"1", b"5", b"20", b"9223372036854775807")
+SERVER_METADATA: dict[str, Make] = {
+    "/private/vendor/twisted_mailstack/logins": nothing,
+}
 entry = _one(
-    b"/private/comment", b"/shared/comment", b"/private/vendor/x", b"/private/filters/values/f"
+    *(b"/private/comment", b"/shared/comment", b"/private/vendor/x", b"/private/filters/values/f"),
+    *(name.encode("ascii") for name in SERVER_METADATA),
 )
 
 
@@ -530,7 +535,7 @@ COMMANDS: dict[bytes, Make] = {
 }
 
 #: The tables of L{twisted_mailstack.imap.session.Registry} and the generators for them.
-TABLES: dict[str, dict[bytes, Make]] = {
+TABLES: dict[str, Mapping[Any, Make]] = {
     "known": COMMANDS,
     "fetchItems": FETCH_ITEMS,
     "searchKeys": SEARCH_KEYS,
@@ -549,6 +554,7 @@ TABLES: dict[str, dict[bytes, Make]] = {
     "storeModifiers": STORE_MODIFIERS,
     "searchReturns": SEARCH_RETURNS,
     "implied": ENABLED,
+    "serverMetadata": SERVER_METADATA,
 }
 
 #: Pieces that are put into commands.
