@@ -275,6 +275,8 @@ class RightsTests(SynchronousTestCase):
         os.chown(server.data, NOBODY, NOBODY)
         server.ports["smtp"] = self.lowPort()
         server.start()
+        # It serves only after it has given them away; the port was bound before.
+        smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=60).close()
         assert server.process is not None
         status = Path(f"/proc/{server.process.pid}/status").read_text()
         self.assertIn("\nUid:\t" + "\t".join([str(NOBODY)] * 4) + "\n", status)
