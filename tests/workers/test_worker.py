@@ -184,6 +184,14 @@ class WorkerTests(SynchronousTestCase):
         self.assertEqual(self.said(), [("failed", "the worker can't start: 'oops'")])
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
+    def test_endsOnce(self) -> None:
+        """It is told to end by the terminal, by its parent, and by its parent's end."""
+        self.begin()
+        self.process.end(15, None)
+        self.assertFalse(self.reactor.running)
+        self.process.end(15, None)
+        self.process.connectionLost()
+
     def test_parentEnds(self) -> None:
         """It ends with its parent; what is logged then has nowhere to go."""
         self.begin()

@@ -12,6 +12,7 @@ import base64
 import gc
 import os
 import pickle
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -90,6 +91,7 @@ class WorkerProcess(Protocol):
         self._inbox = Inbox(self._received)
         self._outbox: Outbox | None = None
         self._service: Any = None
+        self._ends = False
         self.status = 0
 
     def connectionMade(self) -> None:
@@ -105,11 +107,16 @@ class WorkerProcess(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The parent has ended; or this worker has said why it does."""
         self._outbox = None
-        self._reactor.callWhenRunning(self._end)
+        self._reactor.callWhenRunning(self.end)
 
-    def _end(self) -> None:
-        if self._reactor.running:
-            self._reactor.stop()
+    def end(self, *_: object) -> None:
+        """
+        End. It may be told so several times: a terminal and systemd tell every process, and then
+        the parent does.
+        """
+        if not self._ends:
+            self._ends = True
+            self._reactor.callFromThread(self._reactor.stop)
 
     def observe(self, event: LogEvent) -> None:
         """
@@ -197,5 +204,7 @@ def main() -> int:
     # What is loaded by now stays, see L{twisted_mailstack.tap.makeService}.
     gc.collect()
     gc.freeze()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        reactor.callWhenRunning(signal.signal, number, process.end)
     reactor.run()
     return process.status
