@@ -7,16 +7,20 @@ from __future__ import annotations
 import imaplib
 import os
 import poplib
+import re
 import signal
 import smtplib
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.imap.client import MailboxModel
 from tests.interop.harness import ALICE, PASSWORD, Server, looseTLS
 
 COUNT = 3
@@ -31,7 +35,7 @@ network-failures = 2
 MESSAGE = b"From: bob@far.test\r\nSubject: hello\r\n\r\nHello.\r\n"
 
 
-class WorkersTests(SynchronousTestCase):
+class WorkersTestCase(SynchronousTestCase):
     """
     A server with three workers.
     """
@@ -126,6 +130,12 @@ class WorkersTests(SynchronousTestCase):
         with client:
             self.assertEqual(client.sendmail("bob@far.test", [ALICE], MESSAGE), {})
 
+
+class WorkersTests(WorkersTestCase):
+    """
+    What they do together.
+    """
+
     def test_told(self) -> None:
         """
         Who waits in one worker is told of what happens in another; the socket in the file system
@@ -212,6 +222,109 @@ class WorkersTests(SynchronousTestCase):
         self.server.start()
         self.eventually("all workers", lambda: len(self.serving()) == COUNT)
         self.deliver(self.serving()[0])
+
+
+class Client:
+    """
+    An IMAP client that believes what it is told, see L{MailboxModel}.
+    """
+
+    def __init__(self, session: imaplib.IMAP4) -> None:
+        self._session = session
+        self.model = MailboxModel()
+
+    def ask(self, command: str) -> bytes:
+        """
+        @return: the tagged response, without its tag.
+        """
+        self._session.send(f"x {command}\r\n".encode())
+        data = line = b""
+        while not line.startswith(b"x "):
+            line = self._session.readline()
+            data += line
+            size = re.search(rb"\{(\d+)\}\r\n\Z", line)
+            if size is not None:
+                data += self._session.read(int(size.group(1)))
+        words = command.split()
+        name = " ".join(words[:2]) if words[0] == "UID" else words[0]
+        return self.model.read(data, name.encode(), b"x")
+
+    def anything(self, random: Random) -> None:
+        """
+        Do what clients do.
+        """
+        number = random.randint(1, max(1, len(self.model.messages)))
+        flag = random.choice(["\\Seen", "\\Deleted", "\\Deleted", "a", "b"])
+        command = random.choice(
+            [
+                "APPEND INBOX {5+}\r\nHello",
+                f"STORE {number}:* +FLAGS ({flag})",
+                f"STORE {number} -FLAGS.SILENT ({flag})",
+                f"UID COPY 1:{number} INBOX",
+                f"UID MOVE {number}:{number + 2} INBOX",
+                f"FETCH {number} (UID FLAGS)",
+                "UID SEARCH UNDELETED",
+                "EXPUNGE",
+                "NOOP",
+            ]
+        )
+        if not self.model.messages and command.startswith(("STORE", "FETCH")):
+            # The client knows what it does: it names no message that isn't there.
+            command = "NOOP"
+        if ".SILENT" in command:
+            # What it isn't told it doesn't know.
+            self.model.messages[number - 1].flags = None
+        tagged = self.ask(command)
+        assert tagged.startswith((b"OK ", b"NO ")), (command, tagged)
+
+    def agrees(self, stored: Mapping[int | None, frozenset[str] | None]) -> bool:
+        """
+        @return: whether what it was told is what is stored.
+        """
+        assert self.ask("NOOP").startswith(b"OK ")
+        return len(self.model.messages) == len(stored) and all(
+            known.uid in (None, uid)
+            and (known.flags is None or known.flags - {"\\Recent"} == flags)
+            for known, (uid, flags) in zip(self.model.messages, stored.items(), strict=True)
+        )
+
+
+class AgreementTests(WorkersTestCase):
+    """
+    Sessions of several workers on one mailbox, all at once.
+    """
+
+    def test_agree(self) -> None:
+        """
+        Whatever they do, each is told what the others did, in an order that makes sense; in the
+        end all know the same.
+        """
+        seed = int(time.time())
+        clients = [Client(self.imap(pid)) for pid in self.serving() for _ in range(2)]
+        for each in clients:
+            each.ask("SELECT INBOX")
+
+        def work(number: int) -> None:
+            random = Random(f"{seed} {number}")
+            for _ in range(100):
+                clients[number].anything(random)
+
+        with ThreadPoolExecutor(len(clients)) as threads:
+            try:
+                list(threads.map(work, range(len(clients))))
+            except AssertionError as error:
+                raise AssertionError(f"seed {seed}: {error}") from error
+        fresh = Client(self.imap(self.serving()[0]))
+        fresh.ask("SELECT INBOX")
+        fresh.ask("FETCH 1:* (UID FLAGS)")
+        stored = fresh.model.flagsByUID()
+        self.assertTrue(stored, f"seed {seed}")
+        for each in clients:
+            # What another worker did it hears of a moment later.
+            self.eventually(f"agreement, seed {seed}", lambda each=each: each.agrees(stored))
+            each.ask("FETCH 1:* (UID FLAGS)")
+            self.assertEqual(each.model.flagsByUID(), stored, f"seed {seed}")
+        self.assertIn("No damage found.", self.server.tool("check"))
 
 
 class CannotStartTests(SynchronousTestCase):
