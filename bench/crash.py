@@ -1,17 +1,19 @@
 """
 Kills the server with SIGKILL at random instants of a delivery load, again and again.
 
-    python -m bench.crash [--rounds 50] [--connections 20] [--seed N]
+    python -m bench.crash [--rounds 50] [--connections 20] [--seed N] [--workers N]
 
 Every message that got its 250 must be there exactly once, one without a reply at most once; the
 store opens at once and ``mailstack check`` is clean. A shortened form runs as a test
-(tests/interop/test_crash.py). Exit status 1 if anything is lost or doubled.
+(tests/interop/test_crash.py). With workers it is one of them, which its parent replaces, or all that
+there is. Exit status 1 if anything is lost or doubled.
 """
 
 from __future__ import annotations
 
 import argparse
 import imaplib
+import os
 import random
 import signal
 import smtplib
@@ -19,6 +21,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 from tests.interop.harness import DOMAIN, PASSWORD, Server, looseTLS
 
@@ -120,27 +123,44 @@ def stored(server: Server) -> Counter[tuple[str, str]]:
     return found
 
 
+def processes(server: Server) -> list[int]:
+    """
+    @return: the process ids of its workers.
+    """
+    assert server.process is not None
+    pid = server.process.pid
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def crash(
     rounds: int,
     connections: int,
     seed: int,
     log: bool = True,
     how: signal.Signals = signal.SIGKILL,
+    workers: int = 0,
 ) -> list[str]:
     """
     @param how: the server is ended.
+    @param workers: of which one is killed, three times in four.
     @return: what went wrong, in words; empty if nothing did.
     """
     chance = random.Random(seed)
     wrong: list[str] = []
-    server = Server()
+    server = Server("--workers", str(workers))
     try:
         server.start()
         server.addAccounts(*ACCOUNTS)
         load = Load(server.ports["smtp"], connections)
         for number in range(rounds):
             time.sleep(chance.uniform(0.2, 1.5))
+            children = processes(server)
+            if children and chance.random() < 0.75:
+                os.kill(chance.choice(children), how)
+                continue
             server.stop(how)
+            for each in children:
+                os.kill(each, how)
             started = time.monotonic()
             server.start()
             if log:
@@ -184,9 +204,10 @@ def main() -> int:
     options.add_argument("--rounds", type=int, default=50)
     options.add_argument("--connections", type=int, default=20)
     options.add_argument("--seed", type=int, default=int(time.time()))
+    options.add_argument("--workers", type=int, default=0)
     given = options.parse_args()
     print(f"seed {given.seed}")
-    wrong = crash(given.rounds, given.connections, given.seed)
+    wrong = crash(given.rounds, given.connections, given.seed, workers=given.workers)
     for line in wrong[:50]:
         print("WRONG", line)
     print(f"{len(wrong)} wrong")
