@@ -5,7 +5,8 @@ Kills the server with SIGKILL at random instants of a delivery load, again and a
 
 Every message that got its 250 must be there exactly once, one without a reply at most once; the
 store opens at once and ``mailstack check`` is clean. A shortened form runs as a test
-(tests/interop/test_crash.py). With workers one of them, or all that there is. Exit status 1 if anything is lost or doubled.
+(tests/interop/test_crash.py). With workers it is one of them, or all that
+there is. Exit status 1 if anything is lost or doubled.
 """
 
 from __future__ import annotations
