@@ -249,10 +249,12 @@ class EndTests(POP3TestCase):
         self.assertFreed(client)
 
     def test_beforeLogin(self) -> None:
-        """Strangers have less time."""
+        """Strangers have the ten minutes of RFC 1939 §3, and no more."""
         client = self.server.connect()
         client.wire.take()
-        self.server.clock.advance(60)
+        self.server.clock.advance(599)
+        self.assertFalse(client.finished)
+        self.server.clock.advance(1)
         self.assertEqual(client.wire.take(), b"")
         self.assertFreed(client)
 
@@ -313,7 +315,8 @@ class EndTests(POP3TestCase):
 
     def test_timeoutFloor(self) -> None:
         """The autologout timer can't be set below RFC 1939's ten minutes (§3)."""
-        self.assertRaises(ValueError, POP3Settings, hostname="x", timeout=599)
+        for name in ("timeout", "loginTimeout"):
+            self.assertRaises(ValueError, POP3Settings, hostname="x", **{name: 599})
 
 
 class OrderTests(POP3TestCase):

@@ -43,8 +43,7 @@ class POP3Settings:
     """
     @ivar hostname: what the server calls itself.
     @ivar timeout: seconds without a command before autologout; RFC 1939 §3: at least 10 minutes.
-    @ivar loginTimeout: the same before login. Deviation: shorter than RFC 1939 §3 says, since
-        nobody has anything to lose then, and strangers could hold connections.
+    @ivar loginTimeout: the same before login.
     @ivar maxErrors: commands that may be wrong before the session is closed.
     @ivar maxLoginFailures: before the session is closed.
     @ivar allowPlaintextAuth: passwords without TLS, for loopback only.
@@ -56,7 +55,7 @@ class POP3Settings:
 
     hostname: str
     timeout: float = 600.0
-    loginTimeout: float = 60.0
+    loginTimeout: float = 600.0
     maxErrors: int = 20
     maxLoginFailures: int = 3
     allowPlaintextAuth: bool = False
@@ -64,8 +63,8 @@ class POP3Settings:
     expireDays: int | None = None
 
     def __post_init__(self) -> None:
-        if self.timeout < 600:
-            raise ValueError("timeout must be at least 600 seconds (RFC 1939 §3)")
+        if min(self.timeout, self.loginTimeout) < 600:
+            raise ValueError("timeouts must be at least 600 seconds (RFC 1939 §3)")
         if self.loginDelay < 0 or (self.expireDays or 0) < 0:
             raise ValueError("neither loginDelay nor expireDays is negative (RFC 2449 §6)")
 
