@@ -592,7 +592,9 @@ def play(world: World, steps: Sequence[Step]) -> None:
             who %= len(world.sessions)
             if world.faults is not None and b % 3 == 0:
                 world.faults.failAt(1 + a % 4, TemporaryFailure)
-            if world.sessions[who].waiting is not None and kind != "break":
+            # What it is told unasked comes before it decides what to do.
+            before = world.sessions[who]
+            if (before.waiting is not None or before.pushed) and kind != "break":
                 world.settle()
             session = world.sessions[who]
             if kind == "break":

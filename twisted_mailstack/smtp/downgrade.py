@@ -55,8 +55,8 @@ _PLAIN = bytes(0x3F if octet in b"\0\r" or octet > 127 else octet for octet in r
 #: Where a field may be folded (RFC 5322 §2.2.3): there is something on either side.
 _GAP = re.compile(rb"(?<=[^ \t])[ \t](?=[ \t]*[^ \t])")
 _makeDecoder = codecs.getincrementaldecoder("utf-8")
-#: A "=" before it isn't one of an encoded octet.
-_NOT_SEVEN_BIT = re.compile(rb"(?<!=)=*[\0\x80-\xff]")
+#: In a line, so that a CR is a bare one. A "=" before it isn't one of an encoded octet.
+_NOT_SEVEN_BIT = re.compile(rb"(?<!=)=*[\0\r\x80-\xff]")
 
 
 class _Encoder:
