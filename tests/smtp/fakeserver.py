@@ -69,7 +69,7 @@ class FakeServer:
     @ivar commands: lines that were commands, in order.
     @ivar delivered: C{(address, text)} of what it took, once it has said so.
     @ivar said: by address, the last reply that was about that recipient.
-    @ivar mailReply: the last one to MAIL.
+    @ivar mailReply: the last one to MAIL; C{mailReplies}: all.
     @ivar gone: it closes the connection.
     @ivar odd: what a client must never do, if it did.
     """
@@ -94,6 +94,7 @@ class FakeServer:
         self._awaited = 0
         self._last = False
         self.mailReply: bytes | None = None
+        self.mailReplies: list[bytes | None] = []
 
     def _reset(self) -> None:
         self._begun = False
@@ -174,6 +175,7 @@ class FakeServer:
             if self._begun:
                 self.odd.append("MAIL within a transaction")
             self.mailReply = self.answer("MAIL", self._counts.get("MAIL", 0))
+            self.mailReplies.append(self.mailReply)
             self._begun = self._say("MAIL") == 2
         elif verb == "RCPT":
             address = line.partition("<")[2].partition(">")[0]
